@@ -1,0 +1,1 @@
+"""meshflow: the reference SQLMesh warehouse."""
