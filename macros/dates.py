@@ -1,0 +1,45 @@
+"""Dates: what "today" is, and what follows from it."""
+
+import datetime as dt
+
+from sqlglot import exp
+from sqlmesh import SQL, macro
+from sqlmesh.core.macros import MacroEvaluator
+from sqlmesh.utils.errors import ConfigError
+
+
+@macro()
+def as_of_date(evaluator: MacroEvaluator) -> exp.Expression:
+    """The date that ages, statuses and "days since" are relative to.
+
+    The variable `as_of_date` where it is set (sample data, a report for a past date),
+    otherwise the date of the run.
+    """
+    as_of = str(evaluator.var("as_of_date") or evaluator.locals["execution_ds"])
+    try:
+        dt.date.fromisoformat(as_of)
+    except ValueError as error:
+        raise ConfigError(f"config.yaml, variable as_of_date: '{as_of}' is not a date like 2026-11-01") from error
+    return exp.cast(exp.Literal.string(as_of), "date")
+
+
+@macro()
+def completed_years(evaluator: MacroEvaluator, since: SQL, until: SQL) -> str:
+    """Whole years from `since` to `until`, both DATE: the anniversary itself counts.
+
+    29 February counts on 1 March in common years. Compares month and day as one number because
+    FLOOR(MONTHS_BETWEEN(a, b) / 12) loses its parentheses on the way to DuckDB.
+    """
+    return (
+        f"(YEAR({until}) - YEAR({since}) - IFF("
+        f"MONTH({until}) * 100 + DAY({until}) < MONTH({since}) * 100 + DAY({since}), 1, 0))"
+    )
+
+
+@macro()
+def course_status(evaluator: MacroEvaluator, start_date: SQL, end_date: SQL, as_of: SQL) -> str:
+    """'Yet to Start', 'Ongoing' or 'Ended'; the first and the last day are both 'Ongoing'."""
+    return (
+        f"CASE WHEN {as_of} < {start_date} THEN 'Yet to Start' "
+        f"WHEN {as_of} <= {end_date} THEN 'Ongoing' ELSE 'Ended' END"
+    )

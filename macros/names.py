@@ -1,0 +1,10 @@
+"""Names of people."""
+
+from sqlmesh import SQL, macro
+from sqlmesh.core.macros import MacroEvaluator
+
+
+@macro()
+def full_name(evaluator: MacroEvaluator, first_name: SQL, last_name: SQL) -> str:
+    """Given and family name with one space between; one of them alone if the other is missing, '' without both."""
+    return f"TRIM(TRIM(COALESCE({first_name}, '')) || ' ' || TRIM(COALESCE({last_name}, '')))"

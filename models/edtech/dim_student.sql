@@ -1,0 +1,28 @@
+MODEL (
+  name edtech.dim_student,
+  kind FULL,
+  owner learning_analytics,
+  cron '@hourly',
+  grain student_id,
+  tags (edtech, mart),
+  description 'One row per student. Answers: how old are our students, when did they join, who is an adult? Ages are completed years as of the run (or of the variable as_of_date) and empty without a birth date. E-mail and birth date are in pii.student.',
+  audits (
+    grain_is_unique(columns := student_id),
+    never_null(columns := (student_id, full_name, enrollment_date))
+  )
+);
+
+SELECT
+  student_id::BIGINT AS student_id, /* Student */
+  @full_name(first_name, last_name)::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
+  gender::VARCHAR AS gender, /* Gender as the student gave it */
+  @completed_years(date_of_birth, @as_of_date())::INT AS age_years, /* Completed years of age */
+  (
+    @completed_years(date_of_birth, @as_of_date()) >= 18
+  )::BOOLEAN AS is_adult, /* Whether the student is 18 or older */
+  enrollment_date::DATE AS enrollment_date, /* Day of signing up with the platform */
+  YEAR(enrollment_date)::INT AS enrollment_year, /* Year of signing up */
+  DATEDIFF(DAY, enrollment_date, @as_of_date())::INT AS days_since_enrollment /* Days since signing up; negative for a sign-up after as_of_date */
+FROM intermediate.int_edtech__students_checked
+WHERE
+  reject_reasons IS NULL AND NOT is_deleted

@@ -1,0 +1,33 @@
+MODEL (
+  name edtech.rpt_course_enrollments_by_month,
+  kind FULL,
+  owner learning_analytics,
+  cron '@hourly',
+  grain (course_id, enrollment_year),
+  references course_id,
+  tags (edtech, mart),
+  description 'One row per course and year with an enrollment, a column per month. Answers: when do people enroll in which course? The columns are fixed, so a quiet month is 0 and not a missing column.',
+  audits (
+    grain_is_unique(columns := (course_id, enrollment_year)),
+    references_exist(column := course_id, parent := edtech.dim_course, parent_column := course_id),
+    totals_agree(
+      measures := total_enrollment_count,
+      against := edtech.fct_enrollment,
+      against_measures := 1,
+      by := course_id
+    )
+  )
+);
+
+SELECT
+  enrollments.course_id::BIGINT AS course_id, /* Course */
+  courses.course_name::VARCHAR AS course_name, /* Title of the course */
+  YEAR(enrollments.enrollment_date)::INT AS enrollment_year, /* Year of the enrollments */
+  @month_pivot(enrollments.enrollment_date, enrollment)
+FROM edtech.fct_enrollment AS enrollments
+INNER JOIN edtech.dim_course AS courses
+  ON enrollments.course_id = courses.course_id
+GROUP BY
+  enrollments.course_id,
+  courses.course_name,
+  YEAR(enrollments.enrollment_date)

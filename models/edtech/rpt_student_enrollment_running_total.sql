@@ -1,0 +1,31 @@
+MODEL (
+  name edtech.rpt_student_enrollment_running_total,
+  kind FULL,
+  owner learning_analytics,
+  cron '@hourly',
+  grain enrollment_id,
+  references (student_id, course_id),
+  tags (edtech, mart),
+  description 'One row per enrollment, with how many the student had by then. Answers: how fast do students come back? Enrollments of one day count in the order of their keys.',
+  audits (
+    grain_is_unique(columns := enrollment_id),
+    totals_agree(
+      measures := 1,
+      against := edtech.fct_enrollment,
+      against_measures := 1,
+      by := student_id
+    )
+  )
+);
+
+SELECT
+  student_id::BIGINT AS student_id, /* Student */
+  enrollment_id::BIGINT AS enrollment_id, /* Enrollment */
+  course_id::BIGINT AS course_id, /* Course enrolled in */
+  enrollment_date::DATE AS enrollment_date, /* Day of the enrollment */
+  COUNT(*) OVER (
+    PARTITION BY student_id
+    ORDER BY enrollment_date, enrollment_id
+    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+  )::INT AS cumulative_enrollment_count /* Enrollments of the student up to and including this one */
+FROM edtech.fct_enrollment

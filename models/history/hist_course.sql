@@ -1,0 +1,31 @@
+MODEL (
+  name history.hist_course,
+  kind SCD_TYPE_2_BY_TIME (
+    unique_key course_id,
+    updated_at_name updated_at,
+    updated_at_as_valid_from TRUE,
+    invalidate_hard_deletes TRUE,
+    time_data_type TIMESTAMPNTZ
+  ),
+  owner learning_analytics,
+  cron '@hourly',
+  grain (course_id, valid_from),
+  tags (edtech, history),
+  description 'One row per course and version. Answers: which dates, credits and instructor did the course have at a given time? A deleted course has no version with an open end.',
+  audits (
+    scd2_ranges_are_whole(key := course_id),
+    grain_is_unique(columns := (course_id, valid_from))
+  )
+);
+
+SELECT
+  course_id::BIGINT AS course_id, /* Course */
+  course_name::VARCHAR AS course_name, /* Title of the course */
+  instructor_name::VARCHAR AS instructor_name, /* Who teaches the course */
+  credits::INT AS credits, /* Credits the course earns */
+  start_date::DATE AS start_date, /* First day of the course */
+  end_date::DATE AS end_date, /* Last day of the course */
+  updated_at::TIMESTAMPNTZ AS updated_at /* When the application last wrote the row, UTC */
+FROM intermediate.int_edtech__courses_checked
+WHERE
+  reject_reasons IS NULL AND NOT is_deleted

@@ -1,0 +1,28 @@
+MODEL (
+  name history.hist_customer,
+  kind SCD_TYPE_2_BY_COLUMN (
+    unique_key customer_id,
+    columns (customer_name, location_id),
+    execution_time_as_valid_from TRUE,
+    invalidate_hard_deletes TRUE,
+    time_data_type TIMESTAMPNTZ
+  ),
+  owner retail_analytics,
+  cron '@hourly',
+  grain (customer_id, valid_from),
+  tags (retail, history),
+  description 'One row per customer and version of name and place. Answers: where did the customer live when we last looked? Versions begin when the warehouse saw the change: the application keeps no customers of its own.',
+  audits (
+    scd2_ranges_are_whole(key := customer_id),
+    grain_is_unique(columns := (customer_id, valid_from))
+  )
+);
+
+SELECT
+  customer_id::BIGINT AS customer_id, /* Customer */
+  customer_name::VARCHAR AS customer_name, /* Name on the newest order; personal, masked on Snowflake */
+  location_id::VARCHAR AS location_id, /* Place of the newest order */
+  city::VARCHAR AS city, /* City of the newest order */
+  province::VARCHAR AS province, /* Province of the newest order */
+  country::VARCHAR AS country /* Country of the newest order */
+FROM intermediate.int_retail__customers_derived

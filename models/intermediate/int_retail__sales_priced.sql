@@ -1,0 +1,80 @@
+MODEL (
+  name intermediate.int_retail__sales_priced,
+  kind INCREMENTAL_BY_UNIQUE_KEY (
+    unique_key (order_id, product_id)
+  ),
+  owner data_platform,
+  cron '@hourly',
+  grain (order_id, product_id),
+  tags (retail, intermediate),
+  description 'One row per order line ever landed, priced: money is rounded here, once, on the line. is_valid is false for lines refused or cancelled; they stay without money because a merge cannot remove rows, and because the days they stood on have to be counted again. retail.fct_sales shows the valid ones. A table of its own, written after the audits of int_retail__sales_checked have passed.',
+  audits (
+    grain_is_unique(columns := (order_id, product_id)),
+    never_null(
+      columns := (
+        customer_id,
+        quantity,
+        total_revenue_amount,
+        total_discount_amount,
+        net_revenue_amount
+      ),
+      condition := is_valid
+    ),
+    money_is_net(
+      gross := total_revenue_amount,
+      discount := total_discount_amount,
+      net := net_revenue_amount
+    ),
+    odd_rows(flag := is_free)
+  )
+);
+
+WITH lines AS (
+  SELECT
+    *,
+    reject_reasons IS NULL AND NOT is_deleted AS is_valid
+  FROM intermediate.int_retail__sales_checked
+  WHERE
+    NOT order_id IS NULL
+    AND NOT product_id IS NULL
+    AND copy_number = 1
+    AND _landed_at >= @start_dtntz
+), priced AS (
+  SELECT
+    *,
+    COALESCE(NULLIF(TRIM(city), ''), 'Unknown') AS known_city,
+    COALESCE(NULLIF(TRIM(province), ''), 'Unknown') AS known_province,
+    COALESCE(NULLIF(TRIM(country), ''), 'Unknown') AS known_country,
+    IFF(is_valid, @money(quantity * unit_price_amount), 0) AS total_revenue_amount,
+    IFF(is_valid, @money(quantity * unit_discount_amount), 0) AS total_discount_amount
+  FROM lines
+)
+SELECT
+  order_id, /* Order */
+  product_id, /* Product */
+  customer_id, /* Customer */
+  MD5(known_country || '|' || known_province || '|' || known_city)::VARCHAR AS location_id, /* Place the line was shipped to */
+  customer_name, /* Name of the customer */
+  product_name, /* Name of the product */
+  product_category, /* Category of the product */
+  known_city::VARCHAR AS city, /* City the line was shipped to, 'Unknown' if missing */
+  known_province::VARCHAR AS province, /* Province or state of the city, 'Unknown' if missing */
+  known_country::VARCHAR AS country, /* Country of the province, 'Unknown' if missing */
+  quantity, /* Units sold */
+  unit_price_amount, /* Price per unit in USD */
+  discount_rate, /* Discount as a rate of the price */
+  unit_discount_amount, /* Discount per unit in USD, exact */
+  total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* quantity × unit price in USD; 0 unless valid */
+  total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* quantity × unit discount in USD; 0 unless valid */
+  (
+    total_revenue_amount - total_discount_amount
+  )::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD; 0 unless valid */
+  IFF(is_valid, COALESCE(shipping_amount, 0), 0)::DECIMAL(18, 2) AS shipping_amount, /* Shipping in USD; 0 unless valid */
+  COALESCE(is_valid AND unit_price_amount = 0, FALSE) AS is_free, /* Whether the product was given away; odd, but counted */
+  is_valid, /* Whether the line is accepted and not cancelled */
+  ordered_at, /* When the order was placed, UTC */
+  purchased_at, /* When the order was paid, UTC */
+  order_date, /* Day the order was placed, UTC */
+  updated_at, /* When the application last wrote the line, UTC */
+  _landed_at /* Start of the newest load that touched the line, UTC */
+FROM priced

@@ -1,0 +1,26 @@
+MODEL (
+  name ops.ref_reject_reason,
+  kind SEED (
+    path '$root/seeds/ops/ref_reject_reason.csv'
+  ),
+  owner data_platform,
+  cron '@hourly',
+  grain (source_table, reject_reason),
+  tags (ops, reference),
+  description 'One row per reason for refusing a landed row. Answers: what does the reason mean, and what is to be done?',
+  audits (
+    grain_is_unique(columns := (source_table, reject_reason))
+  ),
+  columns (
+    source_table VARCHAR,
+    reject_reason VARCHAR,
+    meaning VARCHAR,
+    remedy VARCHAR
+  ),
+  column_descriptions (
+    source_table = 'Landed table the reason belongs to',
+    reject_reason = 'Reason as it stands in reject_reasons',
+    meaning = 'What is wrong with the row',
+    remedy = 'What to do about it, and where'
+  )
+)

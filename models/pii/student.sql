@@ -1,0 +1,25 @@
+MODEL (
+  name pii.student,
+  kind FULL,
+  owner data_platform,
+  cron '@hourly',
+  grain student_id,
+  tags (edtech, pii),
+  description 'One row per student of edtech.dim_student, with what identifies the person. Answers: how do we reach this student? An e-mail address is not an identity: is_email_shared tells who shares one.',
+  audits (
+    grain_is_unique(columns := student_id)
+  )
+);
+
+SELECT
+  student_id::BIGINT AS student_id, /* Student */
+  first_name::VARCHAR AS first_name, /* Given name */
+  last_name::VARCHAR AS last_name, /* Family name */
+  email::VARCHAR AS email, /* E-mail address */
+  (
+    NOT email IS NULL AND COUNT(*) OVER (PARTITION BY LOWER(email)) > 1
+  )::BOOLEAN AS is_email_shared, /* Whether another student has the same address */
+  date_of_birth::DATE AS date_of_birth /* Date of birth */
+FROM intermediate.int_edtech__students_checked
+WHERE
+  reject_reasons IS NULL AND NOT is_deleted

@@ -1,0 +1,27 @@
+MODEL (
+  name quarantine.edtech_enrollment,
+  kind VIEW,
+  owner data_platform,
+  cron '@hourly',
+  grain (enrollment_id, copy_number),
+  tags (edtech, quarantine),
+  description 'One row per refused enrollment. Answers: which rows are missing from the marts, why, and since when? What each reason means and what to do about it stands in ops.ref_reject_reason.',
+  audits (
+    grain_is_unique(columns := (enrollment_id, copy_number)),
+    never_null(columns := reject_reasons)
+  )
+);
+
+SELECT
+  enrollment_id, /* Enrollment */
+  copy_number, /* 1 for the newest row with this key, then 2, 3 … */
+  student_id, /* Student who enrolled */
+  course_id, /* Course enrolled in */
+  enrollment_date, /* Day of the enrollment */
+  reject_reasons, /* Every reason that applies, separated by ', ' */
+  is_deleted, /* Whether the application has deleted the row since */
+  updated_at, /* When the application last wrote the row, UTC */
+  _landed_at /* Start of the newest load that touched the row, UTC */
+FROM intermediate.int_edtech__enrollments_checked
+WHERE
+  NOT reject_reasons IS NULL

@@ -1,0 +1,38 @@
+MODEL (
+  name quarantine.retail_sales,
+  kind VIEW,
+  owner data_platform,
+  cron '@hourly',
+  grain (order_id, product_id, copy_number),
+  tags (retail, quarantine),
+  description 'One row per refused order line. Answers: which rows are missing from the marts, why, and since when? What each reason means and what to do about it stands in ops.ref_reject_reason.',
+  audits (
+    grain_is_unique(columns := (order_id, product_id, copy_number)),
+    never_null(columns := reject_reasons)
+  )
+);
+
+SELECT
+  order_id, /* Order */
+  product_id, /* Product */
+  copy_number, /* 1 for the newest row with this key, then 2, 3 … */
+  customer_id, /* Customer */
+  customer_name, /* Name of the customer */
+  product_name, /* Name of the product */
+  product_category, /* Category of the product */
+  city, /* City the line was shipped to */
+  province, /* Province or state of the city */
+  country, /* Country of the province */
+  quantity, /* Units sold */
+  unit_price_amount, /* Price per unit in USD */
+  discount_rate, /* Discount as a rate of the price */
+  shipping_amount, /* Shipping of this line in USD */
+  ordered_at, /* When the order was placed, UTC */
+  purchased_at, /* When the order was paid, UTC */
+  reject_reasons, /* Every reason that applies, separated by ', ' */
+  is_deleted, /* Whether the application has deleted the row since */
+  updated_at, /* When the application last wrote the row, UTC */
+  _landed_at /* Start of the newest load that touched the row, UTC */
+FROM intermediate.int_retail__sales_checked
+WHERE
+  NOT reject_reasons IS NULL

@@ -1,0 +1,51 @@
+MODEL (
+  name raw.retail.sales,
+  kind SEED (
+    path '$root/seeds/retail/sales.csv'
+  ),
+  owner data_platform,
+  cron '@hourly',
+  tags (retail, raw),
+  description 'One row per order line of the retail application, as landed. Quantities and prices may be impossible, places may be missing. Sample data, made by `meshflow sample`; on the other gateways the loader writes this table.',
+  columns (
+    order_id BIGINT,
+    cust_name VARCHAR,
+    product VARCHAR,
+    product_category VARCHAR,
+    quantity INT,
+    price DECIMAL(18, 2),
+    purchased_at TIMESTAMPNTZ,
+    product_id BIGINT,
+    customer_id BIGINT,
+    order_date_at TIMESTAMPNTZ,
+    discount DECIMAL(9, 4),
+    shipping_cost DECIMAL(18, 2),
+    city VARCHAR,
+    province VARCHAR,
+    country VARCHAR,
+    updated_at TIMESTAMPNTZ,
+    deleted_at TIMESTAMPNTZ,
+    _landed_at TIMESTAMPNTZ
+  ),
+  column_descriptions (
+    order_id = 'Order',
+    cust_name = 'Name of the customer',
+    product = 'Name of the product',
+    product_category = 'Category of the product',
+    quantity = 'Units sold',
+    price = 'Price per unit in USD',
+    purchased_at = 'When the order was paid, UTC',
+    product_id = 'Product',
+    customer_id = 'Customer',
+    order_date_at = 'When the order was placed, UTC',
+    discount = 'Discount as a rate of the price, 0 to 1',
+    shipping_cost = 'Shipping of this line in USD',
+    city = 'City the line was shipped to',
+    province = 'Province or state of the city',
+    country = 'Country of the province',
+    updated_at = 'When the application last wrote the row, UTC',
+    deleted_at = 'When the application deleted the row, UTC; empty while it lives',
+    _landed_at = 'Start of the load that wrote the row here, UTC'
+  ),
+  enabled @IF(@gateway = 'local', TRUE, FALSE)
+)

@@ -1,0 +1,32 @@
+MODEL (
+  name retail.dim_product,
+  kind FULL,
+  owner retail_analytics,
+  cron '@hourly',
+  grain product_id,
+  tags (retail, mart),
+  description 'One row per product sold. Answers: what do we sell, in which category, at which price lately? The application has no table of products: name, category and price are those of the newest order.',
+  audits (
+    grain_is_unique(columns := product_id)
+  )
+);
+
+WITH lines AS (
+  SELECT
+    *,
+    ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY ordered_at DESC, order_id DESC) AS recency,
+    MIN(order_date) OVER (PARTITION BY product_id) AS first_order_date
+  FROM intermediate.int_retail__sales_priced
+  WHERE
+    is_valid
+)
+SELECT
+  product_id::BIGINT AS product_id, /* Product */
+  product_name::VARCHAR AS product_name, /* Name on the newest order */
+  product_category::VARCHAR AS product_category, /* Category on the newest order */
+  unit_price_amount::DECIMAL(18, 2) AS latest_unit_price_amount, /* Price per unit in USD on the newest order */
+  first_order_date::DATE AS first_order_date, /* Day of the first order */
+  order_date::DATE AS last_order_date /* Day of the newest order */
+FROM lines
+WHERE
+  recency = 1

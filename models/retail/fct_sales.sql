@@ -1,0 +1,47 @@
+MODEL (
+  name retail.fct_sales,
+  kind VIEW,
+  owner retail_analytics,
+  cron '@hourly',
+  grain (order_id, product_id),
+  references (customer_id, product_id, location_id),
+  tags (retail, mart),
+  description 'One row per order line sold. Answers: what was sold to whom, where, when, for how much? Cancelled lines are gone, refused ones are in quarantine.retail_sales. Money is in USD, rounded to cents on the line: sums of lines are exact. Do not sum unit amounts or rates.',
+  depends_on (retail.dim_customer, retail.dim_product, shared.dim_location),
+  audits (
+    grain_is_unique(columns := (order_id, product_id)),
+    never_null(
+      columns := (order_id, product_id, customer_id, location_id, order_date, net_revenue_amount)
+    ),
+    money_is_net(
+      gross := total_revenue_amount,
+      discount := total_discount_amount,
+      net := net_revenue_amount
+    ),
+    references_exist(column := customer_id, parent := retail.dim_customer, parent_column := customer_id),
+    references_exist(column := product_id, parent := retail.dim_product, parent_column := product_id),
+    references_exist(column := location_id, parent := shared.dim_location, parent_column := location_id)
+  )
+);
+
+SELECT
+  order_id::BIGINT AS order_id, /* Order */
+  product_id::BIGINT AS product_id, /* Product */
+  customer_id::BIGINT AS customer_id, /* Customer */
+  location_id::VARCHAR AS location_id, /* Place the line was shipped to */
+  order_date::DATE AS order_date, /* Day the order was placed, UTC; never changes */
+  ordered_at::TIMESTAMPNTZ AS ordered_at, /* When the order was placed, UTC */
+  purchased_at::TIMESTAMPNTZ AS purchased_at, /* When the order was paid, UTC */
+  quantity::INT AS quantity, /* Units sold */
+  unit_price_amount::DECIMAL(18, 2) AS unit_price_amount, /* Price per unit in USD */
+  discount_rate::DECIMAL(9, 4) AS discount_rate, /* Discount as a rate of the price, 0 to 1 */
+  total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* quantity × unit price in USD */
+  total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* quantity × unit price × discount rate in USD */
+  net_revenue_amount::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD, without shipping */
+  shipping_amount::DECIMAL(18, 2) AS shipping_amount, /* Shipping in USD */
+  is_free::BOOLEAN AS is_free, /* Whether the product was given away */
+  updated_at::TIMESTAMPNTZ AS updated_at, /* When the application last wrote the line, UTC */
+  _landed_at::TIMESTAMPNTZ AS _landed_at /* Start of the newest load that touched the line, UTC */
+FROM intermediate.int_retail__sales_priced
+WHERE
+  is_valid

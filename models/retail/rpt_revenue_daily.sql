@@ -1,0 +1,52 @@
+MODEL (
+  name retail.rpt_revenue_daily,
+  kind VIEW,
+  owner retail_analytics,
+  cron '@hourly',
+  grain (order_date, location_id),
+  references location_id,
+  tags (retail, mart),
+  description 'One row per day and place with a sale. Answers: how much did we sell per day and place? A day without a sale has no row: join shared.dim_date to see it.',
+  depends_on (retail.fct_sales, shared.dim_location),
+  audits (
+    grain_is_unique(columns := (order_date, location_id)),
+    references_exist(column := location_id, parent := shared.dim_location, parent_column := location_id),
+    money_is_net(
+      gross := total_revenue_amount,
+      discount := total_discount_amount,
+      net := net_revenue_amount
+    ),
+    totals_agree(
+      measures := (
+        line_count,
+        total_revenue_amount,
+        total_discount_amount,
+        net_revenue_amount,
+        shipping_amount
+      ),
+      against := retail.fct_sales,
+      against_measures := (
+        1,
+        total_revenue_amount,
+        total_discount_amount,
+        net_revenue_amount,
+        shipping_amount
+      ),
+      by := (order_date, location_id)
+    )
+  )
+);
+
+SELECT
+  order_date::DATE AS order_date, /* Day the orders were placed, UTC */
+  location_id::VARCHAR AS location_id, /* Place the lines were shipped to */
+  order_count::INT AS order_count, /* Orders with a line sold */
+  line_count::INT AS line_count, /* Lines sold */
+  quantity::BIGINT AS quantity, /* Units sold */
+  total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* Revenue before discount in USD */
+  total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* Discount in USD */
+  net_revenue_amount::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD */
+  shipping_amount::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */
+FROM intermediate.int_retail__sales_summed
+WHERE
+  line_count > 0

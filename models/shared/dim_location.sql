@@ -1,0 +1,34 @@
+MODEL (
+  name shared.dim_location,
+  kind FULL,
+  owner retail_analytics,
+  cron '@hourly',
+  grain location_id,
+  tags (retail, shared),
+  description 'One row per city anything was shipped to, and one for lines whose place is unknown. Answers: where is it, and which region does it belong to? A province that is not in shared.ref_province has the region Unknown.',
+  audits (
+    grain_is_unique(columns := location_id),
+    never_null(columns := (location_id, city, province, country, region)),
+    odd_rows(flag := region = 'Unknown' AND province <> 'Unknown')
+  )
+);
+
+WITH locations AS (
+  SELECT DISTINCT
+    location_id,
+    city,
+    province,
+    country
+  FROM intermediate.int_retail__sales_priced
+  WHERE
+    is_valid
+)
+SELECT
+  locations.location_id::VARCHAR AS location_id, /* Place, a hash of country, province and city */
+  locations.city::VARCHAR AS city, /* City, 'Unknown' if missing */
+  locations.province::VARCHAR AS province, /* Province or state, 'Unknown' if missing */
+  locations.country::VARCHAR AS country, /* Country, 'Unknown' if missing */
+  COALESCE(provinces.region, 'Unknown')::VARCHAR AS region /* Sales region of the province, 'Unknown' if the province is not known */
+FROM locations
+LEFT JOIN shared.ref_province AS provinces
+  ON locations.country = provinces.country AND locations.province = provinces.province

@@ -1,0 +1,25 @@
+MODEL (
+  name shared.ref_course_level,
+  kind SEED (
+    path '$root/seeds/shared/ref_course_level.csv'
+  ),
+  owner learning_analytics,
+  cron '@hourly',
+  grain credits_from,
+  tags (edtech, reference),
+  description 'One row per range of credits. Answers: which level is a course? Change the rule here, not in SQL.',
+  audits (
+    grain_is_unique(columns := credits_from),
+    values_are_accepted(column := course_level, accepted := ('Beginner', 'Intermediate', 'Advanced'))
+  ),
+  columns (
+    credits_from INT,
+    credits_to INT,
+    course_level VARCHAR
+  ),
+  column_descriptions (
+    credits_from = 'Fewest credits of the range',
+    credits_to = 'Most credits of the range',
+    course_level = 'Beginner, Intermediate or Advanced'
+  )
+)

@@ -1,0 +1,24 @@
+MODEL (
+  name shared.ref_province,
+  kind SEED (
+    path '$root/seeds/shared/ref_province.csv'
+  ),
+  owner retail_analytics,
+  cron '@hourly',
+  grain (country, province),
+  tags (retail, reference),
+  description 'One row per province the retailer ships to, with the sales region it belongs to.',
+  audits (
+    grain_is_unique(columns := (country, province))
+  ),
+  columns (
+    country VARCHAR,
+    province VARCHAR,
+    region VARCHAR
+  ),
+  column_descriptions (
+    country = 'Country',
+    province = 'Province or state, as the retail application writes it',
+    region = 'Sales region of the province'
+  )
+)

@@ -1,0 +1,18 @@
+MODEL (
+  name staging.stg_edtech__enrollments,
+  kind VIEW,
+  owner data_platform,
+  cron '@hourly',
+  tags (edtech, staging),
+  description 'One row per enrollment as landed, renamed and typed. Keys may repeat and point nowhere here: intermediate.int_edtech__enrollments_checked decides.'
+);
+
+SELECT
+  enrollment_id::BIGINT AS enrollment_id, /* Enrollment */
+  student_id::BIGINT AS student_id, /* Student who enrolled */
+  course_id::BIGINT AS course_id, /* Course enrolled in */
+  enrollment_date::DATE AS enrollment_date, /* Day of the enrollment */
+  updated_at::TIMESTAMPNTZ AS updated_at, /* When the application last wrote the row, UTC */
+  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the application deleted the row, UTC; empty while it lives */
+  _landed_at::TIMESTAMPNTZ AS _landed_at /* Start of the load that wrote the row, UTC */
+FROM raw.edtech.enrollments
