@@ -1,0 +1,116 @@
+"""One SQL, two engines."""
+
+import re
+
+from sqlglot import exp
+from sqlmesh.core.linter.rule import Rule, RuleViolation
+from sqlmesh.core.model import Model, SqlModel
+
+HERE = "linter/portability.py"
+
+# Give on DuckDB, rendered by SQLMesh, what Snowflake documents. None has been run on Snowflake itself yet.
+# Add a function once you have compared the two.
+PORTABLE = frozenset({
+    # Conditions. GREATEST is NULL with a NULL argument only on Snowflake, and SQLMesh renders it so for DuckDB.
+    "CASE", "CAST", "COALESCE", "GREATEST", "IFF", "NULLIF",
+    # Numbers. ROUND rounds half away from zero on both, for DECIMAL.
+    "ABS", "ROUND",
+    # Text.
+    "LOWER", "LTRIM", "MD5", "TRIM",
+    # Parts and differences of dates: whole numbers. DAYOFWEEKISO begins with Monday; DAYOFWEEK depends on a setting.
+    "DATEDIFF", "DAY", "DAYOFWEEKISO", "MONTH", "QUARTER", "YEAR",
+    # Aggregates and windows.
+    "COUNT", "COUNT_IF", "MAX", "MIN", "ROW_NUMBER", "SUM",
+    # TABLE(GENERATOR(ROWCOUNT => n)) becomes RANGE(n).
+    "GENERATOR",
+})  # fmt: skip
+
+# The same once cast directly.
+PORTABLE_IF_CAST = {
+    "DATEADD": "of a DATE is a TIMESTAMP on DuckDB: write DATEADD(…)::DATE, or ::TIMESTAMPNTZ",
+    "DATE_TRUNC": "of a DATE is a TIMESTAMP on DuckDB: write DATE_TRUNC(…)::DATE, or ::TIMESTAMPNTZ",
+    "/": "is a DOUBLE on DuckDB and a NUMBER on Snowflake: write (a / b)::DECIMAL(18, 6) with the scale you need",
+}
+
+# Known to differ, or to be missing on DuckDB.
+DIFFERENT = {
+    "CONCAT_WS": "is NULL as soon as one argument is, though DuckDB's own skips it: join with || and COALESCE",
+    "CURRENT_DATE": "is a day of the session's time zone and can't be pinned: use @as_of_date()",
+    "CURRENT_TIMESTAMP": "has the session's time zone and can't be pinned: use @execution_dtntz or the landing time",
+    "FLATTEN": "fails on DuckDB: land the values as rows",
+    "GET_PATH": "keeps the quotes around text on DuckDB: land the value as a column of its own",
+    "HASH": "gives other numbers on DuckDB: use MD5",
+    "INTERVAL": "added to a DATE is a TIMESTAMP on DuckDB: write DATEADD(…)::DATE",
+    "MONTHS_BETWEEN": "loses the parentheses around it on the way to DuckDB: use @completed_years",
+    "TO_CHAR": "loses its format on the way to DuckDB unless the type is known: write TO_CHAR(value::DATE, format)",
+    **dict.fromkeys(
+        (
+            "CONDITIONAL_TRUE_EVENT",
+            "HAVERSINE",
+            "OBJECT_AGG",
+            "RATIO_TO_REPORT",
+            "SOUNDEX",
+            "WIDTH_BUCKET",
+        ),
+        "is missing on DuckDB: write it with the functions in PORTABLE",
+    ),
+}
+
+
+class RunsOnBothEngines(Rule):
+    """A model uses only what gives the same on Snowflake, where it runs, and on DuckDB, where it is tested.
+
+    Some functions fail on DuckDB, others silently give another value: a green test would prove nothing.
+    """
+
+    def check_model(self, model: Model) -> list[RuleViolation] | None:
+        if not isinstance(model, SqlModel):
+            return None
+        if model.dialect != "snowflake":
+            return [
+                self.violation(
+                    f"{model.name} is written in {model.dialect}: write Snowflake's SQL, which SQLMesh renders for "
+                    "DuckDB; the other way round 7 // 2 becomes a rounding cast and names become quoted lower case"
+                )
+            ]
+        # Macros expanded, but as written: the optimizer adds and removes casts of its own.
+        query = model.render_query(optimize=False)
+        if query is None:
+            return [self.violation(f"The query of {model.name} can't be rendered, so its functions can't be checked")]
+        faults = {fault: None for node in query.walk() if (fault := _fault(node))}
+        return [self.violation(f"{model.name} uses {fault}") for fault in faults]
+
+
+def _fault(node: exp.Expr) -> str | None:
+    """What is wrong with this node by itself, beginning with the function's name; None if nothing is."""
+    name = _name(node)
+    if name is None or name in PORTABLE:
+        return None
+    if name in PORTABLE_IF_CAST:
+        return None if _is_cast(node) else f"{name}, which {PORTABLE_IF_CAST[name]}"
+    if name == "TO_CHAR" and isinstance(node.this, exp.Cast):
+        return None
+    if name in DIFFERENT:
+        return f"{name}, which {DIFFERENT[name]}"
+    return f"{name}, which is not known to give the same on both engines: compare, then add it to PORTABLE ({HERE})"
+
+
+def _name(node: exp.Expr) -> str | None:
+    """The function or operator as it is written in Snowflake's SQL; None for what is no function."""
+    if isinstance(node, exp.Div):
+        return "/"
+    if isinstance(node, exp.Interval):
+        return "INTERVAL"
+    if not isinstance(node, exp.Func) or isinstance(node, exp.Connector):
+        return None
+    if isinstance(node, exp.If) and isinstance(node.parent, exp.Case):
+        return None
+    match = re.match(r"\w+", node.sql(dialect="snowflake"))
+    return match.group().upper() if match else type(node).__name__.upper()
+
+
+def _is_cast(node: exp.Expr) -> bool:
+    parent = node.parent
+    while isinstance(parent, exp.Paren):
+        parent = parent.parent
+    return isinstance(parent, exp.Cast)

@@ -1,0 +1,104 @@
+"""What a model promises."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlglot import exp
+from sqlmesh.core.linter.rule import Rule, RuleViolation
+from sqlmesh.core.model import Model, SqlModel
+
+# People and dashboards read these; SeedModels among them are typed by `columns`.
+SERVED = ("shared.", "edtech.", "retail.", "history.", "pii.", "ops.")
+
+# By ending or beginning of a column's name. The first type is the one to advise.
+TYPES_BY_SUFFIX: dict[str, tuple[str, ...]] = {
+    "_amount": ("DECIMAL(18, 2)",),
+    "_rate": ("DECIMAL",),
+    "_count": ("INT",),
+    "_at": ("TIMESTAMPNTZ",),
+    "_date": ("DATE",),
+    "_id": ("BIGINT", "VARCHAR"),
+}
+TYPES_BY_PREFIX: dict[str, tuple[str, ...]] = {"is_": ("BOOLEAN",), "has_": ("BOOLEAN",)}
+
+
+class GrainHasAudit(Rule):
+    """A grain is a promise, and grain_is_unique with the same columns holds the model to it.
+
+    A grain that isn't audited is a wish, and joins on it multiply rows unnoticed.
+    """
+
+    def check_model(self, model: Model) -> list[RuleViolation] | None:
+        audited = [
+            _columns(arguments["columns"])
+            for name, arguments in model.audits
+            if name == "grain_is_unique" and "columns" in arguments
+        ]
+        return [
+            self.violation(
+                f"The grain ({', '.join(grain)}) of {model.name} is not audited: "
+                f"add grain_is_unique(columns := ({', '.join(grain)}))"
+            )
+            for grain in map(_columns, model.grains)
+            if set(grain) not in map(set, audited)
+        ]
+
+
+class MartsAreTyped(Rule):
+    """Every column that people read is cast, to the type its name promises: a mart is a contract.
+
+    Without a cast the type follows from whatever the engine makes of the expression, and changes with it.
+    """
+
+    def check_model(self, model: Model) -> list[RuleViolation] | None:
+        if not isinstance(model, SqlModel) or not model.name.startswith(SERVED):
+            return None
+        # Not optimized: the optimizer adds and removes casts of its own.
+        query = model.render_query(optimize=False)
+        if query is None:
+            return [self.violation(f"The query of {model.name} can't be rendered, so its types can't be checked")]
+        violations = []
+        for projection in _projections(query):
+            column = projection.alias_or_name.lower()
+            expected = _types_for(column)
+            expression = projection.unalias()
+            # TRY_CAST is no contract: it makes NULL of what doesn't fit.
+            if type(expression) is not exp.Cast:
+                advice = expected[0] if expected else "<type>"
+                violations.append(
+                    self.violation(f"Column {column} of {model.name} is not cast: write (…)::{advice} AS {column}")
+                )
+                continue
+            actual = expression.to.sql(dialect=model.dialect)
+            if expected and not any(actual == fits or actual.startswith(f"{fits}(") for fits in expected):
+                violations.append(
+                    self.violation(
+                        f"Column {column} of {model.name} is {actual}: by its name it has to be {' or '.join(expected)}"
+                    )
+                )
+        return violations
+
+
+def _columns(grain: Any) -> list[str]:
+    """The column names of a grain or of a list of columns, single or in parentheses."""
+    expressions = grain.expressions if isinstance(grain, (exp.Tuple, exp.Array)) else [grain]
+    return [expression.unnest().name.lower() for expression in expressions]
+
+
+def _projections(query: exp.Query) -> Iterator[exp.Expr]:
+    """The columns of the final SELECT, or of each one joined by UNION."""
+    if isinstance(query, exp.SetOperation):
+        yield from _projections(query.left)
+        yield from _projections(query.right)
+    else:
+        yield from query.selects
+
+
+def _types_for(column: str) -> tuple[str, ...]:
+    for prefix, types in TYPES_BY_PREFIX.items():
+        if column.startswith(prefix):
+            return types
+    for suffix, types in TYPES_BY_SUFFIX.items():
+        if column.endswith(suffix):
+            return types
+    return ()

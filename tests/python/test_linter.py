@@ -1,0 +1,565 @@
+"""Each convention of the project is a rule in linter/, and each rule sees what it is there to see."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import duckdb
+import pytest
+from sqlglot import exp
+from sqlmesh.core.config import Config, load_configs
+from sqlmesh.core.context import Context
+from sqlmesh.core.linter.definition import AnnotatedRuleViolation
+from sqlmesh.core.linter.rule import Rule
+from sqlmesh.utils import sys_path
+from sqlmesh.utils.errors import ConfigError
+from sqlmesh.utils.metaprogramming import import_python_file
+from workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A replacement in one file of the project, the rule that has to see it, and how the message begins."""
+
+    rule: str
+    file: str
+    old: str
+    new: str
+    message: str
+
+
+# Each stands in a different place, so that all of them fit into one project and it is loaded once.
+FAULTS = [
+    Fault(
+        "pathisname",
+        "models/quarantine/edtech_course.sql",
+        "name quarantine.edtech_course,",
+        "name quarantine.edtech_courses,",
+        "models/quarantine/edtech_course.sql names its model quarantine.edtech_courses: "
+        "call it quarantine.edtech_course, or move it to models/quarantine/edtech_courses.sql",
+    ),
+    Fault(
+        "headercomplete",
+        "models/edtech/dim_course.sql",
+        "  owner learning_analytics,\n",
+        "",
+        "edtech.dim_course has no owner",
+    ),
+    Fault(
+        "headercomplete",
+        "models/edtech/dim_student.sql",
+        "  grain student_id,\n",
+        "",
+        "edtech.dim_student has no grain",
+    ),
+    Fault(
+        "headercomplete",
+        "models/edtech/fct_enrollment.sql",
+        "  owner learning_analytics,\n  cron '@hourly',\n",
+        "  cron '@hourly',\n  owner learning_analytics,\n",
+        "edtech.fct_enrollment has `owner` after `cron`",
+    ),
+    Fault(
+        "headercomplete",
+        "models/pii/student.sql",
+        "  grain student_id,\n",
+        "  grain student_id,\n  ignored_rules ('noselectstar'),\n",
+        "pii.student has `ignored_rules`, as no other header",
+    ),
+    Fault(
+        "headercomplete",
+        "models/retail/dim_product.sql",
+        "'One row per product sold.",
+        "'All products sold.",
+        "The description of retail.dim_product begins 'All products sold.",
+    ),
+    Fault(
+        "columnsdescribed",
+        "models/history/hist_course.sql",
+        "AS course_name, /* Title of the course */",
+        "AS course_name,",
+        "Column course_name of history.hist_course has no description: give it a comment",
+    ),
+    Fault(
+        "columnsdescribed",
+        "models/shared/ref_province.sql",
+        ",\n    region = 'Sales region of the province'",
+        "",
+        "Column region of shared.ref_province has no description: give it column_descriptions",
+    ),
+    Fault(
+        "grainhasaudit",
+        "models/history/hist_student.sql",
+        "grain_is_unique(columns := (student_id, valid_from))",
+        "grain_is_unique(columns := student_id)",
+        "The grain (student_id, valid_from) of history.hist_student is not audited: add grain_is_unique(columns",
+    ),
+    Fault(
+        "grainhasaudit",
+        "models/retail/rpt_net_revenue_by_country.sql",
+        "    grain_is_unique(columns := country),\n",
+        "",
+        "The grain (country) of retail.rpt_net_revenue_by_country is not audited",
+    ),
+    Fault(
+        "hasunittest",
+        "tests/models/pii/test_student.yaml",
+        "  model: pii.student\n",
+        "  model: edtech.dim_student\n",
+        "tests/models/pii/test_student.yaml holds no test with `model: pii.student`",
+    ),
+    Fault(
+        "layersflowoneway",
+        "models/retail/dim_customer.sql",
+        "FROM intermediate.int_retail__customers_derived",
+        "FROM staging.stg_retail__sales",
+        "retail.dim_customer reads staging.stg_retail__sales: "
+        "retail may read intermediate, shared, history, retail, not staging",
+    ),
+    Fault(
+        "layersflowoneway",
+        "models/ops/table_freshness.sql",
+        "FROM staging.stg_edtech__courses",
+        "FROM raw.edtech.courses",
+        "ops.table_freshness reads raw.edtech.courses: ops may read staging,",
+    ),
+    Fault(
+        "layersflowoneway",
+        "models/edtech/rpt_student_credits.sql",
+        "depends_on (edtech.dim_student, edtech.rpt_student_enrollments)",
+        "depends_on (edtech.dim_student, retail.fct_sales)",
+        "edtech.rpt_student_credits reads retail.fct_sales: edtech may read",
+    ),
+    Fault(
+        "auditreadsdependencies",
+        "models/edtech/rpt_course_enrollments_by_month.sql",
+        "against := edtech.fct_enrollment,",
+        "against := edtech.rpt_student_enrollments,",
+        "edtech.rpt_course_enrollments_by_month is audited by totals_agree with "
+        "against := edtech.rpt_student_enrollments, on which it doesn't depend",
+    ),
+    Fault(
+        "auditreadsdependencies",
+        "models/edtech/fct_enrollment.sql",
+        "depends_on (edtech.dim_course, edtech.dim_student)",
+        "depends_on (edtech.dim_course)",
+        "edtech.fct_enrollment is audited by references_exist with parent := edtech.dim_student, on which it doesn't "
+        "depend: add edtech.dim_student to depends_on",
+    ),
+    Fault(
+        "auditreadsdependencies",
+        "models/intermediate/int_edtech__courses_checked.sql",
+        "landed := staging.stg_edtech__courses",
+        "landed := staging.stg_edtech__students",
+        "intermediate.int_edtech__courses_checked is audited by rows_are_conserved with "
+        "landed := staging.stg_edtech__students",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/retail/fct_sales.sql",
+        "quantity::INT AS quantity",
+        "quantity",
+        "Column quantity of retail.fct_sales is not cast",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/retail/fct_sales.sql",
+        "shipping_amount::DECIMAL(18, 2) AS",
+        "TRY_CAST(shipping_amount AS DECIMAL(18, 2)) AS",
+        "Column shipping_amount of retail.fct_sales is not cast: write (…)::DECIMAL(18, 2) AS shipping_amount",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/retail/fct_sales.sql",
+        "net_revenue_amount::DECIMAL(18, 2) AS",
+        "net_revenue_amount::DECIMAL(18, 4) AS",
+        "Column net_revenue_amount of retail.fct_sales is DECIMAL(18, 4): by its name it has to be DECIMAL(18, 2)",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/retail/fct_sales.sql",
+        "discount_rate::DECIMAL(9, 4) AS",
+        "discount_rate::DOUBLE AS",
+        "Column discount_rate of retail.fct_sales is DOUBLE: by its name it has to be DECIMAL",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/retail/fct_sales.sql",
+        "ordered_at::TIMESTAMPNTZ AS",
+        "ordered_at::TIMESTAMPTZ AS",
+        "Column ordered_at of retail.fct_sales is TIMESTAMPTZ: by its name it has to be TIMESTAMPNTZ",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/retail/fct_sales.sql",
+        "order_date::DATE AS",
+        "order_date::VARCHAR AS",
+        "Column order_date of retail.fct_sales is VARCHAR: by its name it has to be DATE",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/retail/fct_sales.sql",
+        "is_free::BOOLEAN AS",
+        "is_free::VARCHAR AS",
+        "Column is_free of retail.fct_sales is VARCHAR: by its name it has to be BOOLEAN",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/retail/fct_sales.sql",
+        "customer_id::BIGINT AS",
+        "customer_id::DOUBLE AS",
+        "Column customer_id of retail.fct_sales is DOUBLE: by its name it has to be BIGINT or VARCHAR",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/edtech/rpt_student_enrollments.sql",
+        ")::BOOLEAN AS has_enrollment",
+        ")::INT AS has_enrollment",
+        "Column has_enrollment of edtech.rpt_student_enrollments is INT: by its name it has to be BOOLEAN",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/retail/rpt_net_revenue_by_state.sql",
+        "::INT AS order_count",
+        "::DOUBLE AS order_count",
+        "Column order_count of retail.rpt_net_revenue_by_state is DOUBLE: by its name it has to be INT",
+    ),
+    Fault(
+        "martsaretyped",
+        "models/ops/row_reconciliation.sql",
+        "FULL JOIN checked_counts\n  ON landed_counts.source_table = checked_counts.source_table\n"
+        "  AND landed_counts.updated_date IS NOT DISTINCT FROM checked_counts.updated_date",
+        "FULL JOIN checked_counts\n  ON landed_counts.source_table = checked_counts.source_table\n"
+        "UNION ALL\nSELECT 'none'::VARCHAR, CURRENT_DATE AS updated_date, 0::INT, 0::INT, 0::INT, 0::INT, 0::INT",
+        "Column updated_date of ops.row_reconciliation is not cast: write (…)::DATE AS updated_date",
+    ),
+    Fault(
+        "seedmatchesfile",
+        "models/ops/ref_reject_reason.sql",
+        "    source_table VARCHAR,\n",
+        "    source_table VARCHAR,\n    severity INT,\n",
+        "seeds/ops/ref_reject_reason.csv line 1, column severity: is missing",
+    ),
+    Fault(
+        "seedmatchesfile",
+        "models/shared/ref_course_level.sql",
+        ",\n    course_level VARCHAR",
+        "",
+        "seeds/shared/ref_course_level.csv line 1, column course_level: is unknown",
+    ),
+    Fault(
+        "seedmatchesfile",
+        "models/raw/retail/sales.sql",
+        "city VARCHAR,",
+        "city BIGINT,",
+        "seeds/retail/sales.csv line 2, column city: '",
+    ),
+    Fault(
+        "noselectstar",
+        "models/edtech/rpt_student_enrollment_running_total.sql",
+        "  student_id::BIGINT AS student_id,",
+        "  *, student_id::BIGINT AS student_id,",
+        "Query should not contain SELECT *",
+    ),
+    Fault(
+        "ambiguousorinvalidcolumn",
+        "models/quarantine/retail_sales.sql",
+        "  NOT reject_reasons IS NULL",
+        "  NOT reject_reason IS NULL",
+        "Column 'REJECT_REASON' could not be resolved",
+    ),
+    Fault(
+        "nomissingexternalmodels",
+        "models/staging/stg_edtech__students.sql",
+        "FROM raw.edtech.students",
+        "FROM raw.edtech.pupils",
+        'Model \'"ANALYTICS"."STAGING"."STG_EDTECH__STUDENTS"\' depends on unregistered external model',
+    ),
+]
+
+HEADER = """MODEL (
+  name {name},
+  kind FULL,
+  {more}owner data_platform,
+  cron '@hourly',
+  grain order_id,
+  tags (trial),
+  description 'One row per order.',
+  audits (
+    grain_is_unique(columns := order_id)
+  )
+);
+"""
+
+# Written in the place of the function: how the rule's message begins, or None for SQL that is the same on both engines.
+FUNCTIONS = {
+    "CONCAT_WS('-', a, b)": "CONCAT_WS, which is NULL",
+    "CURRENT_DATE": "CURRENT_DATE, which is a day of the session's",
+    "DATEADD(DAY, 1, day)": "DATEADD, which of a DATE is a TIMESTAMP on DuckDB: write DATEADD(…)::DATE",
+    "DATEADD(DAY, 1, day)::DATE": None,
+    "DATE_TRUNC('MONTH', day)": "DATE_TRUNC, which of a DATE is a TIMESTAMP on DuckDB",
+    "(DATE_TRUNC('MONTH', day))::DATE": None,
+    "day + INTERVAL '1 day'": "INTERVAL, which added to a DATE",
+    "HASH(a)": "HASH, which gives other numbers on DuckDB: use MD5",
+    "MONTHS_BETWEEN(day, day)": "MONTHS_BETWEEN, which loses the parentheses",
+    "one / two": "/, which is a DOUBLE on DuckDB",
+    "(one / two)::DECIMAL(18, 6)": None,
+    "SOUNDEX(a)": "SOUNDEX, which is missing on DuckDB",
+    "PARSE_JSON(a):b::VARCHAR": "GET_PATH, which keeps the quotes",
+    "TO_CHAR(day, 'YYYY')": "TO_CHAR, which loses its format",
+    "TO_CHAR(day::DATE, 'YYYY')": None,
+    "REVERSE(a)": "REVERSE, which is not known to give the same on both engines",
+    "SUM(IFF(one > 1, one, 0)) OVER (PARTITION BY a)": None,
+    "CASE WHEN one > 1 AND NOT a IS NULL THEN 'x' ELSE LOWER(a) END": None,
+}
+
+
+def function_model(number: int) -> str:
+    return f"intermediate.int_retail__function_{number}"
+
+
+@pytest.fixture(scope="module")
+def lint(tmp_path_factory: pytest.TempPathFactory, project: Path) -> list[AnnotatedRuleViolation]:
+    """What `sqlmesh lint` says about a project with all of the faults."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("faulty"))
+    for fault in FAULTS:
+        path = workspace.path / fault.file
+        text = path.read_text(encoding="utf-8")
+        assert fault.old in text, f"{fault.old!r} doesn't stand in {fault.file}"
+        path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+    (workspace.path / "tests/models/shared/test_dim_date.yaml").unlink()
+
+    def add(name: str, query: str, more: str = "") -> None:
+        path = (workspace.path / "models").joinpath(*name.split(".")).with_suffix(".sql")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(HEADER.format(name=name, more=more) + query, encoding="utf-8")
+
+    add("sandbox.trial", "SELECT order_id FROM retail.fct_sales")
+    add("intermediate.int_retail__foreign", "SELECT 7 // 2 AS order_id", more="dialect duckdb,\n  ")
+    for number, sql in enumerate(FUNCTIONS):
+        add(
+            function_model(number),
+            f"SELECT order_id, {sql} AS value FROM (SELECT order_id, city AS a, city AS b, order_date AS day, "
+            "quantity AS one, quantity AS two FROM intermediate.int_retail__sales_priced) AS priced",
+        )
+    return workspace.context().lint_models(raise_on_error=False)
+
+
+def rules_in(file: Path) -> ModuleType:
+    """A module of the linter, imported as SQLMesh does."""
+    project = file.parents[1]
+    with sys_path(project):
+        return import_python_file(file, project)
+
+
+@pytest.fixture(scope="module")
+def seeds(project: Path) -> ModuleType:
+    return rules_in(project / "linter/seeds.py")
+
+
+def messages(lint: list[AnnotatedRuleViolation], rule: str) -> list[str]:
+    return [violation.violation_msg for violation in lint if violation.rule.name == rule]
+
+
+@pytest.mark.parametrize("gateway", ["local", "landed"])
+def test_the_project_keeps_its_own_rules(gateway: str, project: Path, tmp_path: Path) -> None:
+    context = Workspace.copy_of(project, tmp_path).context(gateway)
+    assert context.lint_models(raise_on_error=False) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.rule}: {fault.message[:60]}")
+def test_a_fault_is_reported_by_its_rule_with_a_message_that_names_it(
+    fault: Fault, lint: list[AnnotatedRuleViolation]
+) -> None:
+    reported = messages(lint, fault.rule)
+    assert any(message.startswith(fault.message) for message in reported), reported
+
+
+def test_every_fault_stops_the_plan(lint: list[AnnotatedRuleViolation]) -> None:
+    assert {violation.violation_type for violation in lint} == {"error"}
+
+
+def test_a_property_out_of_order_is_reported_with_its_line(lint: list[AnnotatedRuleViolation]) -> None:
+    (place,) = [
+        violation.violation_range
+        for violation in lint
+        if violation.violation_msg.startswith("edtech.fct_enrollment has `owner` after `cron`")
+    ]
+    assert place is not None
+    assert place.start.line + 1 == 5
+
+
+def test_a_model_without_a_test_file_is_told_where_to_write_one(lint: list[AnnotatedRuleViolation]) -> None:
+    assert "shared.dim_date has no unit test: write one in tests/models/shared/test_dim_date.yaml" in messages(
+        lint, "hasunittest"
+    )
+
+
+def test_seeds_need_no_unit_test(lint: list[AnnotatedRuleViolation]) -> None:
+    assert not [message for message in messages(lint, "hasunittest") if message.startswith(("raw.", "shared.ref_"))]
+
+
+def test_a_schema_that_is_no_layer_is_refused(lint: list[AnnotatedRuleViolation]) -> None:
+    (message,) = [text for text in messages(lint, "layersflowoneway") if text.startswith("sandbox.trial")]
+    assert message.startswith("sandbox.trial is in sandbox, which is no layer: use one of raw, staging,")
+
+
+def test_a_model_in_another_dialect_is_refused(lint: list[AnnotatedRuleViolation]) -> None:
+    assert any(
+        message.startswith("intermediate.int_retail__foreign is written in duckdb: write Snowflake's SQL")
+        for message in messages(lint, "runsonbothengines")
+    )
+
+
+@pytest.mark.parametrize(("number", "sql"), list(enumerate(FUNCTIONS)), ids=list(FUNCTIONS))
+def test_functions_that_differ_between_the_engines_are_refused(
+    number: int, sql: str, lint: list[AnnotatedRuleViolation]
+) -> None:
+    start = f"{function_model(number)} uses "
+    reported = [message.removeprefix(start) for message in messages(lint, "runsonbothengines") if start in message]
+    expected = FUNCTIONS[sql]
+    if expected is None:
+        assert reported == []
+    else:
+        assert any(message.startswith(expected) for message in reported), reported
+
+
+def test_a_seed_with_many_faults_shows_five_and_counts_the_rest(lint: list[AnnotatedRuleViolation]) -> None:
+    about_sales = [text for text in messages(lint, "seedmatchesfile") if text.startswith("seeds/retail/sales.csv")]
+    assert len(about_sales) == 6
+    assert about_sales[5].endswith(" more faults like these")
+
+
+@pytest.mark.parametrize(
+    ("type_", "good", "bad"),
+    [
+        ("INT", ["0", "-7", "2147483647", ""], ["abc", "1.0", "2147483648", " 1", "1_000", "NULL"]),
+        ("BIGINT", ["9223372036854775807", "-9223372036854775808"], ["9223372036854775808", "1e3"]),
+        ("DECIMAL(5, 2)", ["999.99", "-0.5", "1", "1.500"], ["1000", "0.001", "NaN", "1,5", "abc"]),
+        ("DATE", ["2028-02-29"], ["2027-02-29", "2026-13-01", "20261101", "01/11/2026", "2026-11-01 00:00:00"]),
+        (
+            "TIMESTAMPNTZ",
+            ["2026-11-01 09:30:00", "2026-11-01T09:30:00.123456"],
+            ["2026-11-01", "2026-11-01 25:00:00", "2026-11-01 09:30:00+02:00"],
+        ),
+        ("BOOLEAN", ["true", "false"], ["yes", "1"]),
+        ("VARCHAR", ["anything", "Søren"], []),
+        ("VARIANT", [], ["{}"]),
+    ],
+)
+def test_a_seed_holds_only_values_of_the_declared_type(
+    type_: str, good: list[str], bad: list[str], seeds: ModuleType, tmp_path: Path
+) -> None:
+    path = tmp_path / "values.csv"
+    lines = ["row_id,value", *(f'{line},"{value}"' for line, value in enumerate([*good, *bad], start=2))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    columns = {"row_id": exp.DataType.build("INT"), "value": exp.DataType.build(type_, dialect="snowflake")}
+    assert list(seeds.mismatched(path, columns)) == [
+        f"line {line}, column value: '{value}' is not {'an' if type_ == 'INT' else 'a'} {type_}"
+        for line, value in enumerate(bad, start=2 + len(good))
+    ]
+
+
+MALFORMED = {
+    "empty": (b"", "line 1: the names of the columns are missing"),
+    "a name twice": (b"a,b,a\n1,2,3\n", "line 1, column a: the name stands there 2 times"),
+    "a short line": (b"a,b,c\n1,2,3\n1\n", "line 3, column b: the line ends after 1 of 3 values"),
+    "a long line": (b'a,b\n"1\n2",3\n4,5,6\n', "line 4, after column b: '6' is one value too many"),
+    "a quote never closed": (b'a,b\n1,2\n3,"4\n5,6\n', "line 3: a quote is not closed, or stands inside a value"),
+    "a quote closed too late": (b'a,b\n1,"x\n2,"y"\n', "line 2: a quote is not closed, or stands inside a value"),
+    "Latin-1": ("a,b\n1,x\n2,Søren\n".encode("latin-1"), r"line 3: b'\xf8' is not UTF-8, save the file as UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), MALFORMED.values(), ids=MALFORMED)
+def test_a_file_that_is_no_table_is_reported_with_the_line(
+    content: bytes, message: str, seeds: ModuleType, tmp_path: Path
+) -> None:
+    path = tmp_path / "seed.csv"
+    path.write_bytes(content)
+    (fault,) = seeds.malformed(path)
+    assert fault.startswith(message)
+
+
+def test_blank_lines_and_texts_over_several_lines_are_no_fault(seeds: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "seed.csv"
+    path.write_bytes(b'a,b\r\n\r\n"one\ntwo",3\r\n\r\nx,4\r\n\r\n')
+    assert list(seeds.malformed(path)) == []
+    columns = {"a": exp.DataType.build("VARCHAR"), "b": exp.DataType.build("DATE")}
+    assert list(seeds.mismatched(path, columns)) == [
+        "line 3, column b: '3' is not a DATE",
+        "line 6, column b: '4' is not a DATE",
+    ]
+
+
+@pytest.fixture
+def one_seed(project: Path, tmp_path: Path) -> Path:
+    """A project of one seed, with the real configuration and rules."""
+    for part in ("config.yaml", "models/shared/ref_course_level.sql", "seeds/shared/ref_course_level.csv"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(project / part, tmp_path / part)
+    for part in ("audits", "linter"):
+        shutil.copytree(project / part, tmp_path / part)
+    (tmp_path / "data").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("3,3,Beginner", "3,three,Beginner", "line 3, column credits_to: 'three' is not an INT"),
+        ("credits_to,", "upper_credits,", "line 1, column credits_to: is missing"),
+        ("3,3,Beginner", "3,3,Beginner,,", "line 3, after column course_level: ',' is one value too many"),
+    ],
+    ids=["a wrong value", "a missing column", "a long line"],
+)
+def test_a_plan_over_a_faulty_seed_says_so_and_builds_nothing(
+    old: str, new: str, message: str, one_seed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = one_seed / "seeds/shared/ref_course_level.csv"
+    seed.write_text(seed.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    monkeypatch.setenv("MESHFLOW_DATA", str(one_seed / "data"))
+    run = subprocess.run(  # noqa: S603
+        [Path(sys.executable).with_name("sqlmesh"), "plan", "dev", "--auto-apply"],
+        cwd=one_seed, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert f"seeds/shared/ref_course_level.csv {message}" in " ".join(run.stdout.split())
+    assert tables(one_seed / "data") == []
+
+
+def tables(data: Path) -> list[str]:
+    """The tables in the databases, without SQLMesh's own."""
+    found = []
+    for database in data.glob("*.duckdb"):
+        with duckdb.connect(str(database), read_only=True) as connection:
+            found += connection.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema <> 'sqlmesh'"
+            ).fetchall()
+    return [name for (name,) in found]
+
+
+def test_a_malformed_seed_is_named_before_sqlmesh_ends_at_it(one_seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one_seed / "seeds/shared/ref_course_level.csv").write_text("", encoding="utf-8")
+    monkeypatch.setenv("MESHFLOW_DATA", str(one_seed / "data"))
+    with pytest.raises(ConfigError, match=r"^seeds/shared/ref_course_level.csv line 1: the names of the columns"):
+        Context(paths=str(one_seed))
+
+
+def test_every_rule_in_the_linter_is_an_error_and_has_a_test(project: Path) -> None:
+    written = {
+        member.name
+        for file in (project / "linter").glob("*.py")
+        for member in vars(rules_in(file)).values()
+        if isinstance(member, type) and issubclass(member, Rule) and member is not Rule
+    }
+    linter = load_configs(None, Config, [project])[project].linter
+    assert linter.enabled
+    assert written
+    assert written <= linter.rules
+    assert written - {"runsonbothengines"} <= {fault.rule for fault in FAULTS}
+    assert not linter.warn_rules
+    assert not linter.ignored_rules
