@@ -1,0 +1,164 @@
+"""What SQLMesh sends to the database when people plan, promote and run: statements, not what the console says."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlmesh.core.context import Context
+from sqlmesh.utils.date import now
+from sqlmesh.utils.errors import PlanError
+from workspace import Workspace, plan, recorded, run, table_writes, writes
+
+MART = "models/retail/rpt_net_revenue_by_city.sql"
+LAST_COLUMN = "SUM(days.shipping_amount)::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */"
+NEW_COLUMN = LAST_COLUMN.replace(" /*", ", /*") + "\n  MAX(days.order_date)::DATE AS last_order_date /* Last sale */"
+
+
+@pytest.fixture(scope="module")
+def in_production(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("in_production"))
+    context = workspace.context()
+    plan(context, "prod")
+    context.close()
+    return workspace
+
+
+@pytest.fixture
+def workspace(in_production: Workspace, tmp_path: Path) -> Workspace:
+    """A project whose prod has just been built."""
+    return in_production.clone(tmp_path)
+
+
+def views(context: Context, suffix: str) -> dict[str, str]:
+    """Definition of each view in the schemas of an environment: '' for prod, '__dev' for dev."""
+    found = context.engine_adapter.fetchall(
+        "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal AND NOT schema_name LIKE 'SQLMESH_%'"
+    )
+    pattern = re.compile(rf"[A-Z]+{suffix}", re.IGNORECASE)
+    return {f"{schema}.{view}": sql for schema, view, sql in found if pattern.fullmatch(schema)}
+
+
+def tables_written(statements: list[str]) -> set[str]:
+    """Names of the tables created or written to, without their version: RETAIL__DIM_PRODUCT."""
+    return {
+        table for statement in table_writes(statements) for table in re.findall(r'"(\w+?__\w+?)__\d+"', statement)[:1]
+    }
+
+
+def test_planning_again_with_nothing_changed_writes_nothing(workspace: Workspace) -> None:
+    plan(workspace.context(), "dev")
+    context = workspace.context()
+    with recorded() as statements:
+        plan(context, "dev")
+    assert len(statements) > 5, "the recorder heard nothing"
+    assert writes(statements) == []
+    assert not context.plan_builder("dev", skip_tests=True).build().has_changes
+
+
+def test_changing_one_mart_builds_only_it_and_what_depends_on_it(workspace: Workspace) -> None:
+    prod_before = views(workspace.context(), "")
+    workspace.edit(MART, LAST_COLUMN, NEW_COLUMN)
+    context = workspace.context()
+    with recorded() as statements:
+        plan(context, "dev")
+    built = tables_written(statements)
+    assert built == {"RETAIL__RPT_NET_REVENUE_BY_CITY"}, (
+        "an added column is non-breaking: nothing downstream is rebuilt"
+    )
+    assert views(context, "") == prod_before
+    assert "last_order_date" in columns(context, "retail__dev.rpt_net_revenue_by_city")
+    assert "last_order_date" not in columns(context, "retail.rpt_net_revenue_by_city")
+
+
+def test_a_breaking_change_rebuilds_what_depends_on_it(workspace: Workspace) -> None:
+    workspace.edit(
+        MART,
+        "FROM retail.rpt_revenue_daily AS days",
+        "FROM retail.rpt_revenue_daily AS days\nCROSS JOIN (SELECT 1 AS one) AS once",
+    )
+    with recorded() as statements:
+        plan(workspace.context(), "dev")
+    built = tables_written(statements)
+    assert built == {f"RETAIL__RPT_NET_REVENUE_BY_{level}" for level in ("CITY", "STATE", "COUNTRY")}
+
+
+def test_promotion_to_prod_creates_no_table_and_inserts_no_row(workspace: Workspace) -> None:
+    workspace.edit(MART, LAST_COLUMN, NEW_COLUMN)
+    plan(workspace.context(), "dev")
+    context = workspace.context()
+    with recorded() as statements:
+        plan(context, "prod")
+    assert [statement for statement in statements if re.match(r"(CREATE (OR REPLACE )?VIEW)", statement)], (
+        "nothing was promoted"
+    )
+    assert table_writes(statements) == []
+    assert "last_order_date" in columns(context, "retail.rpt_net_revenue_by_city")
+
+
+def test_a_changed_price_rule_reaches_every_sum_in_dev_and_after_promotion(workspace: Workspace) -> None:
+    """INCREMENTAL_BY_PARTITION, always forward-only, left dev's sums empty and prod's by the old rule."""
+    workspace.edit(
+        "models/intermediate/int_retail__sales_priced.sql",
+        "@money(quantity * unit_price_amount)",
+        "@money(quantity * unit_price_amount * 2)",
+    )
+    context = workspace.context()
+    net = {"retail.fct_sales", "retail.rpt_revenue_daily", "retail.rpt_net_revenue_by_country"}
+    before = {context.engine_adapter.fetchone(f"SELECT SUM(net_revenue_amount) FROM {table}") for table in net}
+    assert len(before) == 1
+
+    plan(context, "dev")
+    in_dev = {
+        context.engine_adapter.fetchone(f"SELECT SUM(net_revenue_amount) FROM {table.replace('.', '__dev.')}")
+        for table in net
+    }
+    plan(context, "prod")
+    in_prod = {context.engine_adapter.fetchone(f"SELECT SUM(net_revenue_amount) FROM {table}") for table in net}
+    assert len(in_dev) == 1
+    assert in_prod == in_dev
+    assert in_prod != before
+
+
+def test_a_failing_audit_stops_promotion_and_prod_keeps_serving(workspace: Workspace) -> None:
+    context = workspace.context()
+    figures = "SELECT * FROM retail.rpt_net_revenue_by_city ORDER BY location_id"
+    prod_before, figures_before = views(context, ""), context.engine_adapter.fetchall(figures)
+    workspace.edit(MART, "SUM(days.net_revenue_amount)", "SUM(days.net_revenue_amount * 2)")
+    context = workspace.context()
+    with pytest.raises(PlanError):
+        plan(context, "prod")
+    assert views(context, "") == prod_before
+    assert context.engine_adapter.fetchall(figures) == figures_before
+
+
+def test_history_survives_the_run_of_a_later_interval(workspace: Workspace) -> None:
+    context = workspace.context()
+    tables = {
+        model.fqn: context.snapshots[model.fqn].table_name()
+        for model in context.models.values()
+        if model.kind.is_incremental or model.kind.is_scd_type_2
+    }
+    assert len(tables) == 10, sorted(tables)
+    before = {
+        name: context.engine_adapter.fetchall(f"SELECT * FROM {table} ORDER BY ALL") for name, table in tables.items()
+    }
+    assert all(before.values()), "an empty table has no history to lose"
+
+    run(context, at=now() + timedelta(hours=2))
+
+    for name, table in tables.items():
+        assert context.engine_adapter.fetchall(f"SELECT * FROM {table} ORDER BY ALL") == before[name], name
+
+
+def test_the_first_promotion_builds_only_the_histories_anew(project: Path, tmp_path: Path) -> None:
+    workspace = Workspace.copy_of(project, tmp_path)
+    plan(workspace.context(), "dev")
+    with recorded() as statements:
+        plan(workspace.context(), "prod")
+    rebuilt = tables_written(statements)
+    assert rebuilt == {f"HISTORY__HIST_{entity}" for entity in ("STUDENT", "COURSE", "CUSTOMER")}
+
+
+def columns(context: Context, view: str) -> set[str]:
+    return {name.lower() for name in context.engine_adapter.columns(view)}

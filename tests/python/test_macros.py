@@ -1,0 +1,310 @@
+"""What the macros compute: expanded by SQLMesh, written as DuckDB and as Snowflake SQL, and run on rows.
+
+No Snowflake runs here, so its SQL is read back as Snowflake SQL and run on DuckDB: it has to give the same rows.
+"""
+
+import calendar
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlglot import exp, transpile
+from sqlmesh.core.dialect import MacroFunc, parse
+from sqlmesh.core.macros import MacroRegistry, macro
+from sqlmesh.core.model import load_sql_based_model
+from sqlmesh.utils.metaprogramming import import_python_file
+
+Rows = Sequence[Sequence[object]]
+Run = Callable[[Rows], list[tuple[object, ...]]]
+
+
+@pytest.fixture(scope="module")
+def registry(project: Path) -> Iterator[MacroRegistry]:
+    """The macros of the project, imported as SQLMesh does."""
+    standard = macro.get_registry()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(project)
+        for file in sorted((project / "macros").glob("*.py")):
+            import_python_file(file, project)
+    yield macro.get_registry()
+    macro.set_registry(standard)
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        yield connection
+
+
+class Planted:
+    """SELECT … FROM planted, with macros, over rows of the given columns."""
+
+    def __init__(self, registry: MacroRegistry, connection: duckdb.DuckDBPyConnection) -> None:
+        self._registry = registry
+        self._connection = connection
+
+    def expand(self, select: str, variables: Mapping[str, object] | None = None) -> exp.Query:
+        model = load_sql_based_model(
+            parse(f"MODEL (name tests.subject, kind FULL); {select}", default_dialect="snowflake"),
+            macros=self._registry,
+            dialect="snowflake",
+            variables=dict(variables or {}),
+        )
+        return model.render_query_or_raise(execution_time="2026-03-04 05:06:07")
+
+    def query(self, select: str, columns: Mapping[str, str], variables: Mapping[str, object] | None = None) -> Run:
+        """Expand once; what comes back runs it on rows."""
+        query = self.expand(select, variables)
+        duckdb_sql = query.sql(dialect="duckdb")
+        (from_snowflake_sql,) = transpile(query.sql(dialect="snowflake"), read="snowflake", write="duckdb")
+        definition = ", ".join(f"{name} {type_}" for name, type_ in columns.items())
+        insert = f"INSERT INTO planted VALUES ({', '.join('?' * len(columns))})"
+
+        def run(rows: Rows) -> list[tuple[object, ...]]:
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE planted ({definition})")
+            if rows:
+                self._connection.executemany(insert, rows)
+            answer = self._connection.execute(duckdb_sql).fetchall()
+            assert self._connection.execute(from_snowflake_sql).fetchall() == answer, "Snowflake SQL means otherwise"
+            return answer
+
+        return run
+
+
+@pytest.fixture(scope="module")
+def planted(registry: MacroRegistry, connection: duckdb.DuckDBPyConnection) -> Planted:
+    return Planted(registry, connection)
+
+
+@pytest.fixture(scope="module")
+def completed_years(planted: Planted) -> Run:
+    return planted.query("SELECT @completed_years(since, until) FROM planted", {"since": "DATE", "until": "DATE"})
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "years"),
+    [
+        ("2008-11-01", "2026-10-31", 17),
+        ("2008-11-01", "2026-11-01", 18),
+        ("2008-11-01", "2026-11-02", 18),
+        ("2008-11-01", "2026-12-01", 18),
+        ("2008-12-31", "2026-01-01", 17),
+        ("2008-02-29", "2026-02-28", 17),
+        ("2008-02-29", "2026-03-01", 18),
+        ("2008-02-29", "2028-02-28", 19),
+        ("2008-02-29", "2028-02-29", 20),
+        ("2008-02-28", "2028-02-29", 20),
+        ("1900-01-01", "2026-11-01", 126),
+        ("2026-11-01", "2026-11-01", 0),
+        (None, "2026-11-01", None),
+        ("2008-11-01", None, None),
+    ],
+)
+def test_a_year_is_completed_on_its_anniversary(
+    completed_years: Run, since: str | None, until: str | None, years: int | None
+) -> None:
+    assert completed_years([(since, until)]) == [(years,)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    since=st.dates(date(1900, 1, 1), date(2026, 12, 31)) | st.just(date(2004, 2, 29)),
+    days=st.integers(0, 40_000) | st.integers(0, 100).map(lambda years: round(years * 365.2425)),
+)
+def test_completed_years_count_the_birthdays_that_have_come(completed_years: Run, since: date, days: int) -> None:
+    until = since + timedelta(days=days)
+    years = 0
+    while birthday(since, since.year + years + 1) <= until:
+        years += 1
+    assert completed_years([(since, until)]) == [(years,)]
+
+
+def birthday(born: date, year: int) -> date:
+    """The birthday in a year; 1 March for 29 February where there is none."""
+    if (born.month, born.day) == (2, 29) and not calendar.isleap(year):
+        return date(year, 3, 1)
+    return born.replace(year=year)
+
+
+def test_completed_years_keep_together_inside_arithmetic(planted: Planted) -> None:
+    run = planted.query("SELECT 10 * @completed_years(since, until) FROM planted", {"since": "DATE", "until": "DATE"})
+    assert run([("2008-11-01", "2026-10-31")]) == [(170,)]
+
+
+@pytest.mark.parametrize(
+    ("variables", "today"),
+    [({"as_of_date": "2026-11-01"}, date(2026, 11, 1)), ({}, date(2026, 3, 4))],
+    ids=["the variable where it is set", "the day of the run otherwise"],
+)
+def test_as_of_date_is(planted: Planted, variables: dict[str, str], today: date) -> None:
+    assert planted.query("SELECT @as_of_date() FROM planted", {"id": "INT"}, variables)([(1,)]) == [(today,)]
+
+
+@pytest.mark.parametrize(
+    ("as_of", "status"),
+    [
+        ("2026-08-31", "Yet to Start"),
+        ("2026-09-01", "Ongoing"),
+        ("2026-10-15", "Ongoing"),
+        ("2026-11-30", "Ongoing"),
+        ("2026-12-01", "Ended"),
+    ],
+)
+def test_a_course_is_ongoing_from_its_first_to_its_last_day(planted: Planted, as_of: str, status: str) -> None:
+    run = planted.query(
+        "SELECT @course_status(first_day, last_day, @as_of_date()) FROM planted",
+        {"first_day": "DATE", "last_day": "DATE"},
+        {"as_of_date": as_of},
+    )
+    assert run([("2026-09-01", "2026-11-30")]) == [(status,)]
+
+
+@pytest.fixture(scope="module")
+def money(planted: Planted) -> Run:
+    return planted.query("SELECT @money(amount) FROM planted", {"amount": "DECIMAL(38, 6)"})
+
+
+@pytest.mark.parametrize(
+    ("amount", "cents"),
+    [
+        ("0.005", "0.01"),
+        ("-0.005", "-0.01"),
+        ("2.675", "2.68"),
+        ("1.005", "1.01"),
+        ("-1.005", "-1.01"),
+        ("0.004999", "0.00"),
+        ("-0.004999", "0.00"),
+        ("9999999999999999.994999", "9999999999999999.99"),
+        ("9999999999999999.985", "9999999999999999.99"),
+        (None, None),
+    ],
+)
+def test_half_a_cent_goes_away_from_zero(money: Run, amount: str | None, cents: str | None) -> None:
+    assert money([(amount,)]) == [(None if cents is None else Decimal(cents),)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    amount=st.decimals(Decimal(-(10**15)), Decimal(10**15), places=6)
+    | st.integers(-(10**15), 10**15).map(lambda cents: Decimal(cents) / 100 + Decimal("0.005"))
+)
+def test_money_is_rounded_as_decimal_rounds_half_up(money: Run, amount: Decimal) -> None:
+    assert money([(amount,)]) == [(amount.quantize(Decimal("0.01"), ROUND_HALF_UP),)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    quantity=st.integers(1, 10_000),
+    price=st.decimals(0, Decimal("99999.99"), places=2),
+    rate=st.decimals(0, 1, places=4),
+)
+def test_the_discount_of_a_line_is_exact_before_it_is_rounded(
+    planted: Planted, quantity: int, price: Decimal, rate: Decimal
+) -> None:
+    run = planted.query(
+        "SELECT @money(quantity * unit_discount_amount) FROM planted",
+        {"quantity": "INT", "unit_discount_amount": "DECIMAL(38, 6)"},
+    )
+    assert run([(quantity, price * rate)]) == [((quantity * price * rate).quantize(Decimal("0.01"), ROUND_HALF_UP),)]
+
+
+def test_money_rounds_a_sum_as_a_whole(planted: Planted) -> None:
+    run = planted.query(
+        "SELECT 2 * @money(one - other) FROM planted", {"one": "DECIMAL(18, 4)", "other": "DECIMAL(18, 4)"}
+    )
+    assert run([("1.0100", "0.0050")]) == [(Decimal("2.02"),)]
+
+
+def test_money_is_rounded_to_cents_on_snowflake_too(planted: Planted) -> None:
+    sql = planted.expand("SELECT @money(one - other) AS amount FROM planted").sql(dialect="snowflake")
+    assert re.search(r'CAST\(ROUND\("?\w*"?\.?"ONE" - "?\w*"?\.?"OTHER", 2\) AS DECIMAL\(18, 2\)\)', sql), sql
+
+
+MONTHS = [f"{month.lower()}_visit_count" for month in calendar.month_name[1:]]
+
+
+@pytest.fixture(scope="module")
+def month_pivot(planted: Planted) -> Run:
+    return planted.query("SELECT @month_pivot(day, visit) FROM planted", {"day": "DATE"})
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.none() | st.dates(date(2020, 1, 1), date(2026, 12, 31)), max_size=40).filter(any))
+def test_each_date_is_counted_in_its_month_and_in_the_total(month_pivot: Run, days: list[date | None]) -> None:
+    known = [day.month for day in days if day]
+    assert month_pivot([(day,) for day in days]) == [(*(known.count(month) for month in range(1, 13)), len(known))]
+
+
+def test_a_month_without_a_date_is_zero_even_where_all_dates_are_missing(month_pivot: Run) -> None:
+    assert month_pivot([(None,), (None,)]) == [(0,) * 13]
+
+
+def test_a_month_pivot_has_a_column_per_month_and_a_total_all_integers_and_described(planted: Planted) -> None:
+    query = planted.expand("SELECT @month_pivot(day, visit) FROM planted")
+    assert [column.alias.lower() for column in query.selects] == [*MONTHS, "total_visit_count"]
+    assert all(column.unalias().is_type("int") for column in query.selects)
+    described = [comment.strip() for column in query.selects for comment in column.comments or []]
+    assert described[0] == "Visits in January"
+    assert described[-1] == "Visits in the whole year"
+    assert len(set(described)) == len(described) == len(MONTHS) + 1
+
+
+@pytest.mark.parametrize(
+    ("row", "reasons"),
+    [
+        ((1, "Ada", 5), None),
+        ((None, "Ada", 5), "missing_id"),
+        ((1, "", 5), "empty_name"),
+        ((1, "Ada", -1), "negative_age"),
+        ((None, "Ada", -1), "missing_id, negative_age"),
+        ((None, "", -1), "missing_id, empty_name, negative_age"),
+        ((1, None, None), None),
+    ],
+    ids=["none", "the first", "the middle one", "the last", "two", "all", "conditions that are NULL"],
+)
+def test_reject_reasons_are_those_that_apply(planted: Planted, row: tuple[object, ...], reasons: str | None) -> None:
+    run = planted.query(
+        """
+        SELECT @reject_reasons(
+          missing_id := id IS NULL,
+          empty_name := name = '',
+          negative_age := age < 0 OR age > 150
+        ) FROM planted
+        """,
+        {"id": "INT", "name": "VARCHAR", "age": "INT"},
+    )
+    assert run([row]) == [(reasons,)]
+
+
+def test_a_single_reject_reason_stands_alone(planted: Planted) -> None:
+    run = planted.query("SELECT @reject_reasons(missing_id := id IS NULL) FROM planted", {"id": "INT"})
+    assert run([(None,), (1,)]) == [("missing_id",), (None,)]
+
+
+def test_models_refuse_for_exactly_the_reasons_that_are_explained(project: Path) -> None:
+    with (project / "seeds" / "ops" / "ref_reject_reason.csv").open(encoding="utf-8", newline="") as file:
+        explained = [(row["source_table"], row["reject_reason"]) for row in csv.DictReader(file)]
+    used = [
+        (source_table(path), argument.name)
+        for path in sorted((project / "models").rglob("*.sql"))
+        for expression in parse(path.read_text(encoding="utf-8"), default_dialect="snowflake")
+        for call in expression.find_all(MacroFunc)
+        if call.name.lower() == "reject_reasons"
+        for argument in call.this.expressions
+    ]
+    assert len(set(explained)) == len(explained)
+    assert sorted(used) == sorted(explained)
+
+
+def source_table(model: Path) -> str:
+    """'edtech.students' for int_edtech__students_checked.sql."""
+    found = re.fullmatch(r"int_(\w+?)__(\w+)_checked", model.stem)
+    assert found, f"{model} refuses rows, but its name doesn't tell which landed table they come from"
+    return ".".join(found.groups())

@@ -1,0 +1,172 @@
+"""The sample rows: the committed files are what the code writes, and they hold what they promise."""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pytest
+from sqlmesh.core.context import Context
+
+from meshflow.sample import write
+
+AS_OF = date(2026, 11, 1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A landed table of the sample, and where its rows end up."""
+
+    name: str
+    key: tuple[str, ...]
+    checked: str
+    quarantine: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.name.replace('.', '/')}.csv"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SOURCES = (
+    Source("edtech.students", ("student_id",), "int_edtech__students_checked", "edtech_student"),
+    Source("edtech.courses", ("course_id",), "int_edtech__courses_checked", "edtech_course"),
+    Source("edtech.enrollments", ("enrollment_id",), "int_edtech__enrollments_checked", "edtech_enrollment"),
+    Source("retail.sales", ("order_id", "product_id"), "int_retail__sales_checked", "retail_sales"),
+)
+each_source = pytest.mark.parametrize("source", SOURCES, ids=str)
+
+Identity = tuple[str, ...]
+"""Key and updated_at as text, '' for NULL: tells the copies of one key apart."""
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as rows:
+        return list(csv.DictReader(rows))
+
+
+def fetch(warehouse: Context, sql: str) -> list[tuple[object, ...]]:
+    return list(warehouse.engine_adapter.fetchall(sql))
+
+
+def identities_in_file(source: Source, seeds: Path) -> list[Identity]:
+    return [tuple(row[column] for column in (*source.key, "updated_at")) for row in read(seeds / source.file)]
+
+
+def identities_in_table(source: Source, table: str, warehouse: Context) -> list[Identity]:
+    columns = ", ".join(f"COALESCE({column}::VARCHAR, '')" for column in (*source.key, "updated_at"))
+    return [tuple(map(str, row)) for row in fetch(warehouse, f"SELECT {columns} FROM {table}")]
+
+
+@pytest.fixture(scope="module")
+def seeds(project: Path) -> Path:
+    return project / "seeds"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("seeds")
+    write(directory)
+    return directory
+
+
+def test_the_sample_is_these_four_files_and_nothing_half_written(written: Path) -> None:
+    files = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
+    assert files == {source.file for source in SOURCES}
+
+
+@each_source
+def test_the_committed_file_is_what_the_code_writes(source: Source, written: Path, seeds: Path) -> None:
+    assert (seeds / source.file).read_bytes() == (written / source.file).read_bytes(), "run `meshflow sample`"
+
+
+@each_source
+def test_writing_over_older_files_gives_the_same_bytes(source: Source, written: Path, tmp_path: Path) -> None:
+    file = tmp_path / source.file
+    file.parent.mkdir(parents=True)
+    for older in (file, file.with_suffix(".csv.tmp")):  # the second is left by a write that was killed
+        older.write_text("a longer file than the new one\n" * 10_000)
+    write(tmp_path)
+    assert file.read_bytes() == (written / source.file).read_bytes()
+
+
+def test_every_reason_for_refusing_a_row_occurs(warehouse: Context) -> None:
+    explained = fetch(warehouse, "SELECT source_table, reject_reason FROM ops.ref_reject_reason")
+    occurring = fetch(warehouse, "SELECT DISTINCT source_table, reject_reason FROM ops.refused_rows")
+    assert set(occurring) == set(explained)
+
+
+def test_some_row_is_refused_for_several_reasons_at_once(warehouse: Context) -> None:
+    reasons = fetch(warehouse, "SELECT reject_reasons FROM quarantine.retail_sales")
+    assert max(str(row[0]).count(", ") for row in reasons) >= 2
+
+
+@each_source
+def test_the_refused_rows_are_the_faults_planted_at_the_end_of_the_file(
+    source: Source, seeds: Path, warehouse: Context
+) -> None:
+    refused = identities_in_table(source, f"quarantine.{source.quarantine}", warehouse)
+    assert len(refused) > 0
+    assert Counter(refused) == Counter(identities_in_file(source, seeds)[-len(refused) :])
+
+
+@each_source
+def test_every_row_of_the_file_gets_a_verdict(source: Source, seeds: Path, warehouse: Context) -> None:
+    judged = identities_in_table(source, f"intermediate.{source.checked}", warehouse)
+    assert Counter(judged) == Counter(identities_in_file(source, seeds))
+
+
+def test_courses_have_ended_are_ongoing_and_are_yet_to_start(warehouse: Context) -> None:
+    statuses = fetch(warehouse, "SELECT DISTINCT course_status FROM edtech.dim_course")
+    assert set(statuses) == {("Ended",), ("Ongoing",), ("Yet to Start",)}
+
+
+@pytest.mark.parametrize("day", ["start_date", "end_date"])
+def test_a_course_starts_and_a_course_ends_on_the_day_the_sample_is_pinned_to(warehouse: Context, day: str) -> None:
+    courses = fetch(
+        warehouse,
+        f"SELECT course_status, is_active, days_until_start FROM edtech.dim_course WHERE {day} = '{AS_OF}'",
+    )
+    assert set(courses) == {("Ongoing", True, 0)}
+
+
+@pytest.mark.parametrize(
+    ("born", "age_years"), [(date(2008, 11, 1), 18), (date(2004, 2, 29), 22)], ids=["birthday today", "leap day"]
+)
+def test_a_student_was_born_on_a_telling_day(warehouse: Context, born: date, age_years: int) -> None:
+    ages = fetch(
+        warehouse,
+        f"SELECT age_years FROM edtech.dim_student JOIN pii.student USING (student_id) WHERE date_of_birth = '{born}'",
+    )
+    assert set(ages) == {(age_years,)}
+
+
+def test_different_students_share_an_email(warehouse: Context) -> None:
+    shared = fetch(warehouse, "SELECT first_name, email FROM pii.student WHERE is_email_shared")
+    assert len({name for name, _ in shared}) > len({email for _, email in shared}) > 0
+
+
+@pytest.mark.parametrize("character", ['"', "'", ",", "é", "ễ", "ø", "ñ"])
+def test_texts_hold_characters_that_break_careless_code(character: str, seeds: Path, warehouse: Context) -> None:
+    texts = {text for source in SOURCES for row in read(seeds / source.file) for text in row.values()}
+    difficult = {text for text in texts if character in text}
+    assert difficult
+    names = fetch(
+        warehouse,
+        "SELECT full_name FROM edtech.dim_student UNION SELECT course_name FROM edtech.dim_course "
+        "UNION SELECT product_name FROM retail.dim_product UNION SELECT city FROM shared.dim_location",
+    )
+    assert any(character in str(name) for (name,) in names), "lost on its way to the marts"
+
+
+def test_some_rows_are_deleted_and_some_are_odd_but_valid(warehouse: Context) -> None:
+    for source in SOURCES:
+        deleted = f"SELECT COUNT(*) FROM intermediate.{source.checked} WHERE is_deleted AND reject_reasons IS NULL"
+        assert fetch(warehouse, deleted) > [(0,)], source
+    flags = fetch(
+        warehouse, "SELECT BOOL_OR(is_before_sign_up), BOOL_OR(is_after_course_end) FROM edtech.fct_enrollment"
+    )
+    assert flags == [(True, True)]

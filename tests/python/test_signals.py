@@ -1,0 +1,139 @@
+"""When an interval may be processed: the signal `landed`, as the models ask it, over a ledger in a real DuckDB."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlmesh.core.config import DuckDBConnectionConfig
+from sqlmesh.core.context import Context, ExecutionContext
+from sqlmesh.core.engine_adapter.base import EngineAdapter
+from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.utils.date import to_timestamp
+from workspace import Workspace
+
+HOURS = [
+    (to_timestamp(datetime(2026, 11, 1, hour, tzinfo=UTC)), to_timestamp(datetime(2026, 11, 1, hour + 1, tzinfo=UTC)))
+    for hour in range(10, 14)
+]
+"""The hours from 10, 11, 12 and 13 o'clock, as SQLMesh keeps intervals: milliseconds since 1970, end exclusive."""
+
+MODEL = "intermediate.int_edtech__students_checked"
+"""Its MODEL header calls the signal for 'edtech'."""
+
+
+@pytest.fixture(scope="module")
+def landed_project(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    context = Workspace.copy_of(project, tmp_path_factory.mktemp("landed")).context("landed")
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def on_landed(landed_project: Context) -> Snapshot:
+    return landed_project.get_snapshot(MODEL, raise_if_missing=True)
+
+
+@pytest.fixture(scope="module")
+def on_local(warehouse: Context) -> Snapshot:
+    return warehouse.get_snapshot(MODEL, raise_if_missing=True)
+
+
+@pytest.fixture(params=["TIMESTAMP", "TIMESTAMP WITH TIME ZONE"])
+def warehouse_with_ledger(request: pytest.FixtureRequest) -> Iterator[EngineAdapter]:
+    """A warehouse with an empty ledger of finished loads, whichever type the loader gives a time."""
+    adapter = DuckDBConnectionConfig(
+        catalogs={"ANALYTICS": ":memory:", "RAW": ":memory:"}, connector_config={"TimeZone": "UTC"}
+    ).create_engine_adapter()
+    adapter.execute("CREATE SCHEMA RAW.LANDING")
+    adapter.execute(
+        f"CREATE TABLE RAW.LANDING.LOADS (source VARCHAR, started_at {request.param}, finished_at {request.param})"
+    )
+    yield adapter
+    adapter.close()
+
+
+@pytest.fixture(params=["UTC", "America/New_York", "Asia/Kolkata"])
+def process_in_time_zone(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The time zone of the machine, which must not matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield request.param
+    time.tzset()
+
+
+def finish_load(adapter: EngineAdapter, source: str, started_at: str, finished_at: str) -> None:
+    """Times are UTC on 2026-11-01."""
+    adapter.execute(
+        f"INSERT INTO RAW.LANDING.LOADS VALUES ('{source}', '2026-11-01 {started_at}', '2026-11-01 {finished_at}')"
+    )
+
+
+def ready(model: Snapshot, adapter: EngineAdapter) -> list[int]:
+    """The hours, by their first, that SQLMesh would process now."""
+    intervals = model.check_ready_intervals(list(HOURS), ExecutionContext(adapter, {}))
+    assert set(intervals) <= set(HOURS)
+    return [datetime.fromtimestamp(start / 1000, tz=UTC).hour for start, _ in intervals]
+
+
+def test_sample_data_is_always_ready(on_local: Snapshot, warehouse_with_ledger: EngineAdapter) -> None:
+    assert ready(on_local, warehouse_with_ledger) == [10, 11, 12, 13]
+
+
+def test_nothing_is_ready_before_the_first_load_has_finished(
+    on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
+) -> None:
+    assert ready(on_landed, warehouse_with_ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("started_at", "hours"),
+    [
+        ("10:59:59.999999", []),
+        ("11:00:00", [10]),
+        ("11:59:59", [10]),
+        ("12:05:00", [10, 11]),
+        ("23:00:00", [10, 11, 12, 13]),
+    ],
+)
+def test_an_hour_is_ready_once_a_finished_load_started_at_its_end_or_later(
+    on_landed: Snapshot,
+    warehouse_with_ledger: EngineAdapter,
+    process_in_time_zone: str,
+    started_at: str,
+    hours: list[int],
+) -> None:
+    finish_load(warehouse_with_ledger, "edtech", started_at, "23:59:59")
+    assert ready(on_landed, warehouse_with_ledger) == hours
+
+
+def test_the_newest_start_counts_whatever_finished_last(
+    on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
+) -> None:
+    finish_load(warehouse_with_ledger, "edtech", "12:00", "12:01")
+    finish_load(warehouse_with_ledger, "edtech", "11:00", "13:30")
+    assert ready(on_landed, warehouse_with_ledger) == [10, 11]
+
+
+def test_a_load_is_measured_by_its_start_and_not_by_its_end(
+    on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
+) -> None:
+    finish_load(warehouse_with_ledger, "edtech", "11:30", "13:30")
+    assert ready(on_landed, warehouse_with_ledger) == [10]
+
+
+def test_a_load_of_another_source_does_not_count(on_landed: Snapshot, warehouse_with_ledger: EngineAdapter) -> None:
+    finish_load(warehouse_with_ledger, "retail", "13:30", "13:31")
+    assert ready(on_landed, warehouse_with_ledger) == []
+
+
+def test_every_model_with_the_signal_waits_for_the_source_in_its_name(landed_project: Context) -> None:
+    waits_for = {
+        model.name: {arguments["source"].name for name, arguments in model.signals if name == "landed"}
+        for model in landed_project.models.values()
+        if model.signals
+    }
+    assert waits_for
+    assert waits_for == {name: {name.split(".int_")[1].split("__")[0]} for name in waits_for}

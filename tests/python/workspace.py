@@ -1,0 +1,122 @@
+"""A copy of the project with databases of its own, for tests that change models, land rows or run into the future."""
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from unittest.mock import patch
+
+from sqlmesh.core.context import Context
+
+PARTS = (
+    "config.yaml", "audits", "external_models", "linter", "macros", "models", "seeds", "signals", "tests/models",
+)  # fmt: skip
+
+STATE_TABLE = re.compile(r'"sqlmesh"\."_\w+"')
+DRY_RUN_TABLE = re.compile(r"_schema_tmp\"")
+WRITE = re.compile(r"(CREATE|INSERT|UPDATE|DELETE|MERGE|TRUNCATE|DROP|ALTER)\b[^(]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A project in a folder of its own, and its databases beside it."""
+
+    root: Path
+
+    @classmethod
+    def copy_of(cls, project: Path, root: Path) -> "Workspace":
+        for part in PARTS:
+            source, target = project / part, root / "project" / part
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            elif source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+        (root / "data").mkdir()
+        return cls(root)
+
+    def clone(self, root: Path) -> "Workspace":
+        """Another one, with the databases as they are now."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return Workspace(root)
+
+    @property
+    def path(self) -> Path:
+        return self.root / "project"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"MESHFLOW_DATA": str(self.root / "data")}
+
+    def context(self, gateway: str = "local") -> Context:
+        """Load the project as it stands now."""
+        with patch.dict(os.environ, self.environment):
+            return Context(paths=str(self.path), gateway=gateway)
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace `old`, which must stand in `file` exactly once."""
+        path = self.path / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def plan(context: Context, environment: str) -> None:
+    """`sqlmesh plan ENVIRONMENT --auto-apply`, without the unit tests that `make test` has run by then."""
+    context.plan(environment, auto_apply=True, no_prompts=True, skip_tests=True, include_unmodified=True)
+
+
+def run(context: Context, at: datetime, select: Collection[str] = ()) -> None:
+    """`sqlmesh run` as if it were `at`, UTC, which may lie in the future."""
+    status = context.run("prod", end=at, execution_time=at, select_models=select or None, skip_janitor=True)
+    assert status.is_success, status
+
+
+@contextmanager
+def recorded() -> Iterator[list[str]]:
+    """Every statement that an engine adapter of SQLMesh sends while the block runs, in order."""
+    statements: list[str] = []
+
+    class Recorder(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            message = record.getMessage()
+            if message.startswith("Executing SQL: "):
+                statements.append(re.sub(r"/\*.*?\*/", "", message.removeprefix("Executing SQL: ")).strip())
+
+    logger, recorder = logging.getLogger("sqlmesh.core.engine_adapter.base"), Recorder()
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.addHandler(recorder)
+    try:
+        yield statements
+    finally:
+        logger.removeHandler(recorder)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def writes(statements: list[str]) -> list[str]:
+    """The statements that change the warehouse.
+
+    Left out: SQLMesh's state, and the empty tables `…_schema_tmp` that it creates and drops when it promotes,
+    to see whether a query is valid.
+    """
+    return [
+        statement
+        for statement in statements
+        if (start := WRITE.match(statement))
+        and not STATE_TABLE.search(start.group())
+        and not DRY_RUN_TABLE.search(start.group())
+    ]
+
+
+def table_writes(statements: list[str]) -> list[str]:
+    """Of `writes`, those that create tables or change rows: all but views, schemas and comments."""
+    harmless = re.compile(r"(CREATE (OR REPLACE )?VIEW|CREATE SCHEMA|DROP VIEW)\b")
+    return [statement for statement in writes(statements) if not harmless.match(statement)]
