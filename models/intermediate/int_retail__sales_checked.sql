@@ -82,8 +82,12 @@ SELECT
   numbered.updated_at, /* When the application last wrote the row, UTC */
   numbered.key_landed_at AS _landed_at /* Start of the newest load that touched the line, UTC */
 FROM numbered
+/* A refused line may correct its date, but one whose date moved since it was accepted keeps failing until it is set back. */
 LEFT JOIN intermediate.int_retail__sales_checked AS previous
   ON numbered.order_id = previous.order_id
   AND numbered.product_id = previous.product_id
   AND previous.copy_number = 1
-  AND previous.reject_reasons IS NULL
+  AND (
+    previous.reject_reasons IS NULL
+    OR previous.order_date IS DISTINCT FROM previous.first_order_date
+  )
