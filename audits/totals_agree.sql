@@ -1,9 +1,12 @@
 AUDIT (
   name totals_agree,
-  dialect snowflake
+  dialect snowflake,
+  defaults (
+    against_measures = @measures
+  )
 );
 
-/* Sums of the measures equal those of another table, group by group and to the cent. A group that is all zero may be missing on either side. */
+/* Sums of the measures equal those of another table, group by group and to the cent; against_measures if they are called otherwise there. A group that is all zero may be missing on either side. */
 WITH here AS (
   SELECT
     @EACH(@by, column -> column),

@@ -2,7 +2,7 @@ MODEL (
   name edtech.dim_course,
   kind FULL,
   owner learning_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain course_id,
   tags (edtech, mart),
   description 'One row per course. Answers: which courses run now, which start soon, at which level? The level follows from the credits by shared.ref_course_level; the status is as of the run (or of the variable as_of_date).',

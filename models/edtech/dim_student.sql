@@ -2,7 +2,7 @@ MODEL (
   name edtech.dim_student,
   kind FULL,
   owner learning_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain student_id,
   tags (edtech, mart),
   description 'One row per student. Answers: how old are our students, when did they join, who is an adult? Ages are completed years as of the run (or of the variable as_of_date) and empty without a birth date. E-mail and birth date are in pii.student.',

@@ -2,7 +2,7 @@ MODEL (
   name edtech.fct_enrollment,
   kind VIEW,
   owner learning_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain enrollment_id,
   references (student_id, course_id),
   tags (edtech, mart),

@@ -2,7 +2,7 @@ MODEL (
   name edtech.rpt_course_enrollments_by_month,
   kind FULL,
   owner learning_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain (course_id, enrollment_year),
   references course_id,
   tags (edtech, mart),

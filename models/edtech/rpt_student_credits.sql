@@ -2,7 +2,7 @@ MODEL (
   name edtech.rpt_student_credits,
   kind FULL,
   owner learning_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain student_id,
   references student_id,
   tags (edtech, mart),

@@ -2,19 +2,14 @@ MODEL (
   name edtech.rpt_student_enrollment_running_total,
   kind FULL,
   owner learning_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain enrollment_id,
   references (student_id, course_id),
   tags (edtech, mart),
   description 'One row per enrollment, with how many the student had by then. Answers: how fast do students come back? Enrollments of one day count in the order of their keys.',
   audits (
     grain_is_unique(columns := enrollment_id),
-    totals_agree(
-      measures := 1,
-      against := edtech.fct_enrollment,
-      against_measures := 1,
-      by := student_id
-    )
+    totals_agree(measures := 1, against := edtech.fct_enrollment, by := student_id)
   )
 );
 

@@ -8,7 +8,7 @@ MODEL (
     time_data_type TIMESTAMPNTZ
   ),
   owner learning_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain (course_id, valid_from),
   tags (edtech, history),
   description 'One row per course and version. Answers: which dates, credits and instructor did the course have at a given time? A deleted course has no version with an open end.',

@@ -8,7 +8,7 @@ MODEL (
     time_data_type TIMESTAMPNTZ
   ),
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain (customer_id, valid_from),
   tags (retail, history),
   description 'One row per customer and version of name and place. Answers: where did the customer live when we last looked? Versions begin when the warehouse saw the change: the application keeps no customers of its own.',

@@ -8,7 +8,7 @@ MODEL (
     time_data_type TIMESTAMPNTZ
   ),
   owner learning_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain (student_id, valid_from),
   tags (edtech, history),
   description 'One row per student and version. Answers: what did we know about the student at a given time? A deleted student has no version with an open end. No e-mail, no birth date: see pii.student.',

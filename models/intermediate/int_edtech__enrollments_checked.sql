@@ -4,7 +4,7 @@ MODEL (
     unique_key (COALESCE(enrollment_id, -1), copy_number)
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (enrollment_id, copy_number),
   tags (edtech, intermediate),
   description 'One row per enrollment as landed, with the verdict on it. Refused rows and deleted ones stay, because a merge cannot remove rows: readers filter on reject_reasons and is_deleted. The verdict depends on the student and the course too, so a landing of either one decides the enrollment anew.',

@@ -4,7 +4,7 @@ MODEL (
     unique_key enrollment_id
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain enrollment_id,
   references (student_id, course_id),
   tags (edtech, intermediate),

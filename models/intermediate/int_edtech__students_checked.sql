@@ -4,7 +4,7 @@ MODEL (
     unique_key (COALESCE(student_id, -1), copy_number)
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (student_id, copy_number),
   tags (edtech, intermediate),
   description 'One row per student as landed, with the verdict on it. Rows with reject_reasons are read by quarantine.edtech_student only; of several rows with one key the newest is copy 1, the others are refused. Merged by key and not rebuilt, so that rows that vanish from RAW are noticed.',

@@ -2,7 +2,7 @@ MODEL (
   name intermediate.int_retail__customers_derived,
   kind FULL,
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain customer_id,
   tags (retail, intermediate),
   description 'One row per customer with a valid order line. The application has no table of customers: name and place are those of the newest order.',

@@ -4,7 +4,7 @@ MODEL (
     unique_key (COALESCE(order_id, -1), COALESCE(product_id, -1), copy_number)
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (order_id, product_id, copy_number),
   tags (retail, intermediate),
   description 'One row per order line as landed, with the verdict on it. Refused lines and deleted ones stay, because a merge cannot remove rows: readers filter on reject_reasons and is_deleted. Only keys touched by the landing are judged again, all their copies together.',

@@ -4,7 +4,7 @@ MODEL (
     unique_key (order_id, product_id)
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (order_id, product_id),
   tags (retail, intermediate),
   description 'One row per order line ever landed, priced: money is rounded here, once, on the line. is_valid is false for lines refused or cancelled; they stay without money because a merge cannot remove rows, and because the days they stood on have to be counted again. retail.fct_sales shows the valid ones. A table of its own, written after the audits of int_retail__sales_checked have passed.',

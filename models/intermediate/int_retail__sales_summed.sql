@@ -4,7 +4,7 @@ MODEL (
     unique_key (order_date, location_id)
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (order_date, location_id),
   references location_id,
   tags (retail, intermediate),
@@ -62,7 +62,14 @@ WITH touched AS (
 ), emptied AS (
   SELECT
     previous.order_date,
-    previous.location_id
+    previous.location_id,
+    0 AS order_count,
+    0 AS line_count,
+    0 AS quantity,
+    0 AS total_revenue_amount,
+    0 AS total_discount_amount,
+    0 AS net_revenue_amount,
+    0 AS shipping_amount
   FROM intermediate.int_retail__sales_summed AS previous
   INNER JOIN touched
     ON previous.order_date = touched.order_date
@@ -71,18 +78,23 @@ WITH touched AS (
     AND previous.location_id = summed.location_id
   WHERE
     summed.location_id IS NULL
+), recomputed AS (
+  SELECT
+    *
+  FROM summed
+  UNION ALL
+  SELECT
+    *
+  FROM emptied
 )
 SELECT
-  COALESCE(summed.order_date, emptied.order_date)::DATE AS order_date, /* Day the orders were placed, UTC */
-  COALESCE(summed.location_id, emptied.location_id)::VARCHAR AS location_id, /* Place the lines were shipped to */
-  COALESCE(summed.order_count, 0)::INT AS order_count, /* Orders with a line sold */
-  COALESCE(summed.line_count, 0)::INT AS line_count, /* Lines sold */
-  COALESCE(summed.quantity, 0)::BIGINT AS quantity, /* Units sold */
-  COALESCE(summed.total_revenue_amount, 0)::DECIMAL(18, 2) AS total_revenue_amount, /* Revenue before discount in USD */
-  COALESCE(summed.total_discount_amount, 0)::DECIMAL(18, 2) AS total_discount_amount, /* Discount in USD */
-  COALESCE(summed.net_revenue_amount, 0)::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD */
-  COALESCE(summed.shipping_amount, 0)::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */
-FROM summed
-FULL JOIN emptied
-  ON summed.order_date = emptied.order_date
-  AND summed.location_id = emptied.location_id
+  order_date::DATE AS order_date, /* Day the orders were placed, UTC */
+  location_id::VARCHAR AS location_id, /* Place the lines were shipped to */
+  order_count::INT AS order_count, /* Orders with a line sold */
+  line_count::INT AS line_count, /* Lines sold */
+  quantity::BIGINT AS quantity, /* Units sold */
+  total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* Revenue before discount in USD */
+  total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* Discount in USD */
+  net_revenue_amount::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD */
+  shipping_amount::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */
+FROM recomputed

@@ -4,7 +4,7 @@ MODEL (
     path '$root/seeds/ops/ref_reject_reason.csv'
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (source_table, reject_reason),
   tags (ops, reference),
   description 'One row per reason for refusing a landed row. Answers: what does the reason mean, and what is to be done?',

@@ -2,7 +2,7 @@ MODEL (
   name ops.refused_rows,
   kind FULL,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (source_table, updated_date, reject_reason),
   references (source_table, reject_reason),
   tags (

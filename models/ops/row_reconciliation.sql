@@ -2,7 +2,7 @@ MODEL (
   name ops.row_reconciliation,
   kind FULL,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (source_table, updated_date),
   tags (
     ops

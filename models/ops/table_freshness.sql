@@ -2,7 +2,7 @@ MODEL (
   name ops.table_freshness,
   kind FULL,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain source_table,
   tags (
     ops

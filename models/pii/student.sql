@@ -2,7 +2,7 @@ MODEL (
   name pii.student,
   kind FULL,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain student_id,
   tags (edtech, pii),
   description 'One row per student of edtech.dim_student, with what identifies the person. Answers: how do we reach this student? An e-mail address is not an identity: is_email_shared tells who shares one.',

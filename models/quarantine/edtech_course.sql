@@ -2,7 +2,7 @@ MODEL (
   name quarantine.edtech_course,
   kind VIEW,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (course_id, copy_number),
   tags (edtech, quarantine),
   description 'One row per refused course. Answers: which rows are missing from the marts, why, and since when? What each reason means and what to do about it stands in ops.ref_reject_reason.',

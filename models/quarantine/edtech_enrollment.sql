@@ -2,7 +2,7 @@ MODEL (
   name quarantine.edtech_enrollment,
   kind VIEW,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (enrollment_id, copy_number),
   tags (edtech, quarantine),
   description 'One row per refused enrollment. Answers: which rows are missing from the marts, why, and since when? What each reason means and what to do about it stands in ops.ref_reject_reason.',

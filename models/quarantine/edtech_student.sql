@@ -2,7 +2,7 @@ MODEL (
   name quarantine.edtech_student,
   kind VIEW,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (student_id, copy_number),
   tags (edtech, quarantine),
   description 'One row per refused student. Answers: which rows are missing from the marts, why, and since when? E-mail and birth date are looked up in the application, by student_id. What each reason means and what to do about it stands in ops.ref_reject_reason.',

@@ -2,7 +2,7 @@ MODEL (
   name quarantine.retail_sales,
   kind VIEW,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain (order_id, product_id, copy_number),
   tags (retail, quarantine),
   description 'One row per refused order line. Answers: which rows are missing from the marts, why, and since when? What each reason means and what to do about it stands in ops.ref_reject_reason.',

@@ -2,7 +2,7 @@ MODEL (
   name retail.dim_customer,
   kind FULL,
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain customer_id,
   references location_id,
   tags (retail, mart),

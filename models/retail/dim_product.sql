@@ -2,7 +2,7 @@ MODEL (
   name retail.dim_product,
   kind FULL,
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain product_id,
   tags (retail, mart),
   description 'One row per product sold. Answers: what do we sell, in which category, at which price lately? The application has no table of products: name, category and price are those of the newest order.',

@@ -2,7 +2,7 @@ MODEL (
   name retail.fct_sales,
   kind VIEW,
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain (order_id, product_id),
   references (customer_id, product_id, location_id),
   tags (retail, mart),

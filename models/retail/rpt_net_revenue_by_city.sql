@@ -2,7 +2,7 @@ MODEL (
   name retail.rpt_net_revenue_by_city,
   kind FULL,
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain location_id,
   references location_id,
   tags (retail, mart),
@@ -19,14 +19,6 @@ MODEL (
         shipping_amount
       ),
       against := retail.rpt_revenue_daily,
-      against_measures := (
-        order_count,
-        line_count,
-        total_revenue_amount,
-        total_discount_amount,
-        net_revenue_amount,
-        shipping_amount
-      ),
       by := location_id
     )
   )

@@ -2,7 +2,7 @@ MODEL (
   name retail.rpt_net_revenue_by_country,
   kind FULL,
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain country,
   tags (retail, mart),
   description 'One row per country with an order line. Answers: which countries bring the most net revenue?',
@@ -18,14 +18,6 @@ MODEL (
         shipping_amount
       ),
       against := retail.rpt_net_revenue_by_state,
-      against_measures := (
-        order_count,
-        line_count,
-        total_revenue_amount,
-        total_discount_amount,
-        net_revenue_amount,
-        shipping_amount
-      ),
       by := country
     )
   )

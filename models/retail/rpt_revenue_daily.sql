@@ -2,7 +2,7 @@ MODEL (
   name retail.rpt_revenue_daily,
   kind VIEW,
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain (order_date, location_id),
   references location_id,
   tags (retail, mart),

@@ -2,7 +2,7 @@ MODEL (
   name shared.dim_date,
   kind FULL,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain date_day,
   tags (
     shared

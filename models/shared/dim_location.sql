@@ -2,7 +2,7 @@ MODEL (
   name shared.dim_location,
   kind FULL,
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain location_id,
   tags (retail, shared),
   description 'One row per city anything was shipped to, and one for lines whose place is unknown. Answers: where is it, and which region does it belong to? A province that is not in shared.ref_province has the region Unknown.',

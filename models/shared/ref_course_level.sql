@@ -4,7 +4,7 @@ MODEL (
     path '$root/seeds/shared/ref_course_level.csv'
   ),
   owner learning_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain credits_from,
   tags (edtech, reference),
   description 'One row per range of credits. Answers: which level is a course? Change the rule here, not in SQL.',

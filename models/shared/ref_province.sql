@@ -4,7 +4,7 @@ MODEL (
     path '$root/seeds/shared/ref_province.csv'
   ),
   owner retail_analytics,
-  cron '@hourly',
+  cron @cadence,
   grain (country, province),
   tags (retail, reference),
   description 'One row per province the retailer ships to, with the sales region it belongs to.',

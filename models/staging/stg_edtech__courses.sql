@@ -2,7 +2,7 @@ MODEL (
   name staging.stg_edtech__courses,
   kind VIEW,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   tags (edtech, staging),
   description 'One row per course as landed, renamed and typed. Keys may repeat here: intermediate.int_edtech__courses_checked decides.'
 );

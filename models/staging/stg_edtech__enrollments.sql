@@ -2,7 +2,7 @@ MODEL (
   name staging.stg_edtech__enrollments,
   kind VIEW,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   tags (edtech, staging),
   description 'One row per enrollment as landed, renamed and typed. Keys may repeat and point nowhere here: intermediate.int_edtech__enrollments_checked decides.'
 );

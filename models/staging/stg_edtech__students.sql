@@ -2,7 +2,7 @@ MODEL (
   name staging.stg_edtech__students,
   kind VIEW,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   tags (edtech, staging),
   description 'One row per student as landed, renamed and typed. Keys may repeat here: intermediate.int_edtech__students_checked decides.'
 );

@@ -2,7 +2,7 @@ MODEL (
   name staging.stg_retail__sales,
   kind VIEW,
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   tags (retail, staging),
   description 'One row per order line as landed, renamed and typed. The source gives the discount as a rate; here it also becomes money per unit, because a quantity times a rate is not money. Types are wide enough for every impossible value: intermediate.int_retail__sales_checked decides.'
 );

@@ -1,26 +1,48 @@
 """The sample rows in seeds/: two believable businesses, and faults of every kind that is refused or flagged.
 
-`meshflow sample DIRECTORY` writes edtech/{students,courses,enrollments}.csv and retail/sales.csv below DIRECTORY.
+`meshflow sample DIRECTORY` writes edtech/{students,courses,enrollments}.csv, retail/sales.csv and their reconciliation,
+landing/reconciliations.csv, below DIRECTORY.
 The same rows every time: one seed, no clock, standard library only.
 """
 
 import csv
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
+from zlib import crc32
+
+from meshflow.world import (
+    COURSE_DAYS,
+    COURSE_NAMES,
+    CREDITS,
+    DISCOUNTS,
+    FIRST_NAMES,
+    GENDERS,
+    LAST_NAMES,
+    LINES_PER_ORDER,
+    PLACES,
+    PRODUCTS,
+    QUANTITIES,
+    SHIPPING_COSTS,
+    email,
+)
 
 FIRST_LOAD = datetime(2026, 10, 25, 2, 0)
 """Everything that was there when the pipeline was switched on."""
 LAST_DAY = date(2026, 10, 31)
 """The day before the sample's as-of date; no row is newer."""
+COUNTED_AT = datetime.combine(LAST_DAY, time(23, 59, 59))
+"""The reconciliation of the source with RAW, after the last load."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Landed:
+    created_at: datetime = FIRST_LOAD
     updated_at: datetime = FIRST_LOAD
     deleted_at: datetime | None = None
     _landed_at: datetime = FIRST_LOAD
@@ -77,50 +99,19 @@ class Sale(Landed):
     country: str
 
 
-FIRST_NAMES = (
-    "Aisha", "Amélie", "Anneke", "Bram", "Carmen", "Chloé", "Daan", "Elena", "Fatima", "François", "Hiroshi", "Inés",
-    "Jeroen", "José", "Koffi", "Lotte", "Lucía", "Mateo", "Mei", "Noah", "Olivia", "Priya", "Sanne", "Søren", "Thijs",
-    "Yusuf", "Zoë",
-)  # fmt: skip
-LAST_NAMES = (
-    "Bakker", "Bouchard", "Chen", "Côté", "de Vries", "Díaz", "El Amrani", "Fernández", "García", "Gagnon", "Iyer",
-    "Jansen", "Kowalski", "MacDonald", "Muñoz", "Nguyễn", "O'Brien", "Okafor", "Peeters", "Sánchez", "Smith", "Tanaka",
-    "Tremblay", "van den Berg", "Visser", "Yılmaz",
-)  # fmt: skip
-GENDERS = ("Female", "Female", "Female", "Male", "Male", "Male", "Non-binary", None)
-
-COURSE_NAMES = (
-    "Algebra, from Scratch", "Analytics Engineering", "Academic Writing", "Bayesian Statistics", "Biology I",
-    "Calculus I", "Calculus II", "Cloud Foundations", "Data Modelling", "Databases", "Deep Learning", "Econometrics",
-    "French for Beginners", "Genetics", 'Public Speaking: "Say It Well"', "History of Science", "Linear Algebra",
-    "Machine Learning", "Microeconomics", "Organic Chemistry", "Philosophy of Mind", "Programming in Python",
-    "Software Testing", "Statistics", "Thesis Seminar", "Web Design",
-)  # fmt: skip
-CREDITS = (3, 3, 3, 4, 4, 4, 5, 2)
-
-PRODUCTS = (
-    ("Espresso Machine", "Kitchen", "249.00"), ("Kettle", "Kitchen", "39.95"), ("Chef's Knife", "Kitchen", "64.50"),
-    ("Cast-Iron Pan", "Kitchen", "54.99"), ("Desk Lamp", "Home", "29.90"), ("Wool Blanket", "Home", "79.00"),
-    ("Bookshelf", "Home", "119.00"), ('Picture Frame, 8"', "Home", "12.49"), ("Headphones", "Electronics", "189.99"),
-    ("Keyboard", "Electronics", "94.95"), ('Monitor 27"', "Electronics", "329.00"),
-    ("USB-C Cable", "Electronics", "9.99"),
-    ("Trail Shoes", "Sports", "124.95"), ("Yoga Mat", "Sports", "34.00"), ("Water Bottle", "Sports", "19.75"),
-    ("Rain Jacket", "Sports", "149.00"), ("Novel", "Books", "14.99"), ("Cookbook", "Books", "32.00"),
-    ("Atlas", "Books", "48.00"), ("Notebook", "Books", "6.25"),
-)  # fmt: skip
-PLACES = (
-    ("Toronto", "Ontario", "Canada"), ("Ottawa", "Ontario", "Canada"), ("Montréal", "Québec", "Canada"),
-    ("Trois-Rivières", "Québec", "Canada"), ("Vancouver", "British Columbia", "Canada"),
-    ("Calgary", "Alberta", "Canada"),
-    ("Winnipeg", "Manitoba", "Canada"), ("Halifax", "Nova Scotia", "Canada"),
-    ("St. John's", "Newfoundland and Labrador", "Canada"),
-    ("Amsterdam", "Noord-Holland", "Netherlands"), ("Haarlem", "Noord-Holland", "Netherlands"),
-    ("Rotterdam", "Zuid-Holland", "Netherlands"), ("'s-Gravenhage", "Zuid-Holland", "Netherlands"),
-    ("'s-Hertogenbosch", "Noord-Brabant", "Netherlands"), ("Utrecht", "Utrecht", "Netherlands"),
-    ("Groningen", "Groningen", "Netherlands"), ("Madrid", "Madrid", "Spain"), ("Barcelona", "Barcelona", "Spain"),
-    ("Sevilla", "Sevilla", "Spain"), ("Málaga", "Málaga", "Spain"), ("València", "Valencia", "Spain"),
-    ("A Coruña", "A Coruña", "Spain"), ("Bilbao", "Bizkaia", "Spain"),
-)  # fmt: skip
+@dataclass(frozen=True)
+class Reconciliation:
+    source_table: str
+    updated_date: date
+    source_count: int
+    raw_count: int
+    source_deleted_count: int
+    raw_deleted_count: int
+    source_checksum: int
+    raw_checksum: int
+    unlanded_count: int = 0
+    vanished_count: int = 0
+    counted_at: datetime = COUNTED_AT
 
 
 def students(random: Random, count: int = 240) -> list[Student]:
@@ -128,13 +119,12 @@ def students(random: Random, count: int = 240) -> list[Student]:
     for student_id in range(1, count + 1):
         first_name, last_name = random.choice(FIRST_NAMES), random.choice(LAST_NAMES)
         enrollment_date = _day(random, date(2022, 1, 10), LAST_DAY - timedelta(days=3))
-        email = f"{first_name}.{last_name}{student_id}@example.org".lower().replace(" ", "").replace("'", "")
         rows.append(
             Student(
                 student_id=student_id,
                 first_name=first_name,
                 last_name=last_name,
-                email=email,
+                email=email(student_id, first_name, last_name),
                 gender=random.choice(GENDERS),
                 enrollment_date=enrollment_date,
                 date_of_birth=enrollment_date - timedelta(days=random.randint(16 * 366, 48 * 365)),
@@ -159,7 +149,7 @@ def students(random: Random, count: int = 240) -> list[Student]:
         has_left,
     )
     return rows + [
-        altered(rows[10], first_name="Older", updated_at=rows[10].updated_at - timedelta(days=90)),  # duplicate key
+        altered(rows[10], first_name="Older", **_written(rows[10].updated_at - timedelta(days=90))),  # duplicate key
         altered(rows[11], student_id=None),
         altered(rows[12], student_id=count + 1, first_name=None, last_name=None),
         altered(rows[13], student_id=count + 2, enrollment_date=None),
@@ -180,7 +170,8 @@ def courses(random: Random) -> list[Course]:
                 instructor_name=f"{random.choice(FIRST_NAMES)} {random.choice(LAST_NAMES)}",
                 credits=CREDITS[course_id % len(CREDITS)],
                 start_date=start_date,
-                end_date=start_date + timedelta(days=random.choice((48, 90, 118))),
+                end_date=start_date + timedelta(days=random.choice(COURSE_DAYS)),
+                created_at=min(FIRST_LOAD, datetime.combine(start_date - timedelta(days=200), time(9))),
             )
         )
     starts_today = altered(rows[0], start_date=date(2026, 11, 1), end_date=date(2027, 1, 29))
@@ -189,7 +180,7 @@ def courses(random: Random) -> list[Course]:
     rows[:3] = starts_today, ends_today, withdrawn
     return rows + [
         altered(
-            rows[3], course_name="Older Title", updated_at=rows[3].updated_at - timedelta(days=200)
+            rows[3], course_name="Older Title", **_written(rows[3].updated_at - timedelta(days=200))
         ),  # duplicate key
         altered(rows[4], course_id=None),
         altered(rows[5], course_id=901, course_name=None),
@@ -229,7 +220,7 @@ def enrollments(random: Random, students: list[Student], courses: list[Course], 
         altered(rows[0], enrollment_id=next_id, student_id=keen.student_id, enrollment_date=before_sign_up),
         altered(rows[1], enrollment_id=next_id + 1, course_id=ended.course_id, enrollment_date=after_the_end),
         altered(rows[2], enrollment_id=next_id + 2, deleted_at=cancelled_at, **_touched(cancelled_at)),
-        altered(rows[3], updated_at=rows[3].updated_at - timedelta(days=10)),  # duplicate key
+        altered(rows[3], **_written(rows[3].updated_at - timedelta(days=10))),  # duplicate key
         altered(rows[4], enrollment_id=None),
         altered(rows[5], enrollment_id=next_id + 3, student_id=99999),
         altered(rows[6], enrollment_id=next_id + 4, course_id=999),
@@ -252,7 +243,7 @@ def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale
         name, place = people[customer_id]
         day = _day(random, date(2025, 1, 2), LAST_DAY - timedelta(days=1))
         ordered_at = datetime.combine(day, time(random.randint(6, 22), random.randint(0, 59), random.randint(0, 59)))
-        for product_id in random.sample(range(1, len(PRODUCTS) + 1), random.choice((1, 1, 1, 2, 2, 3))):
+        for product_id in random.sample(range(1, len(PRODUCTS) + 1), random.choice(LINES_PER_ORDER)):
             product, category, price = PRODUCTS[product_id - 1]
             rows.append(
                 Sale(
@@ -260,14 +251,14 @@ def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale
                     cust_name=name,
                     product=product,
                     product_category=category,
-                    quantity=random.choice((1, 1, 1, 2, 3, 5)),
+                    quantity=random.choice(QUANTITIES),
                     price=Decimal(price),
                     purchased_at=ordered_at + timedelta(minutes=random.randint(1, 40)),
                     product_id=product_id,
                     customer_id=customer_id,
                     order_date_at=ordered_at,
-                    discount=Decimal(random.choice(("0", "0", "0", "0.05", "0.1", "0.15", "0.3"))),
-                    shipping_cost=Decimal(random.choice(("0", "4.95", "7.5", "12"))),
+                    discount=Decimal(random.choice(DISCOUNTS)),
+                    shipping_cost=Decimal(random.choice(SHIPPING_COSTS)),
                     city=place[0],
                     province=place[1],
                     country=place[2],
@@ -285,7 +276,7 @@ def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale
         altered(rows[2], order_id=next_id + 2, city=None, province=None, country=None),
         altered(rows[3], order_id=next_id + 3, province="Atlantis"),
         altered(rows[4], order_id=next_id + 4, shipping_cost=None),
-        altered(rows[5], quantity=99, updated_at=rows[5].updated_at - timedelta(days=5)),  # duplicate key
+        altered(rows[5], quantity=99, **_written(rows[5].updated_at - timedelta(days=5))),  # duplicate key
         altered(rows[6], order_id=None),
         altered(rows[7], product_id=None),
         altered(rows[8], order_id=next_id + 5, customer_id=None),
@@ -304,6 +295,30 @@ def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale
     ]  # fmt: skip
 
 
+def reconciliations(source_table: str, rows: Iterable[Landed]) -> list[Reconciliation]:
+    """What comparing `source_table` with RAW finds where everything has landed: one row per day of `updated_at`."""
+    days: defaultdict[date, list[Landed]] = defaultdict(list)
+    for row in rows:
+        days[row.updated_at.date()].append(row)
+    reconciled = []
+    for day, written in sorted(days.items()):
+        live = [row for row in written if row.deleted_at is None]
+        checksum = sum(crc32(repr(row).encode()) for row in live)
+        reconciled.append(
+            Reconciliation(
+                source_table=source_table,
+                updated_date=day,
+                source_count=len(live),
+                raw_count=len(live),
+                source_deleted_count=len(written) - len(live),
+                raw_deleted_count=len(written) - len(live),
+                source_checksum=checksum,
+                raw_checksum=checksum,
+            )
+        )
+    return reconciled
+
+
 def altered(row: Row, **columns: Any) -> Row:
     """`row` with other values in some columns, wrong ones too."""
     return replace(row, **columns)
@@ -313,6 +328,11 @@ def _day(random: Random, first: date, last: date) -> date:
     return first + timedelta(days=random.randint(0, (last - first).days))
 
 
+def _written(moment: datetime) -> dict[str, Any]:
+    """When a row was written at `moment` for the first and, so far, last time."""
+    return {"created_at": moment, "updated_at": moment}
+
+
 def _touched(moment: datetime) -> dict[str, Any]:
     """When a write at `moment` is updated and landed: by the load at the next full hour."""
     return {"updated_at": moment, "_landed_at": moment.replace(minute=0, second=0) + timedelta(hours=1)}
@@ -320,29 +340,33 @@ def _touched(moment: datetime) -> dict[str, Any]:
 
 def _landing(random: Random, day: date) -> dict[str, Any]:
     """Rows older than the pipeline came with its first load, the others within an hour."""
-    written = datetime.combine(day, time(23, random.randint(0, 59)))
-    return {"updated_at": written, "_landed_at": FIRST_LOAD} if written < FIRST_LOAD else _touched(written)
+    moment = datetime.combine(day, time(23, random.randint(0, 59)))
+    return _written(moment) | ({"_landed_at": FIRST_LOAD} if moment < FIRST_LOAD else _touched(moment))
 
 
 def write(directory: Path) -> None:
-    """Write the four files below `directory`, each whole or not at all."""
+    """Write the five files below `directory`, each whole or not at all."""
     random = Random(20261101)
     student_rows, course_rows = students(random), courses(random)
-    enrollment_rows, sale_rows = enrollments(random, student_rows, course_rows), sales(random)
-    _write(directory / "edtech" / "students.csv", student_rows)
-    _write(directory / "edtech" / "courses.csv", course_rows)
-    _write(directory / "edtech" / "enrollments.csv", enrollment_rows)
-    _write(directory / "retail" / "sales.csv", sale_rows)
+    tables: dict[str, Sequence[Landed]] = {
+        "edtech.students": student_rows,
+        "edtech.courses": course_rows,
+        "edtech.enrollments": enrollments(random, student_rows, course_rows),
+        "retail.sales": sales(random),
+    }
+    for name, rows in tables.items():
+        _write(directory / f"{name.replace('.', '/')}.csv", rows)
+    reconciled = [day for name, rows in tables.items() for day in reconciliations(name, rows)]
+    _write(directory / "landing" / "reconciliations.csv", reconciled)
 
 
-def _write(path: Path, rows: Iterable[Landed]) -> None:
-    rows = list(rows)
-    landing = [field.name for field in fields(Landed)]
-    own = [field.name for field in fields(rows[0]) if field.name not in landing]
+def _write(path: Path, rows: Sequence[Landed | Reconciliation]) -> None:
+    landing = {field.name for field in fields(Landed)}
+    columns = sorted((field.name for field in fields(rows[0])), key=landing.__contains__)  # those of landing last
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".csv.tmp")
     with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=own + landing, lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
     unfinished.replace(path)

@@ -87,7 +87,7 @@ VERDICT_TWO_KEYS = Call(
 )
 VERSIONS = Call("scd2_ranges_are_whole(key := id)", "id INT, valid_from TIMESTAMP, valid_to TIMESTAMP")
 TOTAL = Call(
-    "totals_agree(measures := amount, against := audited.other, against_measures := amount, by := day)",
+    "totals_agree(measures := amount, against := audited.other, by := day)",
     "day INT, amount DECIMAL(18, 2)",
     "day INT, amount DECIMAL(18, 2)",
 )
@@ -97,6 +97,7 @@ TOTALS = Call(
     "day INT, city VARCHAR, paid DECIMAL(18, 2), n INT",
 )
 LEVEL = Call("values_are_accepted(column := level, accepted := ('Low', 'High'))", "level VARCHAR")
+EQUAL = Call("values_are_accepted(column := is_equal, accepted := TRUE)", "is_equal BOOLEAN")
 ZERO = Call("values_are_accepted(column := missing, accepted := 0)", "missing INT")
 
 MON, TUE, WED, THU = (f"'2026-01-0{day}'" for day in (5, 6, 7, 8))
@@ -194,6 +195,8 @@ CASES = (
     Case(TOTALS, "only half of the group agrees", "(1, 'A', 5)", "(1, 'B', 5, 1)", finds=(1, 1)),
     Case(LEVEL, "accepted values and none", "('Low'), ('High'), (NULL)"),
     Case(LEVEL, "an unknown value twice", "('Low'), ('high'), ('high')", finds=("high",)),
+    Case(EQUAL, "the one accepted truth", "(TRUE)"),
+    Case(EQUAL, "its opposite", "(TRUE), (FALSE)", finds=(False,)),
     Case(ZERO, "the one accepted number", "(0)"),
     Case(ZERO, "another number", "(0), (-1)", finds=(-1,)),
 )

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from applications import new_state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlmesh.core.context import Context
 from sqlmesh.utils.date import now
 from workspace import Workspace, plan, run
+
+from meshflow.source.server import Server
 
 INCREMENTAL = (
     "intermediate.int_edtech__students_checked",
@@ -103,9 +106,10 @@ LOADS = st.lists(st.lists(ROWS, min_size=1, max_size=8), min_size=2, max_size=4)
 
 
 @pytest.fixture(scope="module")
-def landed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Context:
+def landed(project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Context:
     """The whole warehouse on the `landed` gateway, in prod, before the first row."""
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("landed"))
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("landed"), new_state(postgres))
+    workspace.edit("config.yaml", ", read_only: true}", "}")  # here the test is the loader
     for entity in ("edtech__students", "edtech__courses", "edtech__enrollments", "retail__sales"):
         # A third of these rows is deleted within hours; whether that is plausible is not asked here.
         workspace.edit(f"models/intermediate/int_{entity}_checked.sql", "max_drop_rate := 0.2", "max_drop_rate := 1")
@@ -114,10 +118,6 @@ def landed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Context:
         if model.kind.is_external:
             context.engine_adapter.create_schema(fqn.rsplit(".", 1)[0])
             context.engine_adapter.create_table(fqn, model.columns_to_types)
-    context.engine_adapter.create_schema("RAW.LANDING")
-    context.engine_adapter.execute(
-        "CREATE TABLE RAW.LANDING.LOADS (source TEXT, started_at TIMESTAMP, finished_at TIMESTAMP)"
-    )
     record_load(context, hour())
     plan(context, "prod")
     return context
@@ -128,9 +128,11 @@ def hour() -> datetime:
 
 
 def record_load(context: Context, started_at: datetime) -> None:
-    for source in ("edtech", "retail"):
+    finished_at = started_at + timedelta(minutes=1)
+    for source, table_name in (table.split(".") for table in KEYS):
         context.engine_adapter.execute(
-            f"INSERT INTO RAW.LANDING.LOADS VALUES ('{source}', '{started_at}', '{started_at + timedelta(minutes=1)}')"
+            "INSERT INTO RAW.LANDING.LOADS (source, table_name, started_at, finished_at) "
+            f"VALUES ('{source}', '{table_name}', '{started_at}', '{finished_at}')"
         )
 
 
@@ -241,11 +243,13 @@ def test_every_incremental_table_equals_its_full_rebuild_and_the_source(
     assert {day: net for day, net in served if day in ours} == revenue_by_day(loads)
 
 
-def test_a_warehouse_built_anew_from_the_same_raw_holds_the_same_rows(landed: Context, tmp_path: Path) -> None:
+def test_a_warehouse_built_anew_from_the_same_raw_holds_the_same_rows(
+    landed: Context, postgres: Server, tmp_path: Path
+) -> None:
     """After all the sequences above: nothing in the incremental tables is owed to the way they were filled."""
     for catalog in ("RAW", "ANALYTICS"):
         landed.engine_adapter.execute(f"CHECKPOINT {catalog}")
-    workspace = Workspace(landed.path.parent).clone(tmp_path)
+    workspace = Workspace(landed.path.parent).clone(tmp_path, new_state(postgres))
     for file in (tmp_path / "data").glob("landed_analytics*"):
         file.unlink()
     anew = workspace.context("landed")

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import duckdb
 import pytest
+from applications import new_state
 from sqlglot import exp
 from sqlmesh.core.config import Config, load_configs
 from sqlmesh.core.context import Context
@@ -18,6 +19,8 @@ from sqlmesh.utils import sys_path
 from sqlmesh.utils.errors import ConfigError
 from sqlmesh.utils.metaprogramming import import_python_file
 from workspace import Workspace
+
+from meshflow.source.server import Server
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ FAULTS = [
     Fault(
         "headercomplete",
         "models/edtech/fct_enrollment.sql",
-        "  owner learning_analytics,\n  cron '@hourly',\n",
-        "  cron '@hourly',\n  owner learning_analytics,\n",
+        "  owner learning_analytics,\n  cron @cadence,\n",
+        "  cron @cadence,\n  owner learning_analytics,\n",
         "edtech.fct_enrollment has `owner` after `cron`",
     ),
     Fault(
@@ -284,7 +287,7 @@ HEADER = """MODEL (
   name {name},
   kind FULL,
   {more}owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   grain order_id,
   tags (trial),
   description 'One row per order.',
@@ -365,8 +368,8 @@ def messages(lint: list[AnnotatedRuleViolation], rule: str) -> list[str]:
 
 
 @pytest.mark.parametrize("gateway", ["local", "landed"])
-def test_the_project_keeps_its_own_rules(gateway: str, project: Path, tmp_path: Path) -> None:
-    context = Workspace.copy_of(project, tmp_path).context(gateway)
+def test_the_project_keeps_its_own_rules(gateway: str, project: Path, postgres: Server, tmp_path: Path) -> None:
+    context = Workspace.copy_of(project, tmp_path, new_state(postgres)).context(gateway)
     assert context.lint_models(raise_on_error=False) == []
 
 

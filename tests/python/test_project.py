@@ -1,14 +1,18 @@
-"""What the project promises about itself: its README, its locks, its commands."""
+"""What the project promises about itself: its README, its contracts, its locks, its commands."""
 
 import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlglot import exp, parse_one
+from sqlmesh.core.context import Context
+from sqlmesh.core.node import IntervalUnit
 from workspace import Workspace, plan
 
 from meshflow.cli import main
 
+CREATE_TABLE = re.compile(r"^CREATE TABLE .*?^\)", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"[Ww]rite `(?P<path>[\w./]+)`[^\n]*\n\n```\w+\n(?P<text>.*?)```", re.DOTALL)
 
 
@@ -36,6 +40,49 @@ def test_the_map_of_models_names_every_table(project: Path) -> None:
         }  # `__courses`, `_by_state`
         forms = {file.stem, f".{file.stem}", f"raw.{file.parent.name}.{file.stem}", *shorter}
         assert any(f"`{form}`" in page for form in forms), f"models/README.md doesn't name {file.stem}"
+
+
+def raw_tables(context: Context) -> dict[str, list[tuple[str, str]]]:
+    """Names and types of the columns, in their order, by table."""
+    return {
+        model.name: [(name, type_.sql("snowflake")) for name, type_ in model.columns_to_types_or_raise.items()]
+        for model in context.models.values()
+        if model.name.startswith("raw.")
+    }
+
+
+def test_the_sample_has_the_columns_that_are_landed_elsewhere(warehouse: Context, landed_project: Context) -> None:
+    contracts = raw_tables(landed_project)
+    del contracts["raw.landing.loads"]  # read by the signal, which the sample has no use for
+    assert raw_tables(warehouse) == contracts
+
+
+def test_a_landed_table_has_the_columns_and_the_key_of_the_source(project: Path, landed_project: Context) -> None:
+    schema = (project / "src/meshflow/source/schema.sql").read_text(encoding="utf-8")
+    in_source = {}
+    for statement in CREATE_TABLE.findall(schema):
+        table = parse_one(statement, dialect="postgres")
+        columns = list(table.find_all(exp.ColumnDef))
+        of_several = table.find(exp.PrimaryKey)
+        key = of_several.expressions if of_several else [c for c in columns if c.find(exp.PrimaryKeyColumnConstraint)]
+        in_source[f"raw.{table.this.this.sql()}"] = [c.name for c in columns], [c.name for c in key]
+
+    landed = {}
+    for model in landed_project.models.values():
+        if model.name.startswith("raw.") and not model.name.startswith("raw.landing."):
+            *columns, landed_at = [name.lower() for name in model.columns_to_types_or_raise]
+            assert landed_at == "_landed_at", model.name
+            (grain,) = model.grains
+            landed[model.name] = columns, [column.name for column in grain.find_all(exp.Column)]
+    assert landed == in_source
+
+
+@pytest.mark.parametrize(("gateway", "interval"), [("local", IntervalUnit.HOUR), ("landed", IntervalUnit.FIVE_MINUTE)])
+def test_every_model_is_due_at_the_cadence_of_the_gateway(
+    gateway: str, interval: IntervalUnit, warehouse: Context, landed_project: Context
+) -> None:
+    context = {"local": warehouse, "landed": landed_project}[gateway]
+    assert {model.interval_unit for model in context.models.values() if not model.kind.is_external} == {interval}
 
 
 @pytest.mark.parametrize("name", ["base", "dashboards", "dev", "landing", "snowflake", "ui"])

@@ -37,6 +37,8 @@ SOURCES = (
     Source("edtech.enrollments", ("enrollment_id",), "int_edtech__enrollments_checked", "edtech_enrollment"),
     Source("retail.sales", ("order_id", "product_id"), "int_retail__sales_checked", "retail_sales"),
 )
+RECONCILIATIONS = "landing/reconciliations.csv"
+FILES = (*(source.file for source in SOURCES), RECONCILIATIONS)
 each_source = pytest.mark.parametrize("source", SOURCES, ids=str)
 
 Identity = tuple[str, ...]
@@ -73,24 +75,56 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_the_sample_is_these_four_files_and_nothing_half_written(written: Path) -> None:
+def test_the_sample_is_these_five_files_and_nothing_half_written(written: Path) -> None:
     files = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
-    assert files == {source.file for source in SOURCES}
+    assert files == set(FILES)
 
 
-@each_source
-def test_the_committed_file_is_what_the_code_writes(source: Source, written: Path, seeds: Path) -> None:
-    assert (seeds / source.file).read_bytes() == (written / source.file).read_bytes(), "run `meshflow sample`"
+@pytest.mark.parametrize("file", FILES)
+def test_the_committed_file_is_what_the_code_writes(file: str, written: Path, seeds: Path) -> None:
+    assert (seeds / file).read_bytes() == (written / file).read_bytes(), "run `meshflow sample`"
 
 
-@each_source
-def test_writing_over_older_files_gives_the_same_bytes(source: Source, written: Path, tmp_path: Path) -> None:
-    file = tmp_path / source.file
-    file.parent.mkdir(parents=True)
-    for older in (file, file.with_suffix(".csv.tmp")):  # the second is left by a write that was killed
+@pytest.mark.parametrize("file", FILES)
+def test_writing_over_older_files_gives_the_same_bytes(file: str, written: Path, tmp_path: Path) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    for older in (path, path.with_suffix(".csv.tmp")):  # the second is left by a write that was killed
         older.write_text("a longer file than the new one\n" * 10_000)
     write(tmp_path)
-    assert file.read_bytes() == (written / source.file).read_bytes()
+    assert path.read_bytes() == (written / file).read_bytes()
+
+
+@each_source
+def test_a_row_is_created_before_it_is_updated_and_updated_before_it_lands(source: Source, seeds: Path) -> None:
+    for row in read(seeds / source.file):
+        assert row["created_at"] <= row["updated_at"] <= row["_landed_at"], row
+
+
+@each_source
+def test_every_day_of_writes_is_reconciled_and_equal(source: Source, seeds: Path) -> None:
+    rows = read(seeds / source.file)
+    written = Counter(row["updated_at"][:10] for row in rows)
+    deleted = Counter(row["updated_at"][:10] for row in rows if row["deleted_at"])
+    days = [day for day in read(seeds / RECONCILIATIONS) if day["source_table"] == source.name]
+    assert {day["updated_date"] for day in days} == set(written)
+    for day in days:
+        assert int(day["source_deleted_count"]) == deleted[day["updated_date"]]
+        assert int(day["source_count"]) == written[day["updated_date"]] - deleted[day["updated_date"]]
+        assert (int(day["source_checksum"]) > 0) == (int(day["source_count"]) > 0)
+        for figure in ("count", "deleted_count", "checksum"):
+            assert day[f"source_{figure}"] == day[f"raw_{figure}"]
+        assert day["unlanded_count"] == day["vanished_count"] == "0"
+        assert day["counted_at"] > max(row["_landed_at"] for row in rows)
+
+
+def test_the_sample_is_whole_from_the_source_to_the_marts(warehouse: Context) -> None:
+    days = fetch(
+        warehouse,
+        "SELECT is_equal, raw_count + raw_deleted_count - landed_count, missing_count FROM ops.source_reconciliation",
+    )
+    assert len(days) > 1000
+    assert set(days) == {(True, 0, 0)}
 
 
 def test_every_reason_for_refusing_a_row_occurs(warehouse: Context) -> None:

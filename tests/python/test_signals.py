@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlmesh.core.config import DuckDBConnectionConfig
@@ -11,7 +10,6 @@ from sqlmesh.core.context import Context, ExecutionContext
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.date import to_timestamp
-from workspace import Workspace
 
 HOURS = [
     (to_timestamp(datetime(2026, 11, 1, hour, tzinfo=UTC)), to_timestamp(datetime(2026, 11, 1, hour + 1, tzinfo=UTC)))
@@ -21,13 +19,6 @@ HOURS = [
 
 MODEL = "intermediate.int_edtech__students_checked"
 """Its MODEL header calls the signal for 'edtech'."""
-
-
-@pytest.fixture(scope="module")
-def landed_project(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-    context = Workspace.copy_of(project, tmp_path_factory.mktemp("landed")).context("landed")
-    yield context
-    context.close()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +39,8 @@ def warehouse_with_ledger(request: pytest.FixtureRequest) -> Iterator[EngineAdap
     ).create_engine_adapter()
     adapter.execute("CREATE SCHEMA RAW.LANDING")
     adapter.execute(
-        f"CREATE TABLE RAW.LANDING.LOADS (source VARCHAR, started_at {request.param}, finished_at {request.param})"
+        f"CREATE TABLE RAW.LANDING.LOADS (source VARCHAR, table_name VARCHAR, started_at {request.param}, "
+        f"finished_at {request.param}, read_from {request.param}, read_until {request.param}, row_count BIGINT)"
     )
     yield adapter
     adapter.close()
@@ -64,10 +56,12 @@ def process_in_time_zone(request: pytest.FixtureRequest) -> Iterator[str]:
     time.tzset()
 
 
-def finish_load(adapter: EngineAdapter, source: str, started_at: str, finished_at: str) -> None:
-    """Times are UTC on 2026-11-01."""
+def finish_load(adapter: EngineAdapter, table: str, started_at: str, finished_at: str) -> None:
+    """Enter a load of `table`, as 'edtech.students'. Times are UTC on 2026-11-01."""
+    source, table_name = table.split(".")
     adapter.execute(
-        f"INSERT INTO RAW.LANDING.LOADS VALUES ('{source}', '2026-11-01 {started_at}', '2026-11-01 {finished_at}')"
+        "INSERT INTO RAW.LANDING.LOADS (source, table_name, started_at, finished_at) "
+        f"VALUES ('{source}', '{table_name}', '2026-11-01 {started_at}', '2026-11-01 {finished_at}')"
     )
 
 
@@ -105,28 +99,51 @@ def test_an_hour_is_ready_once_a_finished_load_started_at_its_end_or_later(
     started_at: str,
     hours: list[int],
 ) -> None:
-    finish_load(warehouse_with_ledger, "edtech", started_at, "23:59:59")
+    finish_load(warehouse_with_ledger, "edtech.students", started_at, "23:59:59")
     assert ready(on_landed, warehouse_with_ledger) == hours
 
 
 def test_the_newest_start_counts_whatever_finished_last(
     on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
 ) -> None:
-    finish_load(warehouse_with_ledger, "edtech", "12:00", "12:01")
-    finish_load(warehouse_with_ledger, "edtech", "11:00", "13:30")
+    finish_load(warehouse_with_ledger, "edtech.students", "12:00", "12:01")
+    finish_load(warehouse_with_ledger, "edtech.students", "11:00", "13:30")
     assert ready(on_landed, warehouse_with_ledger) == [10, 11]
 
 
 def test_a_load_is_measured_by_its_start_and_not_by_its_end(
     on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
 ) -> None:
-    finish_load(warehouse_with_ledger, "edtech", "11:30", "13:30")
+    finish_load(warehouse_with_ledger, "edtech.students", "11:30", "13:30")
     assert ready(on_landed, warehouse_with_ledger) == [10]
 
 
+def test_a_table_that_lags_behind_holds_its_source_back(
+    on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
+) -> None:
+    finish_load(warehouse_with_ledger, "edtech.students", "13:30", "13:31")
+    finish_load(warehouse_with_ledger, "edtech.courses", "11:10", "13:31")
+    finish_load(warehouse_with_ledger, "edtech.enrollments", "12:20", "13:31")
+    assert ready(on_landed, warehouse_with_ledger) == [10]
+
+
+def test_only_the_newest_load_of_each_table_counts(on_landed: Snapshot, warehouse_with_ledger: EngineAdapter) -> None:
+    finish_load(warehouse_with_ledger, "edtech.students", "10:30", "10:31")
+    finish_load(warehouse_with_ledger, "edtech.courses", "11:10", "11:11")
+    finish_load(warehouse_with_ledger, "edtech.courses", "12:30", "12:31")
+    finish_load(warehouse_with_ledger, "edtech.students", "13:00", "13:01")
+    assert ready(on_landed, warehouse_with_ledger) == [10, 11]
+
+
 def test_a_load_of_another_source_does_not_count(on_landed: Snapshot, warehouse_with_ledger: EngineAdapter) -> None:
-    finish_load(warehouse_with_ledger, "retail", "13:30", "13:31")
+    finish_load(warehouse_with_ledger, "retail.sales", "13:30", "13:31")
     assert ready(on_landed, warehouse_with_ledger) == []
+
+
+def test_another_source_does_not_hold_back(on_landed: Snapshot, warehouse_with_ledger: EngineAdapter) -> None:
+    finish_load(warehouse_with_ledger, "edtech.students", "12:00", "12:01")
+    finish_load(warehouse_with_ledger, "retail.sales", "10:30", "10:31")
+    assert ready(on_landed, warehouse_with_ledger) == [10, 11]
 
 
 def test_every_model_with_the_signal_waits_for_the_source_in_its_name(landed_project: Context) -> None:

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from unittest.mock import patch
@@ -27,9 +27,11 @@ class Workspace:
     """A project in a folder of its own, and its databases beside it."""
 
     root: Path
+    state: dict[str, str] = field(default_factory=dict)
+    """Where SQLMesh keeps the state of gateway `landed`, which exists only with it (applications.new_state)."""
 
     @classmethod
-    def copy_of(cls, project: Path, root: Path) -> "Workspace":
+    def copy_of(cls, project: Path, root: Path, state: dict[str, str] | None = None) -> "Workspace":
         for part in PARTS:
             source, target = project / part, root / "project" / part
             if source.is_dir():
@@ -38,12 +40,12 @@ class Workspace:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
         (root / "data").mkdir()
-        return cls(root)
+        return cls(root, state or {})
 
-    def clone(self, root: Path) -> "Workspace":
-        """Another one, with the databases as they are now."""
+    def clone(self, root: Path, state: dict[str, str] | None = None) -> "Workspace":
+        """Another one, with the databases as they are now; `state` isn't copied."""
         shutil.copytree(self.root, root, dirs_exist_ok=True)
-        return Workspace(root)
+        return Workspace(root, state or {})
 
     @property
     def path(self) -> Path:
@@ -51,7 +53,11 @@ class Workspace:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"MESHFLOW_DATA": str(self.root / "data")}
+        return {"MESHFLOW_DATA": str(self.data), **self.state}
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
 
     def context(self, gateway: str = "local") -> Context:
         """Load the project as it stands now."""

@@ -4,7 +4,7 @@ MODEL (
     path '$root/seeds/edtech/courses.csv'
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   tags (edtech, raw),
   description 'One row per course of the EdTech application, as landed. Sample data, made by `meshflow sample`; on the other gateways the loader writes this table.',
   columns (
@@ -14,6 +14,7 @@ MODEL (
     credits INT,
     start_date DATE,
     end_date DATE,
+    created_at TIMESTAMPNTZ,
     updated_at TIMESTAMPNTZ,
     deleted_at TIMESTAMPNTZ,
     _landed_at TIMESTAMPNTZ
@@ -25,6 +26,7 @@ MODEL (
     credits = 'Credits the course earns',
     start_date = 'First day of the course',
     end_date = 'Last day of the course',
+    created_at = 'When the application first wrote the row, UTC',
     updated_at = 'When the application last wrote the row, UTC',
     deleted_at = 'When the application deleted the row, UTC; empty while it lives',
     _landed_at = 'Start of the load that wrote the row here, UTC'

@@ -4,7 +4,7 @@ MODEL (
     path '$root/seeds/edtech/enrollments.csv'
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   tags (edtech, raw),
   description 'One row per enrollment of a student in a course, as landed. May point at students and courses that do not exist. Sample data, made by `meshflow sample`; on the other gateways the loader writes this table.',
   columns (
@@ -12,6 +12,7 @@ MODEL (
     student_id BIGINT,
     course_id BIGINT,
     enrollment_date DATE,
+    created_at TIMESTAMPNTZ,
     updated_at TIMESTAMPNTZ,
     deleted_at TIMESTAMPNTZ,
     _landed_at TIMESTAMPNTZ
@@ -21,6 +22,7 @@ MODEL (
     student_id = 'Student',
     course_id = 'Course',
     enrollment_date = 'Day of the enrollment',
+    created_at = 'When the application first wrote the row, UTC',
     updated_at = 'When the application last wrote the row, UTC',
     deleted_at = 'When the application deleted the row, UTC; empty while it lives',
     _landed_at = 'Start of the load that wrote the row here, UTC'

@@ -4,7 +4,7 @@ MODEL (
     path '$root/seeds/edtech/students.csv'
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   tags (edtech, raw),
   description 'One row per student of the EdTech application, as landed. Keys may repeat, people may share an e-mail. Sample data, made by `meshflow sample`; on the other gateways the loader writes this table.',
   columns (
@@ -15,6 +15,7 @@ MODEL (
     gender VARCHAR,
     enrollment_date DATE,
     date_of_birth DATE,
+    created_at TIMESTAMPNTZ,
     updated_at TIMESTAMPNTZ,
     deleted_at TIMESTAMPNTZ,
     _landed_at TIMESTAMPNTZ
@@ -27,6 +28,7 @@ MODEL (
     gender = 'Gender as the student gave it',
     enrollment_date = 'First day as a student',
     date_of_birth = 'Date of birth',
+    created_at = 'When the application first wrote the row, UTC',
     updated_at = 'When the application last wrote the row, UTC',
     deleted_at = 'When the application deleted the row, UTC; empty while it lives',
     _landed_at = 'Start of the load that wrote the row here, UTC'

@@ -4,7 +4,7 @@ MODEL (
     path '$root/seeds/retail/sales.csv'
   ),
   owner data_platform,
-  cron '@hourly',
+  cron @cadence,
   tags (retail, raw),
   description 'One row per order line of the retail application, as landed. Quantities and prices may be impossible, places may be missing. Sample data, made by `meshflow sample`; on the other gateways the loader writes this table.',
   columns (
@@ -23,6 +23,7 @@ MODEL (
     city VARCHAR,
     province VARCHAR,
     country VARCHAR,
+    created_at TIMESTAMPNTZ,
     updated_at TIMESTAMPNTZ,
     deleted_at TIMESTAMPNTZ,
     _landed_at TIMESTAMPNTZ
@@ -43,6 +44,7 @@ MODEL (
     city = 'City the line was shipped to',
     province = 'Province or state of the city',
     country = 'Country of the province',
+    created_at = 'When the application first wrote the row, UTC',
     updated_at = 'When the application last wrote the row, UTC',
     deleted_at = 'When the application deleted the row, UTC; empty while it lives',
     _landed_at = 'Start of the load that wrote the row here, UTC'

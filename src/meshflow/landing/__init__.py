@@ -1,0 +1,1 @@
+"""From the applications into RAW: what `meshflow land` and `meshflow reconcile` do."""

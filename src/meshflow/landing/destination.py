@@ -1,0 +1,159 @@
+"""The warehouse's side of a load: the database RAW, written by dlt."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import duckdb
+import pyarrow as pa
+
+from meshflow.landing.contract import Table
+from meshflow.landing.reader import TableError
+from meshflow.postgres import reason
+
+# dlt reads these when it is imported: no telemetry, no log of its own, and one thread, since tables go one by one.
+os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "CRITICAL", "LOAD__WORKERS": "1"}
+# A failed statement is not tried again here: the next load heals, and cron has one every five minutes.
+os.environ |= {"LOAD__RAISE_ON_MAX_RETRIES": "1"}
+import dlt
+from dlt.common.exceptions import DltException
+
+MERGE: Any = {"disposition": "merge", "strategy": "upsert", "deduplicated": True}
+"""One MERGE statement; keys are unique in the application, so dlt needn't look for duplicates."""
+
+
+class Destination:
+    """RAW, as dlt writes it: a pipeline for each schema, none of which remembers anything between loads.
+
+    dlt's working folder is new for each load, so a load that died leaves nothing that a later one could write with an
+    old `_landed_at`. What has landed stands in the ledger, in the destination itself.
+    """
+
+    def __init__(self, engine: Any, work: Path) -> None:
+        self._engine, self._work = engine, work
+        self._pipelines: dict[str, Any] = {}
+
+    def write(self, table: Table, rows: Iterable[pa.RecordBatch], disposition: Any) -> None:
+        """Write `rows` in one transaction: 'merge' by key, 'append', or 'replace' all there was.
+
+        Raises whatever TableError or click.ClickException `rows` raises, click.ClickException if the destination fails.
+        """
+        remaining = iter(rows)
+        first = next(remaining, None)
+        if first is None and set(table.arrow.names) <= self.columns(table):
+            return
+        resource: Any = dlt.resource(
+            chain([first or table.arrow.empty_table()], remaining),
+            name=table.name,
+            primary_key=table.key,
+            write_disposition=MERGE if disposition == "merge" else disposition,
+            columns=cast("Any", table.hints),
+            # New columns are those of a contract that has grown: rows have its columns, no others.
+            schema_contract={"columns": "evolve", "data_type": "freeze"},
+        )
+        try:
+            self._pipeline(table.schema).run(resource, loader_file_format="parquet")
+        except (DltException, duckdb.Error, OSError) as error:
+            raise _own(error) or click.ClickException(f"{table} can't be written to RAW: {_innermost(error)}") from None
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Execute one statement with parameters `%s`."""
+        with self._pipeline("landing").sql_client() as client:
+            try:
+                return list(client.execute_sql(statement, *parameters) or [])
+            except (DltException, duckdb.Error) as error:
+                raise click.ClickException(f"RAW can't be read or written: {_innermost(error)}") from None
+
+    def arrow(self, statement: str) -> pa.Table:
+        """The rows of a query."""
+        with self._pipeline("landing").sql_client() as client, client.execute_query(statement) as cursor:
+            table: pa.Table = cursor.arrow()
+            return table
+
+    def columns(self, table: Table) -> set[str]:
+        """The columns that the table has in RAW; none if it isn't there."""
+        rows = self.query(
+            "SELECT column_name FROM information_schema.columns "
+            "WHERE LOWER(table_schema) = %s AND LOWER(table_name) = %s",
+            table.schema,
+            table.name,
+        )
+        return {name.lower() for (name,) in rows}
+
+    def create(self, table: Table) -> None:
+        """Create a table of the loader's own if it isn't there."""
+        columns = ", ".join(f"{column.name} {column.type.sql(self.dialect)}" for column in table.columns)
+        self.query(f"CREATE SCHEMA IF NOT EXISTS {table.schema}")
+        self.query(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+
+    @property
+    def dialect(self) -> str:
+        return str(self._engine.destination_name)
+
+    def _pipeline(self, schema: str) -> Any:
+        if schema not in self._pipelines:
+            self._pipelines[schema] = dlt.pipeline(
+                pipeline_name=f"meshflow_{schema}",
+                destination=self._engine,
+                dataset_name=schema,
+                pipelines_dir=str(self._work),
+            )
+        return self._pipelines[schema]
+
+
+@contextmanager
+def open_destination(gateway: str, data: Path, wait: float, on_wait: Callable[[str], None]) -> Iterator[Destination]:
+    """The destination of SQLMesh's gateway of that name; its files, and the loader's working folder, stand in `data`.
+
+    DuckDB lets one process in: wait up to `wait` seconds for another to leave, and keep it out until the load ends.
+    """
+    work = data / "landing"
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        if gateway == "landed":
+            with closing(_duckdb(data / "landed_raw.duckdb", wait, on_wait)) as connection:
+                yield Destination(dlt.destinations.duckdb(connection), work)
+        else:
+            yield Destination(dlt.destinations.snowflake(), work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _duckdb(path: Path, wait: float, on_wait: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
+    deadline, told = time.monotonic() + wait, False
+    while True:
+        try:
+            return duckdb.connect(str(path))
+        except duckdb.IOException as error:
+            holder = re.search(r"Conflicting lock is held in .*\(PID (\d+)\)", str(error))
+            if holder is None:
+                raise click.ClickException(f"{path} can't be opened: {reason(error)}") from None
+            held = f"process {holder[1]} has {path} open, and DuckDB lets one process in"
+            if time.monotonic() > deadline:
+                raise click.ClickException(f"{held}: wait for a plan or run to end, or close what else it is") from None
+            if not told:
+                on_wait(f"Waiting up to {wait:.0f} s: {held}")
+                told = True
+            time.sleep(0.2)
+
+
+def _links(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _own(error: BaseException) -> Exception | None:
+    """The error that our own rows raised, which dlt has wrapped."""
+    return next((link for link in _links(error) if isinstance(link, TableError | click.ClickException)), None)
+
+
+def _innermost(error: BaseException) -> str:
+    return reason(Exception(str(list(_links(error))[-1])))

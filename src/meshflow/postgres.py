@@ -1,0 +1,68 @@
+"""Connections to PostgreSQL that fail in one clear line and never show a password."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+
+def connect(url: str, **options: Any) -> psycopg.Connection:
+    """Connect to `url`, a libpq URL, in UTC; `options` are psycopg's.
+
+    Raises click.ClickException that names the user, the host and what the server said.
+    """
+    address(url)
+    try:
+        return psycopg.connect(url, **{"connect_timeout": 10, "options": "-c timezone=UTC", **options})
+    except psycopg.OperationalError as error:
+        raise unreachable(url, error) from None
+
+
+def address(url: str) -> str:
+    """Whom `url` connects where, `user@host:port/database`; without its password.
+
+    Raises click.ClickException if it isn't a URL that libpq can read. libpq's own message would quote it. A password
+    with a bare @ or / is read as host, port and database: these are no names of any, and must not be told either.
+    """
+    try:
+        parts = conninfo_to_dict(url)
+        host, port, database = (str(parts.get(name, "")) for name in ("host", "port", "dbname"))
+        readable = "@" not in host + database and re.fullmatch(r"[\d,]*", port)
+    except psycopg.ProgrammingError:
+        readable = None
+    if not readable:
+        raise click.ClickException(
+            "MESHFLOW_SOURCE_URL or MESHFLOW_LOADER_URL is no URL: write postgresql://user:password@host:port/name, "
+            "with %-escapes for characters such as @ and / in the password"
+        )
+    user = parts.get("user", "?")
+    return f"{user}@{host or 'localhost'}:{port or 5432}/{database or user}"
+
+
+@contextmanager
+def clear_errors(url: str) -> Iterator[None]:
+    """Raise click.ClickException for whatever PostgreSQL at `url` says no to in the block."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise unreachable(url, error) from None
+    except psycopg.Error as error:
+        raise click.ClickException(f"PostgreSQL at {address(url)}: {reason(error)}") from None
+
+
+def unreachable(url: str, error: Exception) -> click.ClickException:
+    """The error for a server that can't be reached, or is gone, at `url`."""
+    return click.ClickException(
+        f"PostgreSQL at {address(url)}: {reason(error)}. Is the server up (`meshflow source up`) and the URL right?"
+    )
+
+
+def reason(error: Exception) -> str:
+    """What the server or libpq said last, without the preamble that names the address again."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = next((line for line in lines if "FATAL:" in line), lines[0])
+    return said.rpartition("FATAL:")[2].rpartition("failed: ")[2].strip().rstrip(".")

@@ -1,0 +1,656 @@
+"""Believable traffic for the two applications, written to PostgreSQL.
+
+What a batch holds follows from the random generator, the moment and the rows that are there: the same three give the
+same rows. What a customer, a product, a student or a course is follows from its id (`meshflow.world`).
+
+Rows are made with numpy as columns of text and go in by COPY: fast, and without pandas light enough for AWS Lambda.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, date, datetime
+from functools import cache
+from itertools import count, islice
+from math import ceil
+from types import FrameType
+from typing import NamedTuple
+
+import click
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+
+from meshflow import world
+from meshflow.postgres import address, connect, reason, unreachable
+
+Numbers = NDArray[np.int64]
+"""Ids, cents, days since 1970 or seconds since 1970."""
+Texts = NDArray[np.object_]
+"""What COPY reads: str. No word of the world has a tab, a newline or a backslash, so nothing is escaped."""
+Rows = dict[str, Texts]
+"""Columns of equal length, by name."""
+Fault = Mapping[str, str]
+"""What a faulty row holds instead, by column."""
+
+NULL = r"\N"
+DAY = 86_400
+
+# New rows for each new order line, about as in the sample.
+NEW_ORDERS = 3 / 5
+NEW_STUDENTS = 1 / 50
+NEW_COURSES = 1 / 5_000
+NEW_ENROLLMENTS = 3 / 50
+# Changes of earlier rows for each new order line. Of the enrollments that makes 7 % cancelled, counting those of
+# students who leave: the audit live_rows_hold stops a run at 20 % in a day.
+CORRECTED_ORDERS = 1 / 50
+CORRECTED_STUDENTS = 1 / 200
+CORRECTED_COURSES = 1 / 2_000
+CANCELLED_ORDERS = 1 / 100
+CANCELLED_ENROLLMENTS = 1 / 400
+LEAVING_STUDENTS = 1 / 2_000
+
+CUSTOMERS = 50_000
+LIST_PRICE_SHARE = 0.6
+"""The other lines are up to a tenth cheaper or dearer than the product's list price."""
+BATCH_SECONDS = 300
+"""The orders of a batch were placed within so many seconds before it …"""
+LATE_SHARE = 0.02
+LATE_SECONDS = (3_600, 3 * DAY)
+"""… but for this share of them, which were placed hours or days ago."""
+RECENT_BATCHES = 20
+"""Orders and enrollments may still change for about so many batches."""
+ENROLLS_AHEAD = 150
+"""A course takes enrollments so many days before it starts."""
+FOUNDING_DAYS = 365
+FOUNDING_STUDENTS = 240
+FOUNDING_ENROLLMENTS = 720
+ROWS_PER_WRITE = 2_000
+"""Some 300 kB: the server reads one piece while the next is put together."""
+LATE_COMMIT = 5
+"""One in so many batches is committed only after the next one has been."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Rows that a batch, or several, wrote."""
+
+    sales: int = 0
+    students: int = 0
+    courses: int = 0
+    enrollments: int = 0
+    corrected: int = 0
+    """Earlier rows, of any table, with a new value."""
+    cancelled: int = 0
+    """Earlier rows, of any table, that got a deleted_at."""
+    dirty: int = 0
+    """Those of the new rows that are faulty or odd on purpose."""
+
+    @property
+    def rows(self) -> int:
+        return self.sales + self.students + self.courses + self.enrollments + self.corrected + self.cancelled
+
+    def __add__(self, other: "Written") -> "Written":
+        return Written(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+
+class Table(NamedTuple):
+    schema: str
+    name: str
+    key: tuple[str, ...]
+    ids: str
+    """The sequence that numbers the first column of the key."""
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
+
+
+STUDENTS = Table("edtech", "students", ("student_id",), "edtech.students_student_id_seq")
+COURSES = Table("edtech", "courses", ("course_id",), "edtech.courses_course_id_seq")
+ENROLLMENTS = Table("edtech", "enrollments", ("enrollment_id",), "edtech.enrollments_enrollment_id_seq")
+SALES = Table("retail", "sales", ("order_id", "product_id"), "retail.order_ids")
+
+
+def run_traffic(  # noqa: PLR0913 - the options of `meshflow generate`
+    url: str,
+    *,
+    sales: int,
+    batches: int | None,
+    every: float,
+    seed: int | None,
+    dirt: float,
+    days: int,
+    on_batch: Callable[[Written], None],
+) -> Written:
+    """Write `batches` batches of `sales` order lines to the database at `url`, one every `every` seconds.
+
+    Without a number of batches it goes on until SIGINT or SIGTERM. The first signal lets the batch under way finish, a
+    second one rolls it back. `on_batch` is told of each batch once it is committed. One in five is committed only
+    after the next one has been, as the long transactions of real systems are. `dirt` and `days` are those of
+    `write_batch`. To be called from the main thread, which gets the signals.
+
+    Returns the sum of what was committed. Raises click.ClickException for whatever PostgreSQL refuses.
+    """
+    random = np.random.default_rng(seed)
+    committed = Written()
+    open_batches: list[tuple[psycopg.Connection, Written]] = []
+
+    def commit_newest() -> None:
+        nonlocal committed
+        connection, written = open_batches.pop()
+        connection.commit()
+        committed += written
+        on_batch(written)
+
+    with _stop_signals() as is_stopped, _clear_errors(url), connect(url) as prompt, connect(url) as late:
+        for number in _paced(batches, every, is_stopped):
+            connection = prompt if number % LATE_COMMIT else late
+            now = datetime.now(UTC)
+            written = write_batch(connection, random, sales=sales, dirt=dirt, now=now, days=days)
+            open_batches.append((connection, written))
+            while open_batches and connection is prompt:
+                commit_newest()
+        while open_batches:
+            commit_newest()
+    return committed
+
+
+def _paced(batches: int | None, every: float, is_stopped: Callable[[], bool]) -> Iterator[int]:
+    """1, 2, 3 … up to `batches`, one every `every` seconds, until it is stopped."""
+    for number in count(1) if batches is None else range(1, batches + 1):
+        next_at = time.monotonic() + every
+        yield number
+        while number != batches and not is_stopped() and (left := next_at - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+        if is_stopped():
+            return
+
+
+@contextmanager
+def _clear_errors(url: str) -> Iterator[None]:
+    """Raise click.ClickException for whatever PostgreSQL at `url` says no to."""
+    try:
+        yield
+    except psycopg.errors.UndefinedTable:
+        raise click.ClickException(
+            f"PostgreSQL at {address(url)} has no tables of the applications: run `meshflow source up`"
+        ) from None
+    except psycopg.OperationalError as error:
+        raise unreachable(url, error) from None
+    except psycopg.Error as error:
+        raise click.ClickException(f"PostgreSQL at {address(url)} refused the batch: {reason(error)}") from None
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM came. A second one does what it did before the block."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_stopped = False
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal is_stopped
+        is_stopped = True
+        restore()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield lambda: is_stopped
+    finally:
+        restore()
+
+
+def write_batch(  # noqa: PLR0913 - the options of `meshflow generate`
+    connection: psycopg.Connection,
+    random: np.random.Generator,
+    *,
+    sales: int,
+    dirt: float,
+    now: datetime,
+    days: int = 0,
+) -> Written:
+    """Write a batch of `sales` new order lines and what goes with them; the caller commits it, or rolls it back.
+
+    With them come students, courses and enrollments, corrections and cancellations of earlier rows, and in an empty
+    database the students and courses to begin with. `dirt` is the share, from 0 to 1, of new rows that are faulty or
+    odd. `now` knows its time zone; `days` spreads new rows over so many days before it instead of minutes. Any number
+    of batches may be open at once: none waits for another.
+    """
+    batch = _Batch(connection, random, sales, dirt, now.astimezone(UTC), days)
+    earlier = batch.found() if batch.is_first() else batch.correct() + batch.cancel()
+    return (
+        earlier
+        + batch.add_students(batch.about(NEW_STUDENTS))
+        + batch.add_courses(batch.about(NEW_COURSES))
+        + batch.add_enrollments(batch.about(NEW_ENROLLMENTS))
+        + batch.add_sales()
+    )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    connection: psycopg.Connection
+    random: np.random.Generator
+    sales: int
+    dirt: float
+    now: datetime
+    days: int
+
+    @property
+    def today(self) -> int:
+        return int(self.now.timestamp()) // DAY
+
+    def about(self, rate: float) -> int:
+        """How many rows to write, at `rate` of them per new order line."""
+        return int(self.random.poisson(self.sales * rate))
+
+    def is_first(self) -> bool:
+        """Whether nothing is there yet, and nobody else is founding it at this moment."""
+        [(is_ours,)] = self.connection.execute("SELECT pg_try_advisory_xact_lock(hashtext('meshflow: founding'))")
+        # A statement of its own, so that it sees what the last holder of the lock has committed.
+        [(is_empty,)] = self.connection.execute(
+            "SELECT NOT EXISTS (SELECT FROM edtech.students) AND NOT EXISTS (SELECT FROM edtech.courses)"
+        )
+        return bool(is_ours and is_empty)
+
+    def found(self) -> Written:
+        """Students and courses to begin with, and a year of enrollments."""
+        past = replace(self, days=FOUNDING_DAYS, dirt=0)
+        return (
+            past.add_courses(len(world.COURSE_NAMES))
+            + past.add_students(FOUNDING_STUDENTS)
+            + past.add_enrollments(FOUNDING_ENROLLMENTS)
+        )
+
+    def add_students(self, size: int) -> Written:
+        student_id = self._take_ids(STUDENTS, size)
+        enrollment_date = _moments(self.random, size, self.now, self.days) // DAY
+        rows = {
+            "student_id": _texts(student_id, str),
+            **_facts(world.Student._fields, map(world.student, student_id.tolist())),
+            "enrollment_date": _texts(enrollment_date, _date),
+            "date_of_birth": _texts(enrollment_date - self.random.integers(16 * 366, 48 * 365, size), _date),
+        }
+        return Written(students=size, dirty=self._copy(STUDENTS, rows, _student_faults(self.today)))
+
+    def add_courses(self, size: int) -> Written:
+        """Courses that start two weeks to five months after they were announced."""
+        if not size:
+            return Written()
+        course_id = self._take_ids(COURSES, size)
+        announced = _moments(self.random, size, self.now, self.days) // DAY
+        start_date = announced + self.random.integers(14, ENROLLS_AHEAD, size)
+        rows = {
+            "course_id": _texts(course_id, str),
+            **_facts(world.Course._fields, map(world.course, course_id.tolist())),
+            "start_date": _texts(start_date, _date),
+            "end_date": _texts(start_date + self.random.choice(world.COURSE_DAYS, size), _date),
+        }
+        return Written(courses=size, dirty=self._copy(COURSES, rows, COURSE_FAULTS))
+
+    def add_enrollments(self, size: int) -> Written:
+        """Up to `size` enrollments: within these days, not before signing up and not after the course."""
+        students, courses = self._students_to_enroll(size), self._courses_to_take()
+        if not len(students) or not len(courses):
+            return Written()
+        student_id, signed_up = students[self.random.integers(0, len(students), size)].T
+        course_id, start_date, end_date = courses[self.random.integers(0, len(courses), size)].T
+        first = np.maximum(np.maximum(signed_up, start_date - ENROLLS_AHEAD), self.today - self.days)
+        last = np.minimum(end_date, self.today)
+        _, chosen = np.unique(np.stack([student_id, course_id]), axis=1, return_index=True)
+        chosen = np.sort(chosen[first[chosen] <= last[chosen]])
+        rows = {
+            "enrollment_id": _texts(self._take_ids(ENROLLMENTS, len(chosen)), str),
+            "student_id": _texts(student_id[chosen], str),
+            "course_id": _texts(course_id[chosen], str),
+            "enrollment_date": _texts(self.random.integers(first[chosen], last[chosen] + 1), _date),
+        }
+        return Written(enrollments=len(chosen), dirty=self._copy(ENROLLMENTS, rows, _enrollment_faults(self.today)))
+
+    def add_sales(self) -> Written:
+        def take_ids(size: int) -> Numbers:
+            return self._take_ids(SALES, size)
+
+        rows = sale_rows(self.random, self.sales, take_ids, now=self.now, days=self.days)
+        return Written(sales=self.sales, dirty=self._copy(SALES, rows, _sale_faults(self.today)))
+
+    def correct(self) -> Written:
+        return Written(corrected=self._correct_sales() + self._correct_students() + self._extend_courses())
+
+    def cancel(self) -> Written:
+        orders = self._lock(SALES, CANCELLED_ORDERS, newest=self._recent(NEW_ORDERS))
+        enrollments = self._lock(ENROLLMENTS, CANCELLED_ENROLLMENTS, newest=self._recent(NEW_ENROLLMENTS))
+        cancelled = self._delete(SALES, orders) + self._delete(ENROLLMENTS, enrollments)
+        return Written(cancelled=cancelled + self._dismiss_students())
+
+    def _correct_sales(self) -> int:
+        """A new quantity, discount or shipping cost for a line of recent orders; never a new order date."""
+        keys = self._lock(SALES, CORRECTED_ORDERS, newest=self._recent(NEW_ORDERS))
+        _, first_lines = np.unique(keys[:, 0], return_index=True)
+        lines = keys[first_lines]
+        choices = (world.QUANTITIES, world.DISCOUNTS, world.SHIPPING_COSTS)
+        new_values = self._one_of([_drawn(self.random, values, len(lines)) for values in choices])
+        return self.connection.execute(
+            """UPDATE retail.sales AS sale SET
+              quantity = coalesce(new.quantity, sale.quantity),
+              discount = coalesce(new.discount, sale.discount),
+              shipping_cost = coalesce(new.shipping_cost, sale.shipping_cost)
+            FROM unnest(%s::bigint[], %s::bigint[], %s::integer[], %s::numeric[], %s::numeric[])
+              AS new (order_id, product_id, quantity, discount, shipping_cost)
+            WHERE sale.order_id = new.order_id AND sale.product_id = new.product_id""",
+            [*lines.T.tolist(), *new_values],
+        ).rowcount
+
+    def _correct_students(self) -> int:
+        """A new family name or a new e-mail address."""
+        student_ids = self._lock(STUDENTS, CORRECTED_STUDENTS)[:, 0]
+        last_names = _drawn(self.random, world.LAST_NAMES, len(student_ids))
+        emails = _texts(student_ids, "student{}@example.net".format)
+        new_values = self._one_of([last_names, emails])
+        return self.connection.execute(
+            """UPDATE edtech.students AS student SET
+              last_name = coalesce(new.last_name, student.last_name),
+              email = coalesce(new.email, student.email)
+            FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS new (student_id, last_name, email)
+            WHERE student.student_id = new.student_id""",
+            [student_ids.tolist(), *new_values],
+        ).rowcount
+
+    def _one_of(self, columns: Sequence[Texts]) -> list[list[str | None]]:
+        """`columns` with one value left in each row, and None for the others."""
+        chosen = self.random.integers(0, len(columns), len(columns[0])).tolist()
+        return [
+            [text if choice == number else None for text, choice in zip(column, chosen, strict=True)]
+            for number, column in enumerate(columns)
+        ]
+
+    def _extend_courses(self) -> int:
+        """A week more for courses that have not ended."""
+        course_ids = self._lock(COURSES, CORRECTED_COURSES)[:, 0]
+        if not len(course_ids):
+            return 0
+        return self.connection.execute(
+            "UPDATE edtech.courses SET end_date = end_date + 7 WHERE course_id = ANY(%s) AND end_date >= %s",
+            [course_ids.tolist(), self.now.date()],
+        ).rowcount
+
+    def _dismiss_students(self) -> int:
+        """Students who leave, and with them their enrollments."""
+        students = self._lock(STUDENTS, LEAVING_STUDENTS)
+        if not len(students):
+            return 0
+        enrollments = self.connection.execute(
+            """SELECT enrollment_id FROM edtech.enrollments WHERE student_id = ANY(%s) AND deleted_at IS NULL
+            FOR UPDATE SKIP LOCKED""",
+            [students[:, 0].tolist()],
+        )
+        return self._delete(STUDENTS, students) + self._delete(ENROLLMENTS, _numbers(enrollments, 1))
+
+    def _students_to_enroll(self, size: int) -> Numbers:
+        """Ids and days of signing up, shape (students, 2). They can't leave before this batch is committed."""
+        students = self.connection.execute(
+            """SELECT student_id, enrollment_date - DATE '1970-01-01' FROM edtech.students
+            WHERE student_id = ANY(%s) AND deleted_at IS NULL AND enrollment_date IS NOT NULL
+            ORDER BY student_id FOR KEY SHARE SKIP LOCKED""",
+            [self._draw_ids(STUDENTS, size)],
+        )
+        return _numbers(students, 2)
+
+    def _courses_to_take(self) -> Numbers:
+        """Ids, first and last days of the courses that took enrollments in these days, shape (courses, 3)."""
+        courses = self.connection.execute(
+            """SELECT course_id, start_date - DATE '1970-01-01', end_date - DATE '1970-01-01' FROM edtech.courses
+            WHERE deleted_at IS NULL
+              AND start_date <= %(today)s::date + %(ahead)s AND end_date >= %(today)s::date - %(days)s
+            ORDER BY course_id""",
+            {"today": self.now.date(), "ahead": ENROLLS_AHEAD, "days": self.days},
+        )
+        return _numbers(courses, 3)
+
+    def _take_ids(self, table: Table, size: int) -> Numbers:
+        """Ids that nobody else gets. Not a range: others may take some in between."""
+        [(ids,)] = self.connection.execute(
+            "SELECT array_agg(nextval(%s::regclass)) FROM generate_series(1, %s)", [table.ids, size]
+        )
+        return np.array(ids or [], np.int64)
+
+    def _draw_ids(self, table: Table, size: int, newest: int | None = None) -> list[int]:
+        """`size` ids, of the `newest` only if so many are given; some may be repeated, gone or not committed yet."""
+        if not size:
+            return []
+        query = sql.SQL("SELECT max({}) FROM {}").format(sql.Identifier(table.key[0]), table.identifier)
+        [(last,)] = self.connection.execute(query)
+        if last is None:
+            return []
+        drawn: list[int] = self.random.integers(max(1, last - (newest or last) + 1), last + 1, size).tolist()
+        return drawn
+
+    def _recent(self, rate: float) -> int:
+        """How many rows were new in the last batches, at `rate` of them per order line."""
+        return ceil(RECENT_BATCHES * self.sales * rate)
+
+    def _lock(self, table: Table, rate: float, newest: int | None = None) -> Numbers:
+        """Keys of some living rows for us to change, shape (rows, columns). Those locked by others are passed over."""
+        query = sql.SQL(
+            """SELECT {key} FROM {table} WHERE {id} = ANY(%s) AND deleted_at IS NULL
+            ORDER BY {key} FOR UPDATE SKIP LOCKED"""
+        ).format(key=_columns(table.key), table=table.identifier, id=sql.Identifier(table.key[0]))
+        ids = self._draw_ids(table, self.about(rate), newest)
+        return _numbers(self.connection.execute(query, [ids]) if ids else [], len(table.key))
+
+    def _delete(self, table: Table, keys: Numbers) -> int:
+        """Mark rows as deleted by the application; how many."""
+        arrays = sql.SQL(", ").join([sql.SQL("%s::bigint[]")] * len(table.key))
+        query = sql.SQL("UPDATE {table} SET deleted_at = %s WHERE ({key}) IN (SELECT * FROM unnest({arrays}))").format(
+            table=table.identifier, key=_columns(table.key), arrays=arrays
+        )
+        return self.connection.execute(query, [self.now, *keys.T.tolist()]).rowcount
+
+    def _copy(self, table: Table, rows: Rows, faults: Sequence[Fault]) -> int:
+        """Plant `faults` in some rows and write all of them; how many are faulty."""
+        dirty = _soil(self.random, rows, faults, self.dirt)
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table.identifier, _columns(rows))
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for piece in copy_texts(rows):
+                copy.write(piece)
+        return dirty
+
+
+def sale_rows(
+    random: np.random.Generator, size: int, take_ids: Callable[[int], Numbers], *, now: datetime, days: int
+) -> Rows:
+    """`size` order lines without a fault; `take_ids` gives so many ids for their orders."""
+    order = np.repeat(np.arange(size), random.choice(world.LINES_PER_ORDER, size))[:size]
+    line = np.arange(size) - np.searchsorted(order, order)
+    orders = len(np.unique(order))
+
+    ordered_at = _moments(random, orders, now, days)
+    paid_after = np.minimum(random.integers(20, BATCH_SECONDS, orders), int(now.timestamp()) - ordered_at)
+    # The square makes low numbers popular: a hundredth of the customers place a tenth of the orders.
+    customer = (CUSTOMERS * random.random(orders) ** 2).astype(np.int64)
+    first_product = (world.PRODUCT_COUNT * random.random(orders) ** 2).astype(np.int64)
+    # Two steps that differ, and neither of which leads back: three products that differ.
+    step = random.integers(1, world.PRODUCT_COUNT, orders)
+    other_step = random.integers(1, world.PRODUCT_COUNT - 1, orders)
+    other_step += other_step >= step
+    product = (
+        first_product[order] + np.stack([np.zeros_like(step), step, other_step])[line, order]
+    ) % world.PRODUCT_COUNT
+    percent = np.where(random.random(size) < LIST_PRICE_SHARE, 100, random.integers(90, 111, size))
+
+    return {
+        "order_id": _texts(take_ids(orders), str)[order],
+        "product_id": _texts(product + 1, str),
+        "product": _products()["product"][product],
+        "product_category": _products()["product_category"][product],
+        "quantity": _drawn(random, world.QUANTITIES, size),
+        "price": _texts((_list_prices()[product] * percent + 50) // 100, _money),
+        "discount": _drawn(random, world.DISCOUNTS, size),
+        "shipping_cost": _drawn(random, world.SHIPPING_COSTS, size),
+        "customer_id": _texts(customer + 1, str)[order],
+        **{name: facts[customer[order]] for name, facts in _customers().items()},
+        "order_date_at": _timestamps(ordered_at)[order],
+        "purchased_at": _timestamps(ordered_at + paid_after)[order],
+    }
+
+
+def copy_texts(rows: Rows) -> Iterator[str]:
+    """`rows` as COPY reads them, in pieces."""
+    lines = map("\t".join, zip(*(column.tolist() for column in rows.values()), strict=True))
+    while piece := "\n".join(islice(lines, ROWS_PER_WRITE)):
+        yield piece + "\n"
+
+
+def _student_faults(today: int) -> Sequence[Fault]:
+    in_a_year = _date(today + 365)
+    return (
+        {"first_name": NULL, "last_name": NULL},
+        {"enrollment_date": NULL},
+        {"enrollment_date": in_a_year},
+        {"date_of_birth": in_a_year},
+        {"date_of_birth": "1866-10-14"},
+        # Odd, but not refused.
+        {"last_name": NULL},
+        {"email": NULL},
+        {"date_of_birth": NULL},
+    )
+
+
+COURSE_FAULTS: Sequence[Fault] = (
+    {"course_name": NULL},
+    {"start_date": NULL},
+    {"end_date": NULL},
+    {"end_date": "2000-01-01"},
+    {"credits": NULL},
+    {"credits": "0"},
+)
+
+
+def _enrollment_faults(today: int) -> Sequence[Fault]:
+    return (
+        {"student_id": NULL},
+        {"student_id": "999999999999"},
+        {"course_id": NULL},
+        {"course_id": "999999999999"},
+        {"enrollment_date": NULL},
+        {"enrollment_date": _date(today + 365)},
+        # Odd, but not refused: before signing up.
+        {"enrollment_date": "2000-01-01"},
+    )
+
+
+def _sale_faults(today: int) -> Sequence[Fault]:
+    return (
+        {"customer_id": NULL},
+        {"order_date_at": NULL},
+        {"order_date_at": f"{_date(today + 365)}T12:00:00Z"},
+        {"quantity": NULL},
+        {"quantity": "0"},
+        {"quantity": "-2"},
+        {"price": NULL},
+        {"price": "-19.99"},
+        {"discount": NULL},
+        {"discount": "15"},
+        {"shipping_cost": "-4.95"},
+        {"quantity": "1000000", "price": "99999.99"},
+        {"quantity": "-1", "price": "-1.00", "discount": "-0.1"},
+        # Odd, but not refused.
+        {"price": "0.00"},
+        {"shipping_cost": NULL},
+        {"city": NULL, "province": NULL, "country": NULL},
+        {"province": "Atlantis"},
+    )
+
+
+def _soil(random: np.random.Generator, rows: Rows, faults: Sequence[Fault], share: float) -> int:
+    """Plant one of `faults` in `share` of the rows, in place; in how many."""
+    size = len(next(iter(rows.values())))
+    fault = np.where(random.random(size) < share, random.integers(0, len(faults), size), -1)
+    for number, columns in enumerate(faults):
+        for name, text in columns.items():
+            rows[name][fault == number] = text
+    return int(np.count_nonzero(fault >= 0))
+
+
+def _moments(random: np.random.Generator, size: int, now: datetime, days: int) -> Numbers:
+    """Seconds since 1970, in the last `days` days or else minutes before `now`, a few of the latter long before."""
+    seconds = int(now.timestamp())
+    if days:
+        return seconds - random.integers(0, days * DAY, size)
+    is_late = random.random(size) < LATE_SHARE
+    return seconds - np.where(is_late, random.integers(*LATE_SECONDS, size), random.integers(0, BATCH_SECONDS, size))
+
+
+@cache
+def _customers() -> Rows:
+    """Facts by customer_id - 1."""
+    return _facts(world.Customer._fields, map(world.customer, range(1, CUSTOMERS + 1)))
+
+
+@cache
+def _products() -> Rows:
+    """Facts by product_id - 1."""
+    return _facts(world.Product._fields, map(world.product, range(1, world.PRODUCT_COUNT + 1)))
+
+
+@cache
+def _list_prices() -> Numbers:
+    """Cents by product_id - 1."""
+    return np.array([int(world.product(number).list_price * 100) for number in range(1, world.PRODUCT_COUNT + 1)])
+
+
+def _facts(names: Sequence[str], facts: Iterable[tuple[object, ...]]) -> Rows:
+    """Columns of the facts, by their names."""
+    facts = list(facts)
+    return {
+        name: np.array([NULL if fact[number] is None else str(fact[number]) for fact in facts], np.object_)
+        for number, name in enumerate(names)
+    }
+
+
+def _numbers(rows: Iterable[Sequence[int]], columns: int) -> Numbers:
+    return np.array(list(rows), np.int64).reshape(-1, columns)
+
+
+def _drawn(random: np.random.Generator, values: Sequence[object], size: int) -> Texts:
+    return np.array(list(map(str, values)), np.object_)[random.integers(0, len(values), size)]
+
+
+def _texts(numbers: Numbers, text: Callable[[int], str]) -> Texts:
+    """`text` of each number; made once for those that are equal."""
+    distinct, index = np.unique(numbers, return_inverse=True)
+    return np.array(list(map(text, distinct.tolist())), np.object_)[index]
+
+
+def _money(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def _date(day: int) -> str:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + day).isoformat()
+
+
+def _timestamps(seconds: Numbers) -> Texts:
+    """Put together from days and times of day, of which there are few: four times as fast as from distinct seconds."""
+    day, second = np.divmod(seconds, DAY)
+    timestamps: Texts = _texts(day, _date) + _times_of_day()[second]
+    return timestamps
+
+
+@cache
+def _times_of_day() -> Texts:
+    """By second of the day."""
+    seconds = range(DAY)
+    return np.array([f"T{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}Z" for s in seconds], np.object_)
+
+
+def _columns(names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))

@@ -1,0 +1,120 @@
+"""What RAW, the facts and the daily revenue have to hold: computed by PostgreSQL, from the applications' tables alone."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import psycopg
+
+TABLES = {
+    "edtech.students": (
+        "student_id, first_name, last_name, email, gender, enrollment_date, date_of_birth, created_at, updated_at, "
+        "deleted_at"
+    ),
+    "edtech.courses": (
+        "course_id, course_name, instructor_name, credits, start_date, end_date, created_at, updated_at, deleted_at"
+    ),
+    "edtech.enrollments": (
+        "enrollment_id, student_id, course_id, enrollment_date, created_at, updated_at, deleted_at"
+    ),
+    "retail.sales": (
+        "order_id, cust_name, product, product_category, quantity, price, purchased_at, product_id, customer_id, "
+        "order_date_at, discount, shipping_cost, city, province, country, created_at, updated_at, deleted_at"
+    ),
+}
+
+# Nothing here is a few days ahead: what is dated later than that was dated so to be refused.
+STUDENTS = """
+    SELECT * FROM edtech.students
+    WHERE deleted_at IS NULL AND trim(coalesce(first_name, '') || coalesce(last_name, '')) <> ''
+      AND enrollment_date < now() + interval '30 days'
+      AND coalesce(date_of_birth >= '1900-01-01' AND date_of_birth < enrollment_date, true)
+"""
+COURSES = """
+    SELECT * FROM edtech.courses
+    WHERE deleted_at IS NULL AND trim(course_name) <> '' AND start_date <= end_date AND credits BETWEEN 1 AND 60
+"""
+ENROLLMENTS = f"""
+    SELECT enrollment_id, student_id, course_id, enrollments.enrollment_date,
+      enrollments.enrollment_date < students.enrollment_date, enrollments.enrollment_date > courses.end_date,
+      enrollments.updated_at
+    FROM edtech.enrollments JOIN ({STUDENTS}) AS students USING (student_id) JOIN ({COURSES}) AS courses USING (course_id)
+    WHERE enrollments.deleted_at IS NULL AND enrollments.enrollment_date < now() + interval '30 days'
+"""
+LINES = """
+    SELECT *, order_date_at::date AS order_date,
+      md5(concat_ws('|', coalesce(nullif(trim(country), ''), 'Unknown'), coalesce(nullif(trim(province), ''), 'Unknown'),
+        coalesce(nullif(trim(city), ''), 'Unknown'))) AS location_id,
+      round(quantity * price, 2) AS gross, round(quantity * price * discount, 2) AS reduction,
+      coalesce(shipping_cost, 0) AS shipping
+    FROM retail.sales
+    WHERE deleted_at IS NULL AND customer_id IS NOT NULL AND order_date_at < now() + interval '30 days'
+      AND quantity > 0 AND price >= 0 AND quantity * price < 1000000000 AND discount BETWEEN 0 AND 1
+      AND coalesce(shipping_cost, 0) >= 0
+"""
+SALES = f"""
+    SELECT order_id, product_id, customer_id, location_id, order_date, order_date_at, purchased_at, quantity, price,
+      discount, gross, reduction, gross - reduction, shipping, price = 0, updated_at
+    FROM ({LINES}) AS lines
+"""
+REVENUE = f"""
+    SELECT order_date, location_id, count(DISTINCT order_id), count(*), sum(quantity), sum(gross), sum(reduction),
+      sum(gross) - sum(reduction), sum(shipping)
+    FROM ({LINES}) AS lines GROUP BY order_date, location_id
+"""
+SERVED = {
+    "edtech.fct_enrollment": ENROLLMENTS,
+    "retail.fct_sales": SALES,
+    "retail.rpt_revenue_daily": REVENUE,
+}
+
+Rows = Counter[tuple[object, ...]]
+
+
+def raw_differences(url: str, data: Path) -> list[str]:
+    """Where RAW in the folder `data` isn't, row for row, what the applications at `url` have committed; [] if it is."""
+    with duckdb.connect() as warehouse, psycopg.connect(url, options="-c timezone=UTC") as source:
+        warehouse.execute(f"ATTACH '{data / 'landed_raw.duckdb'}' AS RAW (READ_ONLY)")
+        return [
+            line
+            for table, columns in TABLES.items()
+            for line in _differences(
+                f"RAW.{table}",
+                _rows(source, f"SELECT {columns} FROM {table}"),
+                _rows(warehouse, f"SELECT {columns} FROM RAW.{table}"),
+            )
+        ]
+
+
+def served_differences(url: str, data: Path) -> list[str]:
+    """Where facts and revenue aren't, to the row and the cent, what PostgreSQL makes of them; [] if they are."""
+    with duckdb.connect() as warehouse, psycopg.connect(url, options="-c timezone=UTC") as source:
+        warehouse.execute(f"ATTACH '{data / 'landed_analytics.duckdb'}' AS ANALYTICS (READ_ONLY)")
+        return [
+            line
+            for mart, query in SERVED.items()
+            for line in _differences(
+                mart,
+                _rows(source, query),
+                _rows(warehouse, f"SELECT COLUMNS(name -> lower(name) <> '_landed_at') FROM ANALYTICS.{mart}"),
+            )
+        ]
+
+
+def _differences(table: str, expected: Rows, found: Rows) -> list[str]:
+    assert expected, f"{table}: nothing is expected there, which proves nothing"
+    return [
+        f"{table}: {sum(rows.values())} of {sum(expected.values())} rows {what}, such as {min(map(str, rows))}"
+        for what, rows in (("missing or old", expected - found), ("doubled, old or invented", found - expected))
+        if rows
+    ]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection | psycopg.Connection, query: str) -> Rows:
+    """The rows of a query and how often each occurs. Moments are UTC without saying so."""
+    return Counter(tuple(map(_plain, row)) for row in connection.execute(query).fetchall())
+
+
+def _plain(value: object) -> object:
+    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value

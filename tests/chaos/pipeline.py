@@ -1,0 +1,139 @@
+"""The pipeline on real parts: applications in PostgreSQL, loads into DuckDB, SQLMesh with its state in PostgreSQL."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import psycopg
+import workspace
+from applications import Applications
+from figures import raw_differences, served_differences
+from killable import Attempt, Cost, Kill, finish
+from sqlmesh.core.context import Context
+
+from meshflow.landing.load import land, session
+from meshflow.landing.report import Machines
+from meshflow.source.traffic import write_batch
+
+INTERVAL = timedelta(minutes=5)
+"""What SQLMesh processes at once on gateway `landed`."""
+PATIENCE = 30
+"""Seconds that a load waits for the database, or for the lock of one that has just been killed."""
+
+CHANGES = {
+    "retail.sales": (
+        "quantity = %(random)s %% 5 - 1",
+        "price = %(random)s %% 2000 * 0.05",
+        "discount = %(random)s %% 23 * 0.05",
+        "shipping_cost = nullif(%(random)s %% 20, 0) * 0.95",
+        "customer_id = nullif(%(random)s %% 4, 0)",
+        "city = 'Málaga', province = NULL, country = 'España'",
+        "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END",
+    ),
+    "edtech.students": (
+        "first_name = nullif(%(random)s %% 3, 0)::text, last_name = NULL",
+        "enrollment_date = enrollment_date - 40",
+        "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END",
+    ),
+    "edtech.courses": (
+        "credits = %(random)s %% 7",
+        "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END",
+    ),
+    "edtech.enrollments": (
+        "student_id = student_id + 1",
+        "enrollment_date = enrollment_date - %(random)s %% 400",
+        "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END",
+    ),
+}
+"""Corrections, into and out of what is refused; deletions, and deletions undone. An order's date never changes."""
+
+
+def change(connection: psycopg.Connection, random: Random) -> None:
+    """Change some rows of every table, none that another transaction has changed; the caller commits."""
+    for table, corrections in CHANGES.items():
+        connection.execute(
+            f"UPDATE {table} SET {random.choice(corrections)} WHERE ctid = ANY (ARRAY("
+            f"SELECT ctid FROM {table} ORDER BY md5(ctid::text || %(random)s) LIMIT %(size)s FOR UPDATE SKIP LOCKED))",
+            {"random": random.randrange(10**6), "size": random.randint(1, 8)},
+        )
+
+
+@dataclass
+class Pipeline:
+    """Its operations, each of which runs in a process of its own that may be killed there."""
+
+    applications: Applications
+    workspace: workspace.Workspace
+    logs: Path
+    clock: datetime
+    """What loads and runs take for now; moves on by minutes, without waiting for them."""
+    context: Context | None = None
+    """The project, loaded once for all runs."""
+    usual: dict[str, Cost] = field(default_factory=dict)
+    kills: Counter[str] = field(default_factory=Counter)
+    """By operation, how many were killed at work."""
+    open: list[psycopg.Connection] = field(default_factory=list)
+    """Transactions of the applications that haven't ended."""
+
+    def generate(self, seed: int) -> None:
+        with psycopg.connect(self.applications.url) as connection:
+            for batch in range(3):
+                random = np.random.default_rng([seed, batch])
+                write_batch(connection, random, sales=60, dirt=0.2, now=datetime.now(UTC), days=2)
+                connection.commit()
+
+    def land(self, at: datetime) -> None:
+        os.chdir(self.workspace.path)
+        watcher = Machines()
+        give_up = time.monotonic() + PATIENCE
+        while time.monotonic() < give_up:
+            with session(
+                self.applications.loader_url, "landed", self.workspace.data, PATIENCE, watcher, at=at
+            ) as opened:
+                if opened:
+                    assert land(opened, watcher)
+                    return
+            time.sleep(0.1)
+        raise TimeoutError
+
+    def run(self, at: datetime) -> None:
+        assert self.context
+        workspace.run(self.context, at)
+
+    def start(self, operation: Callable[..., None], argument: object, kill: Kill | None = None) -> Attempt:
+        name = operation.__name__
+        log = self.logs / f"{len(list(self.logs.iterdir())):04}_{name}.log"
+        log.touch()
+        return Attempt(name, partial(operation, argument), log, self.usual.get(name), kill)
+
+    def finish(self, attempts: Sequence[Attempt], meanwhile: Sequence[tuple[float, Callable[[], None]]] = ()) -> None:
+        finish(attempts, meanwhile)
+        for attempt in attempts:
+            print(f"  {attempt}: {attempt.log}")
+            self.kills[attempt.name] += attempt.killed_at_work
+            said = attempt.log.read_text()
+            is_kept_out = "Could not set lock" in said and {other.name for other in attempts} == {"land", "run"}
+            assert not attempt.failed or is_kept_out, said[-4000:]
+
+    def finish_undisturbed(self, operation: Callable[..., None], argument: object) -> None:
+        attempt = self.start(operation, argument)
+        self.finish([attempt])
+        assert attempt.succeeded
+        self.usual[attempt.name] = attempt.cost
+
+    def differences(self) -> list[str]:
+        """Where RAW, facts and revenue aren't what the source says after one more load and one more run."""
+        self.clock = datetime.min.replace(tzinfo=UTC) + INTERVAL * (
+            (self.clock - datetime.min.replace(tzinfo=UTC)) // INTERVAL + 1
+        )
+        self.finish_undisturbed(self.land, self.clock)
+        self.finish_undisturbed(self.run, self.clock)
+        url, data = self.applications.url, self.workspace.data
+        return raw_differences(url, data) + served_differences(url, data)
