@@ -4,35 +4,50 @@ import re
 from pathlib import Path
 from typing import Any
 
-TABLE = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTALL)
+MARKED = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTALL)
 
 
 def write_table(results: dict[str, Any], readme: Path) -> None:
     """Replace what stands between the markers in `readme`."""
-    readme.write_text(TABLE.sub(lambda _: table(results), readme.read_text()))
+    readme.write_text(MARKED.sub(lambda _: table(results), readme.read_text()))
 
 
 def table(results: dict[str, Any]) -> str:
-    """What was measured, on what, as Markdown."""
-    machine, versions, settings = results["machine"], results["versions"], results["settings"]
+    """What was measured, and on what, in Markdown."""
+    machine, settings, steps = results["machine"], results["settings"], results["steps"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     lines = [
-        f"{results['date']}, {machine['cpus']} processors, {machine['memory_gb']:.0f} GB, load average "
-        f"{machine['load_average']:.1f} before; {', '.join(f'{name} {version}' for name, version in versions.items())}. "
-        f"Each step {settings['repeat']} times, in turn with the others: median, and the best in brackets.",
+        f"{results['date']}: {machine['cpus']} processors, {machine['memory_gb']:.0f} GB; load average "
+        f"{machine['load_average']:.1f} before. {versions}. Each step {settings['repeat']} times: median, "
+        f"and the least in brackets.",
         "",
-        "| step | seconds | × limit | seconds with imports | × limit | rows/s | peak memory |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| step | rows | seconds | × limit | with imports | × limit | rows/s | peak memory, MB |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for step in results["steps"]:
-        limit = next((other for other in results["steps"] if other["name"] == step["limit"]), None)
+    for name, step in steps.items():
+        limit = steps.get(step["limit"])
         cells = [
-            step["name"],
-            _seconds(step["seconds"]),
+            name,
+            f"{step['rows']:,}",
+            _figures(step["seconds"], 2),
             _ratio(step, limit, "seconds"),
-            _seconds(step["seconds_with_imports"]),
+            _figures(step["seconds_with_imports"], 2),
             _ratio(step, limit, "seconds_with_imports"),
             f"{step['rows'] / step['seconds']['median']:,.0f}",
-            f"{step['peak_mb']['median']:,.0f} MB",
+            _figures(step["peak_mb"], 0),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *map(_verdict, results["targets"])]) + "\n"
+
+
+def _figures(figures: dict[str, Any], digits: int) -> str:
+    return f"{figures['median']:,.{digits}f} ({figures['min']:,.{digits}f})"
+
+
+def _ratio(step: dict[str, Any], limit: dict[str, Any] | None, figure: str) -> str:
+    return f"{step[figure]['median'] / limit[figure]['median']:.2f}" if limit else ""
+
+
+def _verdict(target: dict[str, Any]) -> str:
+    outcome = "met" if target["ratio"] <= target["at_most"] else "**missed**"
+    return f"- {target['what']}: {target['ratio']:.2f}, at most {target['at_most']:.2f}: {outcome}"

@@ -46,9 +46,10 @@ def require_fresh(environment: str, gateway: str, after: timedelta) -> Progress:
     age = datetime.now(UTC) - found.until
     if age > after:
         hours = age.total_seconds() / 3600
+        until = f"{found.until:%Y-%m-%d %H:%M} UTC, {hours:.1f} h ago"
         raise click.ClickException(
-            f"{environment} on gateway {gateway} is processed until {found.until:%Y-%m-%d %H:%M} UTC, {hours:.1f} h ago; "
-            f"{found.model} is furthest behind. Look at the logs of `meshflow land` and `sqlmesh run`: has the "
-            f"scheduler stopped, or does one of them fail? docs/runbooks/stale.md"
+            f"{environment} on gateway {gateway} is processed until {until}; {found.model} is furthest behind. Look at "
+            f"the logs of `meshflow land` and `sqlmesh run`: has the scheduler stopped, or does one of them fail? "
+            f"docs/runbooks/stale.md"
         )
     return found

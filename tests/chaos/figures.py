@@ -15,9 +15,7 @@ TABLES = {
     "edtech.courses": (
         "course_id, course_name, instructor_name, credits, start_date, end_date, created_at, updated_at, deleted_at"
     ),
-    "edtech.enrollments": (
-        "enrollment_id, student_id, course_id, enrollment_date, created_at, updated_at, deleted_at"
-    ),
+    "edtech.enrollments": ("enrollment_id, student_id, course_id, enrollment_date, created_at, updated_at, deleted_at"),
     "retail.sales": (
         "order_id, cust_name, product, product_category, quantity, price, purchased_at, product_id, customer_id, "
         "order_date_at, discount, shipping_cost, city, province, country, created_at, updated_at, deleted_at"

@@ -15,19 +15,18 @@ import psycopg
 import workspace
 from applications import Applications
 from figures import raw_differences, served_differences
-from killable import Attempt, Cost, Kill, finish
+from killable import Attempt, Cost, Due, Kill, finish
 from sqlmesh.core.context import Context
 
 from meshflow.landing.load import land, session
 from meshflow.landing.report import Machines
 from meshflow.source.traffic import write_batch
 
-INTERVAL = timedelta(minutes=5)
-"""What SQLMesh processes at once on gateway `landed`."""
-PATIENCE = 30
-"""Seconds that a load waits for the database, or for the lock of one that has just been killed."""
+PATIENCE = 60
+"""Seconds that a load waits for a run to leave RAW, or for PostgreSQL to notice that another load has been killed."""
 
-CHANGES = {
+DELETION = "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END"
+CORRECTIONS = {
     "retail.sales": (
         "quantity = %(random)s %% 5 - 1",
         "price = %(random)s %% 2000 * 0.05",
@@ -35,29 +34,26 @@ CHANGES = {
         "shipping_cost = nullif(%(random)s %% 20, 0) * 0.95",
         "customer_id = nullif(%(random)s %% 4, 0)",
         "city = 'Málaga', province = NULL, country = 'España'",
-        "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END",
+        DELETION,
     ),
     "edtech.students": (
         "first_name = nullif(%(random)s %% 3, 0)::text, last_name = NULL",
         "enrollment_date = enrollment_date - 40",
-        "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END",
+        DELETION,
     ),
-    "edtech.courses": (
-        "credits = %(random)s %% 7",
-        "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END",
-    ),
+    "edtech.courses": ("credits = %(random)s %% 7", DELETION),
     "edtech.enrollments": (
         "student_id = student_id + 1",
         "enrollment_date = enrollment_date - %(random)s %% 400",
-        "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END",
+        DELETION,
     ),
 }
-"""Corrections, into and out of what is refused; deletions, and deletions undone. An order's date never changes."""
+"""In and out of what is refused, deleted and not deleted after all. An order's date never changes."""
 
 
-def change(connection: psycopg.Connection, random: Random) -> None:
-    """Change some rows of every table, none that another transaction has changed; the caller commits."""
-    for table, corrections in CHANGES.items():
+def correct(connection: psycopg.Connection, random: Random) -> None:
+    """Correct some rows of every table, none that another open transaction has written; the caller commits."""
+    for table, corrections in CORRECTIONS.items():
         connection.execute(
             f"UPDATE {table} SET {random.choice(corrections)} WHERE ctid = ANY (ARRAY("
             f"SELECT ctid FROM {table} ORDER BY md5(ctid::text || %(random)s) LIMIT %(size)s FOR UPDATE SKIP LOCKED))",
@@ -72,15 +68,16 @@ class Pipeline:
     applications: Applications
     workspace: workspace.Workspace
     logs: Path
-    clock: datetime
-    """What loads and runs take for now; moves on by minutes, without waiting for them."""
+    clock: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """What loads and runs take for now. It is moved on by minutes, so nobody waits for them to pass."""
     context: Context | None = None
     """The project, loaded once for all runs."""
     usual: dict[str, Cost] = field(default_factory=dict)
+    """Of each operation."""
     kills: Counter[str] = field(default_factory=Counter)
-    """By operation, how many were killed at work."""
-    open: list[psycopg.Connection] = field(default_factory=list)
-    """Transactions of the applications that haven't ended."""
+    """Of each operation, those that were killed at work."""
+    transactions: list[psycopg.Connection] = field(default_factory=list)
+    """Of the applications, those that have written and haven't ended."""
 
     def generate(self, seed: int) -> None:
         with psycopg.connect(self.applications.url) as connection:
@@ -91,12 +88,10 @@ class Pipeline:
 
     def land(self, at: datetime) -> None:
         os.chdir(self.workspace.path)
-        watcher = Machines()
+        url, watcher = self.applications.loader_url, Machines()
         give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up:
-            with session(
-                self.applications.loader_url, "landed", self.workspace.data, PATIENCE, watcher, at=at
-            ) as opened:
+            with session(url, "landed", self.workspace.data, PATIENCE, watcher, at=at) as opened:
                 if opened:
                     assert land(opened, watcher)
                     return
@@ -107,20 +102,20 @@ class Pipeline:
         assert self.context
         workspace.run(self.context, at)
 
-    def start(self, operation: Callable[..., None], argument: object, kill: Kill | None = None) -> Attempt:
-        name = operation.__name__
-        log = self.logs / f"{len(list(self.logs.iterdir())):04}_{name}.log"
+    def start(self, operation: Callable[..., None], argument: object, kill: Kill = Kill()) -> Attempt:
+        log = self.logs / f"{len(list(self.logs.iterdir())):04}_{operation.__name__}.log"
         log.touch()
-        return Attempt(name, partial(operation, argument), log, self.usual.get(name), kill)
+        return Attempt(operation.__name__, partial(operation, argument), log, kill)
 
-    def finish(self, attempts: Sequence[Attempt], meanwhile: Sequence[tuple[float, Callable[[], None]]] = ()) -> None:
+    def finish(self, attempts: Sequence[Attempt], meanwhile: Sequence[Due] = ()) -> None:
+        """Let attempts that have just been started end, well or by being killed; do `meanwhile` what is due."""
         finish(attempts, meanwhile)
         for attempt in attempts:
-            print(f"  {attempt}: {attempt.log}")
-            self.kills[attempt.name] += attempt.killed_at_work
+            print(attempt)
+            self.kills[attempt.name] += attempt.was_killed_at_work
             said = attempt.log.read_text()
-            is_kept_out = "Could not set lock" in said and {other.name for other in attempts} == {"land", "run"}
-            assert not attempt.failed or is_kept_out, said[-4000:]
+            was_kept_out = "Could not set lock" in said and {other.name for other in attempts} == {"land", "run"}
+            assert attempt.succeeded or attempt.was_killed or was_kept_out, said[-4000:]
 
     def finish_undisturbed(self, operation: Callable[..., None], argument: object) -> None:
         attempt = self.start(operation, argument)
@@ -129,10 +124,9 @@ class Pipeline:
         self.usual[attempt.name] = attempt.cost
 
     def differences(self) -> list[str]:
-        """Where RAW, facts and revenue aren't what the source says after one more load and one more run."""
-        self.clock = datetime.min.replace(tzinfo=UTC) + INTERVAL * (
-            (self.clock - datetime.min.replace(tzinfo=UTC)) // INTERVAL + 1
-        )
+        """Where RAW, facts and revenue aren't what the source makes them, after one more load and one more run."""
+        # When the next interval begins, those before it are done once this load is.
+        self.clock += timedelta(minutes=5) - timedelta(seconds=self.clock.timestamp() % 300)
         self.finish_undisturbed(self.land, self.clock)
         self.finish_undisturbed(self.run, self.clock)
         url, data = self.applications.url, self.workspace.data

@@ -3,23 +3,24 @@
 import json
 import os
 import re
-import resource
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
+import click
 import duckdb
 import psycopg
 import pytest
@@ -35,10 +36,11 @@ from meshflow.landing.load import land, session
 from meshflow.source.schema import admit_loader, install
 from meshflow.source.server import Server
 
+Process = subprocess.Popen[str]
 ALL = ("edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales")
 MESHFLOW = Path(sys.executable).with_name("meshflow")
-AWKWARD = """Pa@ss:w/o"r'd x%2f"""
-"""A password that URLs, libpq, shells and SQL all read differently."""
+AWKWARD = """quark@zebra:mango/lemon"plum'kiwi papaya%2f"""
+"""A password that URLs, libpq, shells and SQL all read differently. None of its words may show anywhere."""
 
 TEXTS = [
     None, "", " ", "NULL", r"\N", r"back\slash\\", 'double "quotes"', "single 'quotes' ''", "new\nline", "return\r\n", "\t",
@@ -139,10 +141,10 @@ class Landing:
             told.complete = land(held, told, only=tables, full_refresh=full)
         return told
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, program: Iterable[str | Path] = (MESHFLOW,), **environment: str) -> Process:
         """`meshflow land ARGUMENTS` in a process of its own."""
         return subprocess.Popen(  # noqa: S603
-            [MESHFLOW, "land", *arguments],
+            [*program, "land", *arguments],
             cwd=self.project,
             env=self.environment | environment,
             stdin=subprocess.DEVNULL,
@@ -163,7 +165,9 @@ class Landing:
     def in_source(self, table: str) -> list[tuple]:
         """The application's rows, in the order of their key; moments as the UTC they are."""
         columns = ", ".join(column.name for column in contract(self.project)[table].read)
-        rows = self.source.execute(f"SELECT {columns} FROM {table} ORDER BY {', '.join(contract(self.project)[table].key)}")
+        rows = self.source.execute(
+            f"SELECT {columns} FROM {table} ORDER BY {', '.join(contract(self.project)[table].key)}"
+        )
         return [
             tuple(value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in row) for row in rows
         ]
@@ -200,7 +204,7 @@ def backdate(source: Applications, *tables: str) -> None:
             connection.execute(f"UPDATE {table} SET updated_at = updated_at - interval '2 hours'".encode())
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def wait_until(condition: Callable[[], object], process: Process) -> None:
     """Until `condition` holds; `process` has to be running until then."""
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -235,7 +239,10 @@ def after_a_load(postgres: Server, project: Path, tmp_path_factory: pytest.TempP
     insert(
         landing.source,
         "retail.sales",
-        [{"order_id": order, "product_id": product, "price": Decimal("19.99"), "quantity": 1} for order, product in lines],
+        [
+            {"order_id": order, "product_id": product, "price": Decimal("19.99"), "quantity": 1}
+            for order, product in lines
+        ],
     )
     backdate(landing.source, *ALL)
     with pytest.MonkeyPatch.context() as patch:
@@ -269,7 +276,14 @@ def test_a_first_load_lands_every_value_exactly(landing: Landing) -> None:
     )
     insert(landing.source, "edtech.enrollments", [{"enrollment_id": -(2**63)}, {"enrollment_id": 2**63 - 1}])
     sales = [
-        {"order_id": order, "product_id": -order, "price": price, "discount": discount, "shipping_cost": price, "purchased_at": at}
+        {
+            "order_id": order,
+            "product_id": -order,
+            "price": price,
+            "discount": discount,
+            "shipping_cost": price,
+            "purchased_at": at,
+        }
         for order, (price, discount, at) in enumerate(zip(MONEY, DISCOUNTS, cycle(MOMENTS, 8), strict=True))
     ]
     insert(landing.source, "retail.sales", sales)
@@ -282,12 +296,15 @@ def test_a_first_load_lands_every_value_exactly(landing: Landing) -> None:
         assert set(landing.landed_at(table).values()) == {told.started_at}
     assert [text for (text,) in landing.query("SELECT first_name FROM edtech.students ORDER BY student_id")] == TEXTS
     assert landing.query("SELECT price, discount, purchased_at FROM retail.sales ORDER BY order_id") == [
-        (sale["price"], sale["discount"], sale["purchased_at"] and sale["purchased_at"].replace(tzinfo=None)) for sale in sales
+        (sale["price"], sale["discount"], sale["purchased_at"] and sale["purchased_at"].replace(tzinfo=None))
+        for sale in sales
     ]
 
 
 def test_moments_land_as_utc_whatever_the_zones_of_writer_and_database(landing: Landing) -> None:
-    zone = sql.SQL("ALTER DATABASE {} SET timezone = 'America/New_York'").format(sql.Identifier(landing.source.database))
+    zone = sql.SQL("ALTER DATABASE {} SET timezone = 'America/New_York'").format(
+        sql.Identifier(landing.source.database)
+    )
     with administrator(landing.source) as connection:
         connection.execute(zone)
     with psycopg.connect(landing.source.url, options="-c timezone=Asia/Kolkata") as connection:
@@ -296,7 +313,9 @@ def test_moments_land_as_utc_whatever_the_zones_of_writer_and_database(landing: 
         )
     before = datetime.now(UTC).replace(tzinfo=None)
     landing.load("retail.sales")
-    ((purchased_at, updated_at, landed_at),) = landing.query("SELECT purchased_at, updated_at, _landed_at FROM retail.sales")
+    ((purchased_at, updated_at, landed_at),) = landing.query(
+        "SELECT purchased_at, updated_at, _landed_at FROM retail.sales"
+    )
     assert purchased_at == datetime(2026, 11, 1, 0, 0, 0, 123_456)
     assert before - timedelta(hours=1) < updated_at <= before <= landed_at
 
@@ -567,7 +586,9 @@ def test_a_column_that_comes_into_the_contract_of_a_table_without_rows_lands_too
         ("edtech.students", "UPDATE edtech.students SET date_of_birth = 'infinity'", "column date_of_birth holds"),
     ],
 )  # fmt: skip
-def test_a_table_that_cannot_land_as_agreed_is_refused_alone(settled: Landing, table: str, drift: str, says: str) -> None:
+def test_a_table_that_cannot_land_as_agreed_is_refused_alone(
+    settled: Landing, table: str, drift: str, says: str
+) -> None:
     other = "retail.sales" if table == "edtech.students" else "edtech.students"
     before = settled.query(f"FROM {table} ORDER BY ALL")
     settled.source.execute("UPDATE edtech.students SET last_name = 'new'")
@@ -649,3 +670,348 @@ def test_no_row_lands_if_the_last_of_many_does_not_fit(settled: Landing) -> None
     settled.source.execute("UPDATE retail.sales SET price = 0 WHERE order_id = 9999")
     assert settled.load("retail.sales").complete
     assert settled.in_raw("retail.sales") == settled.in_source("retail.sales")
+
+
+@contextmanager
+def frozen_load(landing: Landing, last: int, **environment: str) -> Iterator[tuple[Process, psycopg.Connection]]:
+    """`meshflow land` in another process, frozen in the middle of edtech.students.
+
+    The row `last` can't be read before the connection does pg_advisory_unlock_all().
+    """
+    landing.source.execute("ALTER TABLE edtech.students ENABLE ROW LEVEL SECURITY")
+    landing.source.execute(
+        "CREATE POLICY frozen ON edtech.students "
+        f"USING (student_id <> {last} OR pg_advisory_xact_lock_shared(1) IS NOT NULL)"
+    )
+    waiting = (
+        "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+    )
+    with closing(psycopg.connect(landing.source.url, autocommit=True)) as application:
+        application.execute("SELECT pg_advisory_lock(1)")
+        process = landing.start(**environment)
+        try:
+            wait_until(lambda: landing.source.execute(waiting), process)
+            yield process, application
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def test_a_second_load_leaves_everything_to_the_first(settled: Landing) -> None:
+    settled.source.execute("UPDATE edtech.students SET last_name = 'new'")
+    with frozen_load(settled, 3) as (first, _):
+        second = settled.start()
+        output, errors = second.communicate()
+        assert (second.returncode, output) == (0, "")
+        assert f"another load holds the lock, meshflow on {socket.gethostname()}, process {first.pid}" in errors
+
+
+def test_the_next_load_heals_one_that_was_killed(settled: Landing) -> None:
+    settled.source.execute("UPDATE edtech.students SET last_name = 'new'")
+    with frozen_load(settled, 3) as (first, _):
+        first.kill()
+    assert (settled.data / "landing").exists(), "it left its working folder"
+
+    told = settled.load()
+
+    assert told.complete
+    for table in ALL:
+        assert settled.in_raw(table) == settled.in_source(table)
+    assert set(settled.landed_at("edtech.students").values()) == {told.started_at}
+    assert len(settled.ledger()) == 8, "the killed one is in the ledger"
+    assert not (settled.data / "landing").exists()
+
+
+def test_a_load_without_its_lock_does_not_finish(settled: Landing) -> None:
+    holders = (
+        "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE datname = %s AND locktype = 'advisory' AND granted AND application_name LIKE 'meshflow on %%'"
+    )
+    with frozen_load(settled, 3) as (process, application):
+        with administrator(settled.source) as connection:
+            assert connection.execute(holders, [settled.source.database]).fetchall() == [(True,)]
+        application.execute("SELECT pg_advisory_unlock_all()")
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "terminating connection due to administrator command" in the_error(errors)
+    assert len(settled.ledger()) == 4
+
+
+def test_rows_whose_load_never_came_into_the_ledger_land_again(
+    settled: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled.source.execute("INSERT INTO edtech.students (first_name) VALUES ('Lise')")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("meshflow.landing.ledger.Ledger.record", raise_interrupt)
+        settled.load("edtech.students")
+    assert len(settled.landed_at("edtech.students")) == 4
+    told = settled.load("edtech.students")
+    assert settled.landed_at("edtech.students")[4] == told.started_at, "an interval that was open when the row came"
+    assert settled.in_raw("edtech.students") == settled.in_source("edtech.students")
+
+
+def raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_load_that_fails_keeps_no_session_in_the_application(settled: Landing) -> None:
+    settled.source.execute("ALTER TABLE retail.sales ALTER price TYPE numeric(20, 4)")
+    own_contract(settled, "retail.yaml", "price: DECIMAL(18, 2)", "price: DECIMAL(20, 4)")
+    settled.source.execute("UPDATE retail.sales SET quantity = 2")
+    with pytest.raises(click.ClickException, match="retail.sales can't be written to RAW"):
+        settled.load("retail.sales")
+    sessions = "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND usename = 'loader'"
+    assert settled.source.execute(sessions) == []
+
+
+def test_a_load_waits_for_another_process_to_leave_the_database(settled: Landing) -> None:
+    settled.source.execute("INSERT INTO edtech.students (first_name) VALUES ('Lise')")
+    hold = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", hold, settled.raw], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        told = settled.load("edtech.students", told=Told(on_wait=holder.communicate))
+    assert told.complete
+    assert len(told.waits) == 1
+    assert f"process {holder.pid}" in told.waits[0]
+    assert settled.in_raw("edtech.students") == settled.in_source("edtech.students")
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        (10_000, "landed_raw.duckdb can't be opened"),
+        (100_000, "edtech.students can't be written to RAW: [Errno 27] File too large"),
+        (1_000_000, "edtech.students can't be written to RAW"),
+    ],
+)
+def test_the_next_load_heals_one_that_ran_out_of_disk(landing: Landing, limit: int, says: str) -> None:
+    """A limit on the size of a file stands in for a full disk: RAW's first bytes, the loader's own files, RAW's rows."""
+    landing.source.execute(
+        "INSERT INTO edtech.students (first_name) SELECT repeat(md5(id::text), 100) FROM generate_series(1, 1000) AS id"
+    )
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
+    process = landing.start(program=(sys.executable, "-c", f"{limited} from meshflow.cli import main; main()"))
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert says in the_error(errors)
+
+    told = landing.load()
+
+    assert told.complete
+    for table in ALL:
+        assert landing.in_raw(table) == landing.in_source(table)
+        assert set(landing.landed_at(table).values()) <= {told.started_at}
+    assert len(landing.ledger()) == 4
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A PostgreSQL to kill, that knows prepared transactions."""
+    server = Server(tmp_path_factory.mktemp("own_server"))
+    server.up()
+    with closing(psycopg.connect(server.url("postgres", "postgres"), autocommit=True)) as connection:
+        connection.execute("ALTER SYSTEM SET max_prepared_transactions = 4")
+        connection.execute("ALTER SYSTEM SET fsync = off")
+    server.down()
+    server.up()
+    yield server
+    server.down()
+
+
+def test_a_prepared_transaction_lands_once_it_commits(
+    own_server: Server, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reader, "LAG", timedelta(0))
+    landing = Landing.new(Applications.new(own_server), project, tmp_path)
+    with closing(psycopg.connect(landing.source.url)) as application:
+        application.execute("INSERT INTO edtech.students (first_name) VALUES ('prepared')")
+        application.execute("PREPARE TRANSACTION 'late'")
+    during = landing.load("edtech.students")
+    assert landing.in_raw("edtech.students") == []
+    assert during.loads["edtech.students"].read_until is None
+    with closing(psycopg.connect(landing.source.url, autocommit=True)) as application:
+        application.execute("COMMIT PREPARED 'late'")
+
+    landing.load("edtech.students")
+
+    assert landing.in_raw("edtech.students") == landing.in_source("edtech.students") != []
+    assert landing.load("edtech.students").read_from["edtech.students"] > during.started_at, "none is open any more"
+
+
+def test_the_next_load_heals_one_whose_server_crashed(
+    own_server: Server, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    landing = Landing.new(Applications.new(own_server), project, tmp_path)
+    landing.source.execute(
+        "INSERT INTO edtech.students (first_name) SELECT repeat(md5(id::text), 4000) FROM generate_series(1, 300) AS id"
+    )
+    with frozen_load(landing, 300) as (process, _):
+        assert any(file.stat().st_size > 1_000_000 for file in landing.data.rglob("students.*")), "rows have come in"
+        os.kill(int((own_server.cluster / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)  # -m immediate
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert f"PostgreSQL at loader@127.0.0.1:{own_server.port}" in the_error(errors)
+    assert landing.ledger() == []
+
+    while own_server.is_running:
+        time.sleep(0.01)
+    own_server.up()
+    told = landing.load("edtech.students")
+
+    assert told.complete
+    assert landing.in_raw("edtech.students") == landing.in_source("edtech.students")
+    assert set(landing.landed_at("edtech.students").values()) == {told.started_at}
+
+
+@dataclass(frozen=True)
+class Failures:
+    """What `meshflow land` said in each of FAILURES, with a loader whose password is AWKWARD."""
+
+    landing: Landing
+    outputs: dict[str, tuple[int, str, str]]
+    """Exit status, standard output, standard error."""
+
+
+FAILURES = {
+    "wrong password": 'password authentication failed for user "awkward"',
+    "unknown host": "failed to resolve host 'nowhere.invalid'",
+    "closed port": "Connection refused",
+    "no database": 'database "missing" does not exist',
+    "no schema": 'schema "meshflow" does not exist. `meshflow source up` makes what a load needs',
+    "no folder for data": "missing: make it, or set MESHFLOW_DATA to one that exists",
+    "no URL": "MESHFLOW_SOURCE_URL or MESHFLOW_LOADER_URL is no URL",
+    "a bare @ in the password": "MESHFLOW_SOURCE_URL or MESHFLOW_LOADER_URL is no URL",
+    "a bare / in the password": "MESHFLOW_SOURCE_URL or MESHFLOW_LOADER_URL is no URL",
+    "no such table": "There is no table retail.orders to land: choose from edtech.students, edtech.courses",
+    "RAW is no database": "landed_raw.duckdb can't be opened: IO Error: The file",
+    "RAW is damaged": "landed_raw.duckdb can't be opened",
+    "RAW is held by another process": f"process {os.getpid()} has",
+}
+
+
+@pytest.fixture(scope="module")
+def awkward(postgres: Server) -> str:
+    """A role whose password is AWKWARD."""
+    with closing(psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True)) as connection:
+        connection.execute(sql.SQL("CREATE ROLE awkward LOGIN PASSWORD {}").format(sql.Literal(AWKWARD)))
+    return "awkward"
+
+
+@pytest.fixture(scope="module")
+def failures(after_a_load: Landing, awkward: str, tmp_path_factory: pytest.TempPathFactory) -> Failures:
+    landing = after_a_load.clone(tmp_path_factory.mktemp("failures"))
+    with closing(psycopg.connect(landing.source.url)) as owner:
+        admit_loader(owner, awkward)
+    landing.source.execute("UPDATE edtech.students SET last_name = 'new'")
+    landing.source.execute("UPDATE retail.sales SET quantity = 2")
+    server = landing.source.server
+    empty = new_database(server, "application")
+    password = quote(AWKWARD, safe="")
+
+    def url(
+        password: str = password, place: str = f"127.0.0.1:{server.port}", database: str = landing.source.database
+    ) -> str:
+        return f"postgresql://{awkward}:{password}@{place}/{database}"
+
+    def data(name: str, change: Callable[[bytearray], object]) -> str:
+        content = bytearray(landing.raw.read_bytes())
+        change(content)
+        (landing.project / name).mkdir()
+        (landing.project / name / landing.raw.name).write_bytes(content)
+        return name
+
+    def damage(content: bytearray) -> None:
+        content[12_288:32_768] = b"damaged!" * 2560  # behind the headers
+
+    loader = "MESHFLOW_LOADER_URL"
+    environments: dict[str, dict[str, str]] = {
+        "wrong password": {loader: url(quote(AWKWARD + "!", safe=""))},
+        "unknown host": {loader: url(place="nowhere.invalid")},
+        "closed port": {loader: url(place="127.0.0.1:1")},
+        "no database": {loader: url(database="missing")},
+        "no schema": {loader: url(database=empty)},
+        "no folder for data": {"MESHFLOW_DATA": "missing"},
+        "no URL": {loader: AWKWARD},
+        "a bare @ in the password": {loader: url("quark@zebra")},
+        "a bare / in the password": {loader: url("mango/lemon")},
+        "no such table": {},
+        "RAW is no database": {"MESHFLOW_DATA": data("no_database", lambda content: content.reverse())},
+        "RAW is damaged": {"MESHFLOW_DATA": data("damaged", damage)},
+        "RAW is held by another process": {"MESHFLOW_DATA": data("held", bytes)},
+    }
+    arguments = {"no such table": ["--only", "retail.orders"], "RAW is held by another process": ["--wait", "0"]}
+
+    def run(name: str) -> tuple[int, str, str]:
+        process = landing.start(*arguments.get(name, []), **{loader: url()} | environments[name])
+        output, errors = process.communicate()
+        return process.returncode, output, errors
+
+    held = landing.project / "held" / landing.raw.name
+    with duckdb.connect(str(held)), ThreadPoolExecutor(3) as pool:
+        return Failures(landing, dict(zip(FAILURES, pool.map(run, FAILURES), strict=True)))
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_load_that_cannot_begin_says_why_in_one_line(failures: Failures, name: str) -> None:
+    status, output, errors = failures.outputs[name]
+    assert (status, output) == (1, "")
+    assert FAILURES[name] in the_error(errors)
+    assert len(errors.splitlines()) == 1
+
+
+def test_after_loads_that_could_not_begin_the_next_one_lands_everything(
+    failures: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(failures.landing.project)
+    assert len(failures.landing.ledger()) == 4
+    told = failures.landing.load()
+    assert told.complete
+    for table in ALL:
+        assert failures.landing.in_raw(table) == failures.landing.in_source(table)
+    assert {table: load.rows for table, load in told.loads.items()} == {
+        "edtech.students": 3, "edtech.courses": 0, "edtech.enrollments": 0, "retail.sales": 3,
+    }  # fmt: skip
+
+
+def words_of_the_password(text: str | bytes) -> set[str]:
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    return {word for word in re.findall(r"[a-z]+", AWKWARD) if len(word) > 3 and word in text}
+
+
+def test_no_error_shows_a_word_of_a_password(failures: Failures) -> None:
+    for name, (_, output, errors) in failures.outputs.items():
+        assert not words_of_the_password(output + errors), name
+
+
+def test_a_password_shows_in_no_process_no_file_and_no_log_of_the_server(
+    settled: Landing, awkward: str, failures: Failures
+) -> None:
+    with closing(psycopg.connect(settled.source.url)) as owner:
+        admit_loader(owner, awkward)
+    server = settled.source.server
+    url = f"postgresql://{awkward}:{quote(AWKWARD, safe='')}@127.0.0.1:{server.port}/{settled.source.database}"
+    with frozen_load(settled, 3, MESHFLOW_LOADER_URL=url) as (process, application):
+        commands = {path: read(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+        files = {path: read(path) for path in settled.data.rglob("*") if path.is_file()}
+        assert f"/proc/{process.pid}/cmdline" in map(str, commands)
+        assert settled.data / "landing" in {parent for path in files for parent in path.parents}
+        application.execute("SELECT pg_advisory_unlock_all()")
+        output, errors = process.communicate()
+    assert process.returncode == 0, "the password opens the database"
+    log = (server.cluster / "log").read_bytes()
+    assert b'password authentication failed for user "awkward"' in log
+    for name, content in {"output": output + errors, "log": log, **commands, **files}.items():
+        assert not words_of_the_password(content), name
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file, which may be gone by now."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -107,9 +107,6 @@ def changes(history: History, table: str) -> list[Change]:
     return [Change(row, after[key]) for key, row in before.items() if row != after[key]]
 
 
-# What a batch is
-
-
 def test_the_same_seed_moment_and_rows_give_the_same_rows(postgres: Server) -> None:
     twins = [Applications.new(postgres), Applications.new(postgres)]
     for twin in twins:
@@ -158,9 +155,6 @@ def test_a_batch_that_is_rolled_back_leaves_nothing(source: Applications) -> Non
     assert min(order_id for order_id, _ in rows(source, "retail.sales")) > 1  # at most a gap
 
 
-# The first batch
-
-
 def test_an_empty_database_gets_courses_that_have_ended_are_ongoing_and_are_yet_to_start(source: Applications) -> None:
     write(source, sales=10)
     today = NOW.date()
@@ -188,9 +182,6 @@ def test_of_two_generators_that_meet_an_empty_database_one_founds_it(source: App
         ]
     assert [batch.courses for batch in written] == [len(world.COURSE_NAMES), 0]
     assert len(rows(source, "edtech.courses")) == len(world.COURSE_NAMES)
-
-
-# Facts
 
 
 def test_facts_never_change() -> None:
@@ -238,9 +229,6 @@ def test_cities_lie_in_provinces_that_the_warehouse_knows(history: History, proj
     places = {(sale["city"], sale["country"], sale["province"]) for sale in sales}
     assert {place[1:] for place in places} <= known
     assert len({city for city, _, _ in places}) == len(places) == len(world.PLACES)
-
-
-# Orders
 
 
 def test_an_order_has_one_customer_time_and_place_and_up_to_three_products(history: History) -> None:
@@ -300,9 +288,6 @@ def test_orders_are_paid_after_they_are_placed_and_before_they_are_written(histo
         assert sale["order_date_at"] <= sale["purchased_at"] <= history.last_now
 
 
-# Students, courses and enrollments
-
-
 def test_students_are_of_age_to_study_when_they_sign_up(history: History) -> None:
     for student in history.after["edtech.students"].values():
         assert 16 * 365 <= (student["enrollment_date"] - student["date_of_birth"]).days < 48 * 366
@@ -322,9 +307,6 @@ def test_an_enrollment_in_a_batch_without_days_is_of_today(history: History) -> 
     new = history.after["edtech.enrollments"].keys() - history.before["edtech.enrollments"].keys()
     days = {history.after["edtech.enrollments"][key]["enrollment_date"] for key in new}
     assert days == {history.last_now.date()}
-
-
-# Corrections and cancellations
 
 
 def test_the_database_notes_when_a_row_changed_and_leaves_the_others(history: History) -> None:
@@ -369,9 +351,6 @@ def test_a_student_who_leaves_takes_the_enrollments_along(history: History) -> N
     enrollments = [row for row in history.after["edtech.enrollments"].values() if row["student_id"] in left]
     assert enrollments
     assert all(row["deleted_at"] for row in enrollments)
-
-
-# Faults
 
 
 IMPOSSIBLE = {
@@ -481,9 +460,6 @@ def test_all_or_none_of_the_new_rows_are_dirty_but_never_those_to_begin_with(sou
     assert written.dirty == dirt * (written.sales + written.students + written.courses + written.enrollments)
 
 
-# Several at once
-
-
 def test_batches_that_are_open_at_once_do_not_wait_for_each_other(source: Applications) -> None:
     write(source, sales=1_000)
     with psycopg.connect(source.url) as one, psycopg.connect(source.url) as other:
@@ -508,9 +484,6 @@ def test_generators_that_run_at_once_take_different_ids(source: Applications) ->
         ("edtech.enrollments", written.enrollments),
     ):
         assert len(rows(source, table)) == count
-
-
-# Running
 
 
 def counted(source: Applications) -> tuple[int, ...]:

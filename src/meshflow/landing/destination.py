@@ -65,11 +65,11 @@ class Destination:
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Execute one statement with parameters `%s`."""
-        with self._pipeline("landing").sql_client() as client:
-            try:
+        try:
+            with self._pipeline("landing").sql_client() as client:
                 return list(client.execute_sql(statement, *parameters) or [])
-            except (DltException, duckdb.Error) as error:
-                raise click.ClickException(f"RAW can't be read or written: {_innermost(error)}") from None
+        except (DltException, duckdb.Error, OSError) as error:
+            raise click.ClickException(f"RAW can't be read or written: {_innermost(error)}") from None
 
     def arrow(self, statement: str) -> pa.Table:
         """The rows of a query."""
@@ -127,13 +127,15 @@ def open_destination(gateway: str, data: Path, wait: float, on_wait: Callable[[s
 
 
 def _duckdb(path: Path, wait: float, on_wait: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
-    deadline, told = time.monotonic() + wait, False
+    deadline, told, is_new = time.monotonic() + wait, False, not path.exists()
     while True:
         try:
             return duckdb.connect(str(path))
-        except duckdb.IOException as error:
+        except duckdb.Error as error:
             holder = re.search(r"Conflicting lock is held in .*\(PID (\d+)\)", str(error))
             if holder is None:
+                if is_new:
+                    path.unlink(missing_ok=True)  # half a database, which no later load could open
                 raise click.ClickException(f"{path} can't be opened: {reason(error)}") from None
             held = f"process {holder[1]} has {path} open, and DuckDB lets one process in"
             if time.monotonic() > deadline:

@@ -1,8 +1,8 @@
 """A load: whatever the applications have written since the last one, merged into RAW by key."""
 
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +78,7 @@ def land(session: Session, watcher: Watcher, *, only: Iterable[str] = (), full_r
 def _land(session: Session, table: Table, watcher: Watcher, *, full_refresh: bool) -> bool:
     count = 0
 
-    def counted(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def counted(batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
         nonlocal count
         for batch in batches:
             count += batch.num_rows
@@ -90,7 +90,9 @@ def _land(session: Session, table: Table, watcher: Watcher, *, full_refresh: boo
             watcher.new_column(table, name, type_)
         read_from = None if full_refresh else session.ledger.read_from(table)
         watcher.started(table, read_from)
-        session.destination.write(table, counted(session.reader.rows(table, read_from, session.started_at)), "merge")
+        # Closed, or the session in PostgreSQL would outlive a failure, and with it its lock on the table.
+        with closing(counted(session.reader.rows(table, read_from, session.started_at))) as rows:
+            session.destination.write(table, rows, "merge")
         session.reader.check()
     except TableError as error:
         watcher.refused(table, str(error))

@@ -131,8 +131,8 @@ class Reader:
         ).fetchone()
         if not unique:
             raise TableError(
-                f"{table}: no primary key or unique index on ({', '.join(table.key)}) in the application, so rows can't "
-                f"be merged by key; have it created, or correct the grain in {table.file}"
+                f"{table}: no primary key or unique index on ({', '.join(table.key)}) in the application, without "
+                f"which rows can't be merged by key; have it created, or correct the grain in {table.file}"
             )
 
     def rows(self, table: Table, since: datetime | None, landed_at: datetime) -> Iterator[pa.RecordBatch]:

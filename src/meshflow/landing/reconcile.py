@@ -51,6 +51,10 @@ DAY = {
     "snowflake": "updated_at::DATE",
 }
 
+TOTALS = pa.schema(
+    [("updated_date", pa.date32()), ("live", pa.int64()), ("deleted", pa.int64()), ("checksum", pa.string())]
+)
+
 
 @dataclass(frozen=True)
 class Side:
@@ -123,7 +127,7 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
     Raises TableError if the application's can't be read, click.ClickException if either end fails.
     """
     dialect = session.destination.dialect
-    source = _sides(pa.Table.from_batches(session.reader.query(table, _totals(table, "postgres"))))
+    source = _sides(_read(session, table, _totals(table, "postgres"), TOTALS))
     raw = _sides(session.destination.arrow(_totals(table, dialect)))
     days = [Day(day, source.get(day, Side()), raw.get(day, Side())) for day in sorted({*source, *raw})]
     differing = [day.date for day in days if not day.is_equal]
@@ -131,7 +135,8 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
         return Reconciliation(table, days, table.arrow.empty_table())
 
     key = list(table.key)
-    here = pa.Table.from_batches(session.reader.query(table, _live(table, "postgres", differing, key)))
+    keys = pa.schema([*(table.arrow.field(name) for name in key), ("updated_date", pa.date32())])
+    here = _read(session, table, _live(table, "postgres", differing, key), keys)
     there = session.destination.arrow(_live(table, dialect, differing, table.arrow.names))
     unlanded = here.join(there.select(key), key, join_type="left anti")
     vanished = there.join(here.select(key), key, join_type="left anti")
@@ -176,6 +181,12 @@ def mark_deleted(session: Session, result: Reconciliation) -> None:
     for name in ("deleted_at", LANDED_AT):
         rows = rows.set_column(rows.schema.get_field_index(name), name, pa.repeat(start, rows.num_rows))
     session.destination.write(result.table, rows.to_batches(), "merge")
+
+
+def _read(session: Session, table: Table, statement: str, schema: pa.Schema) -> pa.Table:
+    """What the application answers; without rows ADBC gives no batch."""
+    batches = list(session.reader.query(table, statement))
+    return pa.Table.from_batches(batches).cast(schema) if batches else schema.empty_table()
 
 
 def _totals(table: Table, dialect: str) -> str:

@@ -1,0 +1,161 @@
+"""What runs a warehouse from day to day: the cron jobs, `meshflow stale`, `meshflow audit`; all of them for real."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pytest
+from applications import Applications, new_state
+from workspace import Workspace
+
+from meshflow.source.server import Server
+
+JOB = re.compile(
+    r"^(?P<when>(\S+ +){5}) *\"\$MESHFLOW_HOME\"/infra/cron/job (?P<name>\w+) (?P<wait>\d+) (?P<command>.+)$"
+)
+
+
+PLAN = ("--gateway", "landed", "plan", "prod", "--auto-apply", "--skip-tests")
+
+
+@pytest.fixture(scope="module")
+def server_room(project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A checkout on a plain server: applications with rows, and what infra/cron needs."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("server"), new_state(postgres))
+    shutil.copytree(project / "infra" / "cron", workspace.path / "infra" / "cron")
+    (workspace.path / ".venv").symlink_to(Path(sys.prefix))
+    source = Applications.new(postgres)
+    source.execute("INSERT INTO edtech.students (first_name, enrollment_date) VALUES ('Ada', '2026-01-01')")
+    source.execute(
+        "INSERT INTO retail.sales (order_id, product_id, customer_id, quantity, price, discount, order_date_at) "
+        "VALUES (1, 1, 1, 2, 9.99, 0.1, '2026-01-01')"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        environment = workspace.environment | source.environment | {"MESHFLOW_LOGS": str(workspace.root / "logs")}
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.chdir(workspace.path)
+        yield workspace
+
+
+def job(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603
+        [workspace.path / "infra/cron/job", *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def meshflow(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, because SQLMesh doesn't let go of a DuckDB file before it ends."""
+    command = [Path(sys.executable).with_name("meshflow"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+
+
+def scheduled(project: Path) -> dict[str, re.Match[str]]:
+    """The jobs of the crontab, by name."""
+    lines = (project / "infra/cron/crontab").read_text(encoding="utf-8").splitlines()
+    return {found["name"]: found for line in lines if (found := JOB.match(line))}
+
+
+def test_the_crontab_holds_the_schedule_that_was_promised(project: Path) -> None:
+    jobs = scheduled(project)
+    assert {name: " ".join(found["when"].split()) for name, found in jobs.items()} == {
+        "land": "*/5 * * * *",
+        "run": "2 * * * *",
+        "reconcile": "5 4 * * 0",
+        "audit": "5 4 * * 0",
+    }
+    lines = (project / "infra/cron/crontab").read_text(encoding="utf-8").splitlines()
+    assert sum(not line.startswith(("#", "MAILTO", "MESHFLOW_")) for line in lines if line) == len(jobs)
+
+
+def test_before_the_first_plan_nothing_is_fresh_and_nothing_can_be_audited(server_room: Workspace) -> None:
+    for command in ("stale", "audit"):
+        result = meshflow(command)
+        assert result.returncode == 1
+        assert "`sqlmesh --gateway landed plan prod`" in result.stderr
+
+
+def test_every_job_of_the_crontab_does_its_work(project: Path, server_room: Workspace) -> None:
+    jobs = scheduled(project)
+    landed = job(server_room, "land", "0", *jobs["land"]["command"].split())
+    assert (landed.returncode, landed.stdout, landed.stderr) == (0, "", "")
+    planned = job(server_room, "plan", "0", "sqlmesh", *PLAN)
+    assert planned.returncode == 0, planned.stderr
+    for name in ("run", "reconcile", "audit"):
+        done = job(server_room, name, "0", *jobs[name]["command"].split())
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), name
+        log = (server_room.root / "logs" / f"{name}.log").read_text(encoding="utf-8")
+        assert re.search(r"^== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ .*\n(.*\n)+== \S+ exit 0$", log, re.MULTILINE), name
+    with closing(duckdb.connect(str(server_room.data / "landed_raw.duckdb"), read_only=True)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM landing.reconciliations").fetchone() == (2,)
+
+
+def test_a_warehouse_that_moves_is_fresh_and_one_that_stands_still_is_stale(server_room: Workspace) -> None:
+    fresh = meshflow("stale", "--after", "2")
+    assert fresh.returncode == 0
+    assert re.search(r"prod is processed until \d{4}-\d\d-\d\d \d\d:\d[05] UTC", fresh.stdout)
+    stale = meshflow("stale", "--after", "0")
+    assert stale.returncode == 1
+    assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d UTC, 0\.\d h ago; \S+ is furthest behind", stale.stderr)
+
+
+def test_an_audit_of_prod_fails_on_what_would_stop_a_run_and_warns_of_the_rest(server_room: Workspace) -> None:
+    with closing(duckdb.connect(str(server_room.data / "landed_analytics.duckdb"))) as connection:
+        ((table,),) = connection.execute(
+            "SELECT table_schema || '.' || table_name FROM information_schema.tables "
+            "WHERE table_name ILIKE '%int_retail__sales_priced%' AND table_type = 'BASE TABLE'"
+        ).fetchall()
+        connection.execute(f"UPDATE {table} SET is_free = TRUE")
+    warned = meshflow("audit")
+    assert warned.returncode == 0
+    assert re.search(r"sales_priced.*odd_rows.*1.*no, a warning", warned.stdout)
+
+    with closing(duckdb.connect(str(server_room.data / "landed_analytics.duckdb"))) as connection:
+        connection.execute(f"UPDATE {table} SET net_revenue_amount = net_revenue_amount + 0.01")
+    failed = meshflow("audit")
+    assert failed.returncode == 1
+    assert re.search(r"sales_priced.*money_is_net.*1.*yes", failed.stdout)
+
+
+def test_a_job_that_fails_says_so_and_keeps_its_output(server_room: Workspace) -> None:
+    failed = job(server_room, "broken", "0", "sh", "-c", "echo what happened; exit 3")
+    assert failed.returncode == 3
+    assert "broken failed with exit status 3" in failed.stderr
+    assert "what happened" in failed.stderr
+    assert "what happened" in (server_room.root / "logs/broken.log").read_text(encoding="utf-8")
+
+
+def test_jobs_never_overlap_and_the_lock_of_a_killed_one_is_free(server_room: Workspace) -> None:
+    script, started = server_room.path / "infra/cron/job", server_room.root / "started"
+    holder = subprocess.Popen(  # noqa: S603
+        [script, "long", "0", "sh", "-c", f"touch {started}; exec sleep 300"], start_new_session=True
+    )
+    while not started.exists():
+        time.sleep(0.05)
+    skipped = job(server_room, "land", "0", "touch", str(server_room.root / "overlapped"))
+    assert (skipped.returncode, skipped.stderr) == (0, "")
+    gave_up = job(server_room, "run", "1", "touch", str(server_room.root / "overlapped"))
+    assert gave_up.returncode == 1
+    assert "another job has held the lock for 1 s" in gave_up.stderr
+    assert not (server_room.root / "overlapped").exists()
+
+    os.killpg(holder.pid, 9)
+    holder.wait()
+    assert job(server_room, "land", "5", "true").returncode == 0
+
+
+def test_a_job_without_a_folder_for_logs_does_not_start(
+    server_room: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MESHFLOW_LOGS")
+    refused = job(server_room, "land", "0", "touch", str(server_room.root / "ran"))
+    assert refused.returncode != 0
+    assert "MESHFLOW_LOGS: is not set: name the folder for the logs" in refused.stderr
+    assert not (server_room.root / "ran").exists()

@@ -1,0 +1,159 @@
+"""`meshflow reconcile` finds what loads can't see, on a real PostgreSQL and a real DuckDB."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+from applications import Applications
+from click.testing import CliRunner, Result
+
+from meshflow.cli import main
+
+AWKWARD = "E'Zo\\u00eb | ~ ''quoted''\\n'"
+Meshflow = Callable[..., Result]
+
+
+@pytest.fixture
+def meshflow(source: Applications, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Meshflow:
+    """The command, in a folder of the test's own, on applications with some rows."""
+    (tmp_path / "external_models").symlink_to(project / "external_models")
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    source.execute(
+        f"INSERT INTO edtech.students (first_name, last_name, enrollment_date, date_of_birth) "
+        f"SELECT CASE WHEN i % 3 > 0 THEN {AWKWARD} END, '', DATE '2024-02-29' + i, DATE '0866-10-14' + i "
+        "FROM generate_series(1, 10) AS i"
+    )
+    source.execute(
+        "INSERT INTO retail.sales (order_id, product_id, quantity, price, discount, order_date_at, deleted_at) "
+        "SELECT i, 1, i, i / 100.0, 0.0001, '1969-12-31 23:59:59.999999+02', CASE WHEN i = 7 THEN now() END "
+        "FROM generate_series(1, 20) AS i"
+    )
+
+    def run(*arguments: str) -> Result:
+        return CliRunner(env=source.environment).invoke(main, arguments, catch_exceptions=False)
+
+    return run
+
+
+def compared(result: Result) -> dict[str, dict[str, Any]]:
+    """What was found, by table."""
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    return {event["table"]: event for event in events if event["event"] == "reconciled"}
+
+
+def behind_the_back(source: Applications, statement: str) -> None:
+    """Write without the trigger that moves updated_at, as a restore does."""
+    with psycopg.connect(source.server.url("postgres", source.database)) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(statement.encode())
+
+
+def raw(statement: str) -> list[tuple[Any, ...]]:
+    with closing(duckdb.connect("data/landed_raw.duckdb", read_only=True)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def test_what_has_landed_is_equal_whatever_is_in_it(meshflow: Meshflow) -> None:
+    result = meshflow("reconcile", "--json")
+    assert result.exit_code == 0
+    found = compared(result)
+    assert set(found) == {"edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales"}
+    assert (found["retail.sales"]["source_rows"], found["retail.sales"]["raw_rows"]) == (19, 19)
+    assert found["edtech.courses"]["source_rows"] == 0
+    assert not any(table["differing_days"] or table["advice"] for table in found.values())
+
+
+def test_what_was_written_since_the_last_load_is_landed_first(meshflow: Meshflow, source: Applications) -> None:
+    meshflow("land")
+    source.execute("UPDATE edtech.students SET email = 'new@example.org'")
+    assert meshflow("reconcile").exit_code == 0
+    assert raw("SELECT DISTINCT email FROM edtech.students") == [("new@example.org",)]
+
+
+def test_rows_deleted_for_good_are_found_and_marked_as_deleted_on_demand(
+    meshflow: Meshflow, source: Applications
+) -> None:
+    meshflow("land")
+    source.execute("DELETE FROM edtech.students WHERE student_id IN (2, 3)")
+    found = meshflow("reconcile", "--json")
+    assert found.exit_code == 1
+    students = compared(found)["edtech.students"]
+    assert (students["vanished"], students["unlanded"], students["marked"]) == (2, 0, 0)
+    assert "`meshflow reconcile --repair`" in students["advice"][0]
+    assert raw("SELECT COUNT(*) FROM edtech.students WHERE deleted_at IS NOT NULL") == [(0,)]
+
+    repaired = meshflow("reconcile", "--repair", "--json")
+    assert repaired.exit_code == 0
+    assert compared(repaired)["edtech.students"]["marked"] == 2
+    marked = raw(
+        "SELECT student_id, deleted_at = _landed_at FROM edtech.students WHERE deleted_at IS NOT NULL ORDER BY 1"
+    )
+    assert marked == [(2, True), (3, True)]
+    assert raw("SELECT MAX(_landed_at) = (SELECT MAX(started_at) FROM landing.loads) FROM edtech.students") == [(True,)]
+
+    again = compared(meshflow("reconcile", "--repair", "--json"))["edtech.students"]
+    assert (again["vanished"], again["marked"], again["differing_days"]) == (0, 0, 0)
+
+
+def test_a_write_that_did_not_move_updated_at_is_found_and_healed_as_advised(
+    meshflow: Meshflow, source: Applications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshflow.landing.reader.LAG", -timedelta(hours=1))
+    meshflow("land")
+    behind_the_back(source, "UPDATE retail.sales SET price = price + 0.01 WHERE order_id = 5")
+    found = meshflow("reconcile", "--json")
+    assert found.exit_code == 1
+    sales = compared(found)["retail.sales"]
+    assert (sales["differing_days"], sales["vanished"], sales["unlanded"]) == (1, 0, 0)
+    (advice,) = sales["advice"]
+    command = advice.split("`")[1].removeprefix("meshflow ").split()
+    assert meshflow(*command).exit_code == 0
+    assert meshflow("reconcile").exit_code == 0
+
+
+def test_a_row_that_never_landed_is_found(meshflow: Meshflow, source: Applications) -> None:
+    meshflow("land")
+    behind_the_back(
+        source,
+        "INSERT INTO edtech.courses (course_id, created_at, updated_at) VALUES (900, '2020-01-01+00', '2020-01-01+00')",
+    )
+    courses = compared(meshflow("reconcile", "--json"))["edtech.courses"]
+    assert (courses["source_rows"], courses["raw_rows"], courses["unlanded"]) == (1, 0, 1)
+    assert "--full-refresh --only edtech.courses" in courses["advice"][0]
+
+
+def test_a_replaced_row_is_unlanded_and_its_forerunner_vanished(meshflow: Meshflow, source: Applications) -> None:
+    meshflow("land")
+    behind_the_back(source, "UPDATE retail.sales SET order_id = 999 WHERE order_id = 1")
+    sales = compared(meshflow("reconcile", "--json"))["retail.sales"]
+    assert (sales["unlanded"], sales["vanished"]) in {(1, 1), (0, 1)}  # read again if the load was within its lag
+
+
+def test_days_and_checksums_are_kept_for_the_warehouse(meshflow: Meshflow, source: Applications) -> None:
+    behind_the_back(source, "UPDATE retail.sales SET updated_at = '2026-03-01 23:59:59.999999+00' WHERE order_id <= 4")
+    behind_the_back(source, "UPDATE retail.sales SET updated_at = '2026-03-02 00:30:00+02' WHERE order_id = 4")
+    meshflow("reconcile")
+    source.execute("DELETE FROM retail.sales WHERE order_id = 2")
+    meshflow("reconcile")
+    days = raw(
+        "SELECT source_count, raw_count, source_checksum = raw_checksum, unlanded_count, vanished_count FROM "
+        "landing.reconciliations WHERE source_table = 'retail.sales' AND updated_date = '2026-03-01' ORDER BY ALL DESC"
+    )
+    assert days == [(4, 4, True, 0, 0), (3, 4, False, 0, 1)]
+
+
+def test_a_table_that_can_not_be_landed_is_not_compared_and_the_others_are(
+    meshflow: Meshflow, source: Applications
+) -> None:
+    source.execute("ALTER TABLE edtech.students DROP COLUMN email")
+    result = meshflow("reconcile", "--json")
+    assert result.exit_code == 1
+    assert set(compared(result)) == {"edtech.courses", "edtech.enrollments", "retail.sales"}
+    assert "column email is gone" in result.stdout
