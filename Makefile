@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help dev demo test lint format sample lock clean
+.PHONY: help dev demo test chaos-test bench-landing lint format sample lock clean
 
 help: ## List the words
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "meshflow needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d: try make PYTHON=python3.13" % sys.version_info[:2])'
@@ -30,6 +30,12 @@ demo: .venv/landing.installed ## Start two live applications, land what they wri
 test: .venv/dev.installed ## Run every test that needs nothing but Python
 	@$(BIN)/sqlmesh test
 	@$(BIN)/python -m pytest
+
+chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare what remains with the applications
+	@$(BIN)/python -m pytest tests/chaos
+
+bench-landing: .venv/landing.installed ## Measure the loader beside the limit, about ten minutes
+	@$(BIN)/python benchmarks/landing/run.py
 
 lint: .venv/dev.installed ## Check conventions, format and types
 	@$(BIN)/sqlmesh lint

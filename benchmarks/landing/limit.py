@@ -22,7 +22,7 @@ def load(data: Path) -> int:
 
 
 def merge(data: Path) -> int:
-    """What was written in the last 50 minutes, see source.fill(), by key into the table there; returns the rows read."""
+    """What was written in the last 50 minutes (see source.fill) into the table there, by key; returns the rows read."""
     sales = contract()["retail.sales"]
     csv = _export(sales, "WHERE updated_at > now() - INTERVAL '50 minutes'", data)
     with duckdb.connect(data / "landed_raw.duckdb") as warehouse:

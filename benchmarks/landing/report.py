@@ -16,18 +16,19 @@ def table(results: dict[str, Any]) -> str:
     """What was measured, and on what, in Markdown."""
     machine, settings, steps = results["machine"], results["settings"], results["steps"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    circumstances = (
+        f"{results['date']}, {machine['cpus']} processors, {machine['memory_gb']:.0f} GB, load average "
+        f"{machine['load_average']:.1f} at the start; {versions}. "
+        f"Each step {settings['repeat']} times: median, and the least in brackets."
+    )
     lines = [
-        f"{results['date']}: {machine['cpus']} processors, {machine['memory_gb']:.0f} GB; load average "
-        f"{machine['load_average']:.1f} before. {versions}. Each step {settings['repeat']} times: median, "
-        f"and the least in brackets.",
-        "",
-        "| step | rows | seconds | × limit | with imports | × limit | rows/s | peak memory, MB |",
+        "| step | rows | seconds | to the limit | with imports | to the limit | rows/s | peak memory, MB |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, step in steps.items():
+    for step in steps.values():
         limit = steps.get(step["limit"])
         cells = [
-            name,
+            step["what"],
             f"{step['rows']:,}",
             _figures(step["seconds"], 2),
             _ratio(step, limit, "seconds"),
@@ -37,11 +38,11 @@ def table(results: dict[str, Any]) -> str:
             _figures(step["peak_mb"], 0),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *map(_verdict, results["targets"])]) + "\n"
+    return "\n".join([circumstances, "", *lines, "", *map(_verdict, results["targets"]), ""])
 
 
 def _figures(figures: dict[str, Any], digits: int) -> str:
-    return f"{figures['median']:,.{digits}f} ({figures['min']:,.{digits}f})"
+    return f"{figures['median']:,.{digits}f} ({figures['least']:,.{digits}f})"
 
 
 def _ratio(step: dict[str, Any], limit: dict[str, Any] | None, figure: str) -> str:

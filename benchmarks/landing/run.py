@@ -11,12 +11,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from process import PROJECT, Run, run
@@ -25,27 +25,127 @@ from report import write_table
 from meshflow.postgres import connect
 from meshflow.source.server import Server
 
-LIBRARIES = ("meshflow", "dlt", "duckdb", "adbc-driver-postgresql", "pyarrow", "psycopg")
+LIBRARIES = ("dlt", "duckdb", "adbc-driver-postgresql", "pyarrow", "psycopg")
 RESULTS = PROJECT / "benchmarks" / "results" / "landing.json"
 README = Path(__file__).with_name("README.md")
 
 
-@dataclass
-class Step:
-    """What was measured of one step, in each repetition."""
+@dataclass(frozen=True)
+class Settings:
+    rows: int = 1_000_000
+    large: int = 4_000_000
+    changed: int = 10_000
+    """Rows of the increment."""
+    repeat: int = 3
+    """Repetitions of each step."""
+
+
+SMOKE = Settings(rows=20_000, large=40_000, changed=200, repeat=1)
+
+
+class Step(NamedTuple):
+    """One way from the application to the warehouse."""
 
     name: str
-    limit: str | None
-    """The step that does no more than has to be done."""
-    runs: list[Run] = field(default_factory=list)
-    checksum: int = 0
-    """Of what it left in the warehouse."""
+    what: str
+    module: str
+    function: str
+    start: str | None = None
+    """The step from whose warehouse this one starts; None: from nothing."""
+    limit: str | None = None
+    """The step that does no more than has to be done, and leaves the same rows."""
+
+
+class Outcome(NamedTuple):
+    run: Run
+    checksum: int
+    """Of the rows that it left in the warehouse."""
+
+
+Outcomes = dict[str, list[Outcome]]
+"""Of each step, by name, one for each repetition."""
+
+LOADS = (
+    Step("load_limit", "full load: the limit", "limit", "load"),
+    Step("load", "full load", "loader", "load", limit="load_limit"),
+)
+INCREMENTS = (
+    Step("increment_limit", "increment: the limit", "limit", "merge", start="load_limit"),
+    Step("increment", "increment", "loader", "load", start="load", limit="increment_limit"),
+)
+LARGE = (
+    Step("large_load_limit", "large full load: the limit", "limit", "load"),
+    Step("large_load", "large full load", "loader", "load", limit="large_load_limit"),
+    Step("large_refresh", "`--full-refresh` of that", "loader", "refresh", "large_load", limit="large_load_limit"),
+)
+
+
+@click.command()
+@click.option("--rows", default=Settings.rows, show_default=True, help="Rows of the full load.")
+@click.option("--large", default=Settings.large, show_default=True, help="Rows of the large loads.")
+@click.option("--changed", default=Settings.changed, show_default=True, help="Rows of the increment.")
+@click.option("--repeat", default=Settings.repeat, show_default=True, help="Repetitions of each step.")
+@click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
+def main(*, smoke: bool, **settings: int) -> None:
+    """Measure the loader against the lower limit."""
+    results = measure(SMOKE if smoke else Settings(**settings))
+    text = json.dumps(results, indent=2) + "\n"
+    if smoke:
+        click.echo(text)
+        return
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(text)
+    write_table(results, README)
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Run every step. Raises click.ClickException if one fails, or leaves other rows than its limit."""
+    started, load_average = datetime.now(UTC), os.getloadavg()[0]
+    outcomes: Outcomes = {}
+    with tempfile.TemporaryDirectory(prefix="meshflow-") as folder, _applications(Path(folder)) as environment:
+        server = _server_version(environment)
+        for write, rows, steps in (
+            ("fill", settings.rows, LOADS),
+            ("change", settings.changed, INCREMENTS),
+            ("fill", settings.large, LARGE),
+        ):
+            _say(f"{write} {rows:,} rows: {run('source', write, rows, environment).seconds:.0f} s")
+            outcomes |= _in_turn(steps, settings.repeat, Path(folder), environment)
+    figures = {step.name: _figures(step, outcomes[step.name]) for step in (*LOADS, *INCREMENTS, *LARGE)}
+    return {
+        "date": f"{started:%Y-%m-%d %H:%M} UTC",
+        "machine": {
+            "cpus": os.cpu_count(),
+            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+            "platform": platform.platform(),
+            "load_average": round(load_average, 2),
+        },
+        "versions": {
+            "Python": platform.python_version(),
+            "PostgreSQL": server,
+            **{library: version(library) for library in LIBRARIES},
+        },
+        "settings": asdict(settings),
+        "steps": figures,
+        "targets": [
+            {
+                "what": "Full load, seconds without imports: times the limit's",
+                "ratio": _ratio(figures, "seconds", "load", "load_limit"),
+                "at_most": 2.0,
+            },
+            {
+                "what": f"Peak memory of a full load of {settings.large:,} rows: times that of {settings.rows:,}",
+                "ratio": _ratio(figures, "peak_mb", "large_load", "load"),
+                "at_most": 1.15,
+            },
+        ],
+    }
 
 
 @contextmanager
-def applications(home: Path) -> Iterator[dict[str, str]]:
-    """A PostgreSQL of our own with empty tables, as the environment that tells steps where it is."""
-    server = Server(home)
+def _applications(home: Path) -> Iterator[dict[str, str]]:
+    """A PostgreSQL of our own with empty tables; gives the environment variables that say where."""
+    server = Server(home / "postgres")
     try:
         server.up()
         yield {"MESHFLOW_SOURCE_URL": server.url("application"), "MESHFLOW_LOADER_URL": server.url("loader")}
@@ -53,7 +153,65 @@ def applications(home: Path) -> Iterator[dict[str, str]]:
         server.down()
 
 
-class Benchmark:
-    def __init__(self, home: Path, environment: dict[str, str], repeat: int) -> None:
-        self._home, self._environment, self._repeat = home, environment, repeat
-        self.steps
+def _server_version(environment: dict[str, str]) -> str:
+    with closing(connect(environment["MESHFLOW_LOADER_URL"])) as connection:
+        return connection.info.parameter_status("server_version") or ""
+
+
+def _in_turn(steps: tuple[Step, ...], times: int, home: Path, environment: dict[str, str]) -> Outcomes:
+    """Run `steps`, then all of them again: whatever else the machine does meets each of them alike.
+
+    The warehouse that a step leaves last stays in `home`, for others to start from.
+    """
+    outcomes: Outcomes = {step.name: [] for step in steps}
+    for _ in range(times):
+        for step in steps:
+            data = home / step.name
+            shutil.rmtree(data, ignore_errors=True)
+            if step.start:
+                shutil.copytree(home / step.start, data)
+            else:
+                data.mkdir()
+            done = run(step.module, step.function, data, environment)
+            outcome = Outcome(done, run("warehouse", "checksum", data, environment).result)
+            outcomes[step.name].append(outcome)
+            _say(f"{step.what}: {done.seconds:.2f} s and {done.import_seconds:.2f} s of imports, {done.peak_mb:.0f} MB")
+            if step.limit:
+                _require_equal(step, outcome, outcomes[step.limit][-1])
+    return outcomes
+
+
+def _require_equal(step: Step, outcome: Outcome, limit: Outcome) -> None:
+    if outcome.run.result != limit.run.result:
+        raise click.ClickException(f"{step.what} read {outcome.run.result:,} rows, the limit {limit.run.result:,}")
+    if outcome.checksum != limit.checksum:
+        raise click.ClickException(f"{step.what} left other rows or types in the warehouse than the limit")
+
+
+def _figures(step: Step, outcomes: list[Outcome]) -> dict[str, Any]:
+    runs = [outcome.run for outcome in outcomes]
+    return {
+        "what": step.what,
+        "limit": step.limit,
+        "rows": runs[0].result,
+        "checksum": outcomes[0].checksum,
+        "seconds": _spread([run.seconds for run in runs]),
+        "seconds_with_imports": _spread([run.import_seconds + run.seconds for run in runs]),
+        "peak_mb": _spread([run.peak_mb for run in runs]),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    return {"median": round(median(values), 3), "least": round(min(values), 3), "all": [round(v, 3) for v in values]}
+
+
+def _ratio(figures: dict[str, Any], figure: str, step: str, other: str) -> float:
+    return float(round(figures[step][figure]["median"] / figures[other][figure]["median"], 3))
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """The `meshflow` command: what SQLMesh's own command doesn't do. Imports wait until a command needs them."""
 
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +101,34 @@ def status() -> None:
 
 
 @main.command()
-@click.option("--sales", default=200, show_default=True, help="New order lines in a batch; all else is in proportion.")
-@click.option("--batches", type=int, help="How many batches.  [default: 1, or no end with --every]")
-@click.option("--every", type=float, help="Seconds from one batch to the next.")
-@click.option("--days", default=0, show_default=True, help="Spread the orders over so many days before now.")
-@click.option("--dirt", default=0.02, show_default=True, help="Share of the new rows that is faulty or odd.")
-@click.option("--seed", type=int, help="The same seed, on the same rows, makes the same traffic.")
+@click.option(
+    "--sales",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="New order lines in a batch; the rest follows.",
+)
+@click.option("--batches", type=click.IntRange(1), help="How many batches.  [default: 1, or no end with --every]")
+@click.option("--every", type=click.FloatRange(0), help="Seconds from one batch to the next.")
+@click.option("--days", type=click.IntRange(0), default=0, show_default=True, help="Spread orders over the last days.")
+@click.option(
+    "--dirt",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="Share of new rows that are faulty or odd.",
+)
+@click.option("--seed", type=int, help="With --at: the same traffic again, on the same rows.")
+@click.option("--at", type=click.DateTime(), help="When the first batch happens, UTC.  [default: now]")
 def generate(  # noqa: PLR0913 - its options
-    *, sales: int, batches: int | None, every: float | None, days: int, dirt: float, seed: int | None
+    *,
+    sales: int,
+    batches: int | None,
+    every: float | None,
+    days: int,
+    dirt: float,
+    seed: int | None,
+    at: datetime | None,
 ) -> None:
     """Write believable traffic to the applications: orders, enrollments, corrections, cancellations, faults."""
     from meshflow import settings
@@ -121,6 +142,7 @@ def generate(  # noqa: PLR0913 - its options
             batches=batches or (None if every else 1),
             every=every or 0,
             seed=seed,
+            at=at and at.replace(tzinfo=UTC),
             dirt=dirt,
             days=days,
             on_batch=counter.add,

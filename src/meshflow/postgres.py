@@ -61,7 +61,7 @@ def unreachable(url: str, error: Exception) -> click.ClickException:
     )
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """What the server or libpq said last, without the preamble that names the address again."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     said = next((line for line in lines if "FATAL:" in line), lines[0])

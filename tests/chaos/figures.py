@@ -1,4 +1,4 @@
-"""What RAW, the facts and the daily revenue have to hold: computed by PostgreSQL, from the applications' tables alone."""
+"""What RAW, facts and daily revenue have to hold, computed by PostgreSQL from the applications' tables alone."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -37,13 +37,17 @@ ENROLLMENTS = f"""
     SELECT enrollment_id, student_id, course_id, enrollments.enrollment_date,
       enrollments.enrollment_date < students.enrollment_date, enrollments.enrollment_date > courses.end_date,
       enrollments.updated_at
-    FROM edtech.enrollments JOIN ({STUDENTS}) AS students USING (student_id) JOIN ({COURSES}) AS courses USING (course_id)
+    FROM edtech.enrollments
+    JOIN ({STUDENTS}) AS students USING (student_id)
+    JOIN ({COURSES}) AS courses USING (course_id)
     WHERE enrollments.deleted_at IS NULL AND enrollments.enrollment_date < now() + interval '30 days'
 """
 LINES = """
     SELECT *, order_date_at::date AS order_date,
-      md5(concat_ws('|', coalesce(nullif(trim(country), ''), 'Unknown'), coalesce(nullif(trim(province), ''), 'Unknown'),
-        coalesce(nullif(trim(city), ''), 'Unknown'))) AS location_id,
+      md5(
+        coalesce(nullif(trim(country), ''), 'Unknown') || '|' || coalesce(nullif(trim(province), ''), 'Unknown')
+        || '|' || coalesce(nullif(trim(city), ''), 'Unknown')
+      ) AS location_id,
       round(quantity * price, 2) AS gross, round(quantity * price * discount, 2) AS reduction,
       coalesce(shipping_cost, 0) AS shipping
     FROM retail.sales

@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from sqlmesh.core.engine_adapter.base import EngineAdapter
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
 
 FORK = multiprocessing.get_context("fork")
 """A child has everything imported, and the project loaded, within milliseconds; it opens connections of its own."""
@@ -46,10 +48,10 @@ class Cost:
 
 
 class Attempt:
-    """An operation, started in a process of its own. What it says goes to the file `log`."""
+    """An operation, started in a process of its own, `delay` seconds later. What it says goes to the file `log`."""
 
-    def __init__(self, name: str, operation: Callable[[], None], log: Path, kill: Kill) -> None:
-        self.name, self.log, self.kill = name, log, kill
+    def __init__(self, name: str, operation: Callable[[], None], log: Path, kill: Kill, delay: float) -> None:
+        self.name, self.log, self.kill, self._delay = name, log, kill, delay
         self._statements: Synchronized[int] = FORK.Value("i", 0)
         self._seconds: Synchronized[float] = FORK.Value("d", 0.0)
         self._process = FORK.Process(target=self._work, args=(operation,))
@@ -61,13 +63,14 @@ class Attempt:
             os.dup2(sys.stdout.fileno(), stream)
         logging.basicConfig(level=logging.WARNING, force=True)
         _count_statements(self._statements, self.kill.statements)
+        time.sleep(self._delay)
         started = time.monotonic()
         operation()
         self._seconds.value = time.monotonic() - started
 
     @property
     def end(self) -> list[Due]:
-        return [] if self.kill.seconds is None else [(self.kill.seconds, self._process.kill)]
+        return [] if self.kill.seconds is None else [(self._delay + self.kill.seconds, self._process.kill)]
 
     def wait(self) -> None:
         self._process.join()
@@ -105,7 +108,7 @@ def finish(attempts: Sequence[Attempt], meanwhile: Sequence[Due] = ()) -> None:
 
 
 def _count_statements(statements: "Synchronized[int]", last: int | None) -> None:
-    """Count what is sent to PostgreSQL, RAW and the warehouse, by dlt and SQLMesh too; die instead of going beyond `last`.
+    """Count what is sent to PostgreSQL, RAW and warehouse, by dlt and SQLMesh too; die rather than go beyond `last`.
 
     That is before or after a commit, as it comes: never in the midst of one, which only a kill from outside can hit.
     """

@@ -102,16 +102,18 @@ class Pipeline:
         assert self.context
         workspace.run(self.context, at)
 
-    def start(self, operation: Callable[..., None], argument: object, kill: Kill = Kill()) -> Attempt:
+    def start(
+        self, operation: Callable[..., None], argument: object, kill: Kill | None = None, delay: float = 0
+    ) -> Attempt:
         log = self.logs / f"{len(list(self.logs.iterdir())):04}_{operation.__name__}.log"
         log.touch()
-        return Attempt(operation.__name__, partial(operation, argument), log, kill)
+        return Attempt(operation.__name__, partial(operation, argument), log, kill or Kill(), delay)
 
     def finish(self, attempts: Sequence[Attempt], meanwhile: Sequence[Due] = ()) -> None:
         """Let attempts that have just been started end, well or by being killed; do `meanwhile` what is due."""
         finish(attempts, meanwhile)
         for attempt in attempts:
-            print(attempt)
+            print(attempt)  # noqa: T201 - pytest shows it with what failed
             self.kills[attempt.name] += attempt.was_killed_at_work
             said = attempt.log.read_text()
             was_kept_out = "Could not set lock" in said and {other.name for other in attempts} == {"land", "run"}

@@ -23,11 +23,13 @@ import numpy as np
 import psycopg
 import pytest
 from applications import Applications
+from click.testing import CliRunner
 from psycopg import sql
 from sqlmesh.core.context import Context
 from workspace import Workspace, plan
 
 from meshflow import world
+from meshflow.cli import main
 from meshflow.source import traffic
 from meshflow.source.server import Server
 from meshflow.source.traffic import Written, run_traffic, sale_rows, write_batch
@@ -607,3 +609,27 @@ def test_a_generator_that_is_killed_leaves_whole_batches(source: Applications) -
     orders = [row["created_at"] for row in rows(source, "retail.sales").values()]
     assert len(orders) >= 20_000
     assert len(orders) % 20_000 == 0
+
+
+def test_the_command_repeats_itself_with_the_same_seed_and_moment(postgres: Server) -> None:
+    arguments = ["generate", "--sales", "30", "--batches", "7", "--every", "0.1", "--seed", "5", "--at", "2026-11-01"]
+    rows = []
+    for _ in range(2):
+        source = Applications.new(postgres)
+        result = CliRunner(env=source.environment).invoke(main, arguments, catch_exceptions=False)
+        assert result.exit_code == 0
+        assert re.search(r"^7 batches committed: 210 order lines, ", result.stdout, re.MULTILINE)
+        rows.append(
+            source.execute("SELECT to_jsonb(s) - '{created_at,updated_at}'::text[] FROM retail.sales AS s ORDER BY 1")
+        )
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 210
+
+
+@pytest.mark.parametrize(
+    "option", [("--sales", "0"), ("--dirt", "1.1"), ("--batches", "0"), ("--days", "-1"), ("--every", "-1")]
+)
+def test_the_command_refuses_what_makes_no_sense(option: tuple[str, str]) -> None:
+    result = CliRunner().invoke(main, ["generate", *option])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option[0]}'" in result.stderr

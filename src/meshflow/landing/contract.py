@@ -9,7 +9,9 @@ from typing import Any
 import click
 import pyarrow as pa
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from sqlglot import exp
+from sqlglot.errors import ParseError
 
 LANDED_AT = "_landed_at"
 """The one column of a landed table that the application doesn't have: the start of the load that wrote the row, UTC."""
@@ -72,8 +74,8 @@ class Column:
 
     @property
     def _precision(self) -> tuple[int, int]:
-        precision, scale = (int(parameter.name) for parameter in self.type.expressions)
-        return precision, scale
+        precision, *scale = (int(parameter.name) for parameter in self.type.expressions)
+        return precision, scale[0] if scale else 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,11 @@ def contract(project: Path = Path()) -> dict[str, Table]:
     folder = project / "external_models"
     tables = {}
     for file in sorted(folder.glob("*.yaml")):
-        for entry in YAML(typ="safe").load(file):
+        try:
+            entries = YAML(typ="safe").load(file)
+        except YAMLError as error:
+            raise click.ClickException(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+        for entry in entries:
             table = _table(entry, file)
             tables[str(table)] = table
     if not tables:
@@ -130,8 +136,11 @@ def _table(entry: dict[str, Any], file: Path) -> Table:
     name = exp.to_table(entry["name"])
     key = tuple(re.findall(r"\w+", entry.get("grain", "")))
     columns = []
-    for column, written in entry["columns"].items():
-        data_type = exp.DataType.build(written, dialect="snowflake")
+    for column, written in entry.get("columns", {}).items():
+        try:
+            data_type = exp.DataType.build(written, dialect="snowflake")
+        except ParseError:
+            data_type = exp.DataType(this=exp.DType.UNKNOWN)
         if data_type.this not in {*ARROW, exp.DType.DECIMAL}:
             known = ", ".join(sorted(kind.name for kind in {*ARROW, exp.DType.DECIMAL}))
             raise click.ClickException(
@@ -140,4 +149,8 @@ def _table(entry: dict[str, Any], file: Path) -> Table:
         columns.append(Column(column, data_type))
     if not key:
         raise click.ClickException(f"{file}: {entry['name']} has no key: name its columns, `grain: (one, other)`")
+    if unknown := set(key) - {column.name for column in columns}:
+        raise click.ClickException(
+            f"{file}: {entry['name']} has no column {', '.join(sorted(unknown))}, which is in its grain"
+        )
     return Table(name.db, name.name, key, tuple(columns), file)

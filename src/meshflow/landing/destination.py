@@ -40,8 +40,15 @@ class Destination:
         self._engine, self._work = engine, work
         self._pipelines: dict[str, Any] = {}
 
-    def write(self, table: Table, rows: Iterable[pa.RecordBatch], disposition: Any) -> None:
-        """Write `rows` in one transaction: 'merge' by key, 'append', or 'replace' all there was.
+    def fits(self, table: Table) -> bool:
+        """Whether the columns that the table has in RAW, if any, have the contract's types."""
+        pipeline = self._pipeline(table.schema)
+        known = pipeline.default_schema.tables.get(table.name, {}) if pipeline.default_schema_name else {}
+        columns = known.get("columns", {})
+        return all(hint.items() <= columns.get(name, hint).items() for name, hint in table.hints.items())
+
+    def write(self, table: Table, rows: Iterable[pa.RecordBatch], disposition: Any, *, make_anew: bool = False) -> None:
+        """Write `rows` in one statement: 'merge' by key, or 'append'; into a new table, if it is to be made anew.
 
         Raises whatever TableError or click.ClickException `rows` raises, click.ClickException if the destination fails.
         """
@@ -59,7 +66,8 @@ class Destination:
             schema_contract={"columns": "evolve", "data_type": "freeze"},
         )
         try:
-            self._pipeline(table.schema).run(resource, loader_file_format="parquet")
+            refresh = "drop_resources" if make_anew else None
+            self._pipeline(table.schema).run(resource, loader_file_format="parquet", refresh=refresh)
         except (DltException, duckdb.Error, OSError) as error:
             raise _own(error) or click.ClickException(f"{table} can't be written to RAW: {_innermost(error)}") from None
 
@@ -99,12 +107,14 @@ class Destination:
 
     def _pipeline(self, schema: str) -> Any:
         if schema not in self._pipelines:
-            self._pipelines[schema] = dlt.pipeline(
+            pipeline = dlt.pipeline(
                 pipeline_name=f"meshflow_{schema}",
                 destination=self._engine,
                 dataset_name=schema,
                 pipelines_dir=str(self._work),
             )
+            pipeline.sync_destination()
+            self._pipelines[schema] = pipeline
         return self._pipelines[schema]
 
 
@@ -158,4 +168,4 @@ def _own(error: BaseException) -> Exception | None:
 
 
 def _innermost(error: BaseException) -> str:
-    return reason(Exception(str(list(_links(error))[-1])))
+    return reason(list(_links(error))[-1])

@@ -88,11 +88,17 @@ def _land(session: Session, table: Table, watcher: Watcher, *, full_refresh: boo
     try:
         for name, type_ in session.reader.new_columns(table).items():
             watcher.new_column(table, name, type_)
+        fits = session.destination.fits(table)
+        if not fits and not full_refresh:
+            raise TableError(
+                f"{table}: RAW has it with other types than {table.file}; "
+                f"`meshflow land --full-refresh --only {table}` makes it anew"
+            )
         read_from = None if full_refresh else session.ledger.read_from(table)
         watcher.started(table, read_from)
         # Closed, or the session in PostgreSQL would outlive a failure, and with it its lock on the table.
         with closing(counted(session.reader.rows(table, read_from, session.started_at))) as rows:
-            session.destination.write(table, rows, "merge")
+            session.destination.write(table, rows, "merge", make_anew=not fits)
         session.reader.check()
     except TableError as error:
         watcher.refused(table, str(error))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import count, islice
 from math import ceil
@@ -125,6 +125,7 @@ def run_traffic(  # noqa: PLR0913 - the options of `meshflow generate`
     dirt: float,
     days: int,
     on_batch: Callable[[Written], None],
+    at: datetime | None = None,
 ) -> Written:
     """Write `batches` batches of `sales` order lines to the database at `url`, one every `every` seconds.
 
@@ -132,6 +133,8 @@ def run_traffic(  # noqa: PLR0913 - the options of `meshflow generate`
     second one rolls it back. `on_batch` is told of each batch once it is committed. One in five is committed only
     after the next one has been, as the long transactions of real systems are. `dirt` and `days` are those of
     `write_batch`. To be called from the main thread, which gets the signals.
+
+    The same `seed` and `at`, the moment of the first batch (now, if None), write the same rows to the same tables.
 
     Returns the sum of what was committed. Raises click.ClickException for whatever PostgreSQL refuses.
     """
@@ -149,7 +152,7 @@ def run_traffic(  # noqa: PLR0913 - the options of `meshflow generate`
     with _stop_signals() as is_stopped, _clear_errors(url), connect(url) as prompt, connect(url) as late:
         for number in _paced(batches, every, is_stopped):
             connection = prompt if number % LATE_COMMIT else late
-            now = datetime.now(UTC)
+            now = at + timedelta(seconds=every * (number - 1)) if at else datetime.now(UTC)
             written = write_batch(connection, random, sales=sales, dirt=dirt, now=now, days=days)
             open_batches.append((connection, written))
             while open_batches and connection is prompt:

@@ -1,0 +1,145 @@
+"""external_models/*.yaml: the loader, SQLMesh and the applications read the same tables, columns and keys out of it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from applications import Applications, new_state
+from sqlglot import exp
+from sqlmesh.core.model import Model
+from workspace import Workspace
+
+from meshflow.landing.contract import LANDED_AT, Column, Table, contract, landed
+from meshflow.source.server import Server
+
+
+@pytest.fixture(scope="module")
+def tables(project: Path) -> dict[str, Table]:
+    return contract(project)
+
+
+@pytest.fixture(scope="module")
+def external_models(
+    project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Model]]:
+    """What SQLMesh makes of the files, by table."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("contract"), new_state(postgres))
+    context = workspace.context("landed")
+    yield {
+        ".".join(part.name.lower() for part in exp.to_table(model.name).parts[1:]): model
+        for model in context.models.values()
+        if model.kind.is_external
+    }
+    context.close()
+
+
+def test_sqlmesh_reads_the_same_contract(tables: dict[str, Table], external_models: dict[str, Model]) -> None:
+    assert set(external_models) == set(tables)
+    for name, table in tables.items():
+        model = external_models[name]
+        assert exp.to_table(model.name).catalog.upper() == "RAW"
+        assert [(column.name, column.type) for column in table.columns] == [
+            (column.lower(), type_) for column, type_ in model.columns_to_types.items()
+        ]
+        assert table.key == tuple(
+            column.name.lower() for grain in model.grains for column in grain.find_all(exp.Column)
+        )
+
+
+def test_every_landed_table_says_last_when_its_rows_landed(tables: dict[str, Table]) -> None:
+    for table in landed(tables):
+        names = [column.name for column in table.columns]
+        assert names.index(LANDED_AT) == len(names) - 1
+        assert table.columns[-1].type.sql("snowflake") == "TIMESTAMPNTZ"
+
+
+def test_the_contract_has_every_table_and_column_of_the_applications(
+    tables: dict[str, Table], source: Applications
+) -> None:
+    columns = source.execute(
+        """
+        SELECT nspname || '.' || relname, array_agg(attname::text ORDER BY attnum),
+               array_agg(format_type(atttypid, atttypmod) ORDER BY attnum)
+        FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname IN ('edtech', 'retail') AND relkind = 'r' AND attnum > 0 AND NOT attisdropped GROUP BY 1
+        """
+    )
+    assert {name for name, _, _ in columns} == {str(table) for table in landed(tables)}
+    for name, names, types in columns:
+        assert [column.name for column in tables[name].read] == names
+        refused = [
+            (column.name, type_)
+            for column, type_ in zip(tables[name].read, types, strict=True)
+            if not column.accepts(type_)
+        ]
+        assert not refused
+
+
+def test_the_contracts_keys_are_the_applications_primary_keys(tables: dict[str, Table], source: Applications) -> None:
+    keys = source.execute(
+        """
+        SELECT nspname || '.' || relname,
+               (SELECT array_agg(attname::text ORDER BY position)
+                FROM unnest(conkey) WITH ORDINALITY AS key(number, position)
+                JOIN pg_attribute ON attrelid = conrelid AND attnum = number)
+        FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE contype = 'p' AND nspname IN ('edtech', 'retail')
+        """
+    )
+    assert {name: tuple(key) for name, key in keys} == {str(table): table.key for table in landed(tables)}
+
+
+@pytest.mark.parametrize(
+    ("agreed", "accepted", "refused"),
+    [
+        ("BIGINT", ["bigint", "integer", "smallint"], ["numeric(18,0)", "text", "double precision", "bigint[]"]),
+        ("INT", ["integer", "smallint"], ["bigint", "numeric(9,0)"]),
+        ("VARCHAR", ["text", "character varying(40)", "character varying", "character(2)"], ["text[]", "json", "uuid"]),
+        ("DATE", ["date"], ["timestamp without time zone", "text"]),
+        (
+            "TIMESTAMPNTZ",
+            ["timestamp with time zone", "timestamp(3) with time zone"],
+            ["date", "time without time zone"],
+        ),
+        ("BOOLEAN", ["boolean"], ["integer"]),
+        (
+            "DECIMAL(9, 4)",
+            ["numeric(9,4)", "numeric(5,0)", "numeric(8,3)", "numeric(2,2)"],
+            ["numeric", "numeric(10,4)", "numeric(9,3)", "numeric(9,5)", "numeric(3,-3)", "real", "integer"],
+        ),
+    ],
+)
+def test_a_type_is_accepted_if_every_value_of_it_fits(agreed: str, accepted: list[str], refused: list[str]) -> None:
+    column = Column("it", exp.DataType.build(agreed, dialect="snowflake"))
+    assert [type_ for type_ in accepted + refused if column.accepts(type_)] == accepted
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("- {name: raw.a.b, grain: id, columns: {id: TIMESTAMPTZ}}", "a.b.id is TIMESTAMPTZ, which can't be landed"),
+        ("- {name: raw.a.b, grain: id, columns: {id: FLOAT}}", "a.b.id is FLOAT, which can't be landed; use BIGINT"),
+        ("- {name: raw.a.b, grain: id, columns: {id: NONSENSE}}", "raw.a.b.id is NONSENSE, which can't be landed"),
+        ("- {name: raw.a.b, columns: {id: INT}}", "raw.a.b has no key: name its columns, `grain: (one, other)`"),
+        ("- {name: raw.a.b, grain: other, columns: {id: INT}}", "raw.a.b has no column other, which is in its grain"),
+        ("- {name: raw.a.b, grain: id}", "raw.a.b has no column id, which is in its grain"),
+        ("- {name: raw.a.b, grain: [id", "broken.yaml"),
+    ],
+)  # fmt: skip
+def test_a_contract_that_cannot_be_kept_is_refused_in_one_line(tmp_path: Path, entry: str, says: str) -> None:
+    (tmp_path / "external_models").mkdir()
+    file = tmp_path / "external_models" / "broken.yaml"
+    file.write_text(entry)
+    with pytest.raises(click.ClickException, match=re.escape(says)) as refusal:
+        contract(tmp_path)
+    assert refusal.value.message.startswith(str(file))
+    assert "\n" not in refusal.value.message
+
+
+def test_a_folder_without_a_contract_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        click.ClickException, match=f"No contract in {tmp_path}/external_models: run meshflow in the folder"
+    ):
+        contract(tmp_path)

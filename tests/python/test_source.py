@@ -1,0 +1,447 @@
+"""`meshflow source`: an embedded PostgreSQL for the applications, or their tables on a server of your own."""
+
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+from uuid import uuid4
+
+import psycopg
+import pytest
+from applications import Applications, new_database
+from dotenv import dotenv_values
+from psycopg import sql
+
+from meshflow.source.server import Server
+
+MESHFLOW = Path(sys.executable).with_name("meshflow")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A working directory as `meshflow source` knows it."""
+
+    root: Path
+
+    @property
+    def server(self) -> Server:
+        return Server(self.root / "data" / "postgres")
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """`meshflow source ARGUMENTS` in a process, and a process group, of its own."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MESHFLOW_")}
+        return subprocess.Popen(
+            [MESHFLOW, "source", *arguments],
+            cwd=self.root,
+            env=inherited | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        """Its exit status, standard output and standard error."""
+        process = self.start(*arguments, **environment)
+        output, errors = process.communicate()
+        return process.returncode, output, errors
+
+
+@contextmanager
+def new_project(root: Path) -> Iterator[Project]:
+    (root / "data").mkdir()
+    project = Project(root)
+    yield project
+    project.server.down()
+
+
+@contextmanager
+def watched_processes() -> Iterator[set[bytes]]:
+    """The command lines of all processes of the machine while the block runs, looked at every few milliseconds."""
+    commands: set[bytes] = set()
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.005):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):  # it has ended
+                    commands.add(path.read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield commands
+    finally:
+        stop.set()
+        watcher.join()
+
+
+@dataclass(frozen=True)
+class Installed(Project):
+    commands: frozenset[bytes] = frozenset()
+    """The command lines that there were while `meshflow source up` ran for the first time."""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """A project after its first `meshflow source up`, which had a .env before; shared: leave it up."""
+    root = tmp_path_factory.mktemp("installed")
+    with new_project(root) as project:
+        (root / ".env").write_text("# mine\nMESHFLOW_STATE_PORT=1\nSNOWFLAKE_ACCOUNT='an account'\n")
+        with watched_processes() as commands:
+            status, output, errors = project.run("up")
+        assert (status, errors) == (0, ""), errors
+        assert f"127.0.0.1:{project.server.port}" in output
+        yield Installed(root, frozenset(commands))
+
+
+def the_error(status: int, output: str, errors: str) -> str:
+    """The error that a command gave: one line, and nothing else."""
+    assert (status, output) == (1, "")
+    (line,) = errors.splitlines()
+    assert line.startswith("Error: ")
+    return line
+
+
+def passwords(server: Server) -> dict[str, str]:
+    return json.loads((server.home / "passwords.json").read_text())
+
+
+def names(server: Server) -> list[str]:
+    """Of the students, as the loader sees them."""
+    with closing(psycopg.connect(server.url("loader"))) as connection:
+        return [name for (name,) in connection.execute("SELECT first_name FROM edtech.students ORDER BY student_id")]
+
+
+def write_name(server: Server, name: str) -> None:
+    with psycopg.connect(server.url("application")) as connection:
+        connection.execute("INSERT INTO edtech.students (first_name) VALUES (%s)", [name])
+
+
+def postmaster(server: Server) -> str:
+    return (server.cluster / "postmaster.pid").read_text().splitlines()[0]
+
+
+def test_up_notes_in_env_where_state_is_and_leaves_the_rest(installed: Installed) -> None:
+    text = (installed.root / ".env").read_text()
+    assert text.startswith("# mine\n")
+    settings = dotenv_values(installed.root / ".env")
+    assert settings["SNOWFLAKE_ACCOUNT"] == "an account"
+    assert settings["MESHFLOW_STATE_PORT"] == str(installed.server.port)
+    with closing(
+        psycopg.connect(
+            host=settings["MESHFLOW_STATE_HOST"],
+            port=settings["MESHFLOW_STATE_PORT"],
+            user=settings["MESHFLOW_STATE_USER"],
+            password=settings["MESHFLOW_STATE_PASSWORD"],
+            dbname=settings["MESHFLOW_STATE_DATABASE"],
+        )
+    ) as connection:
+        connection.execute("CREATE SCHEMA sqlmesh_of_a_test")
+
+
+def test_up_again_changes_nothing(installed: Installed) -> None:
+    write_name(installed.server, "Ada")
+    files = [installed.root / ".env", installed.server.home / "passwords.json", installed.server.home / "port"]
+    before = postmaster(installed.server), [file.read_bytes() for file in files], names(installed.server)
+    status, _, errors = installed.run("up")
+    assert (status, errors) == (0, "")
+    assert (postmaster(installed.server), [file.read_bytes() for file in files], names(installed.server)) == before
+
+
+def test_status_says_where_they_are_and_what_they_hold(installed: Installed) -> None:
+    with psycopg.connect(installed.server.url("application")) as connection:
+        connection.execute(
+            "INSERT INTO retail.sales (order_id, product_id, deleted_at) "
+            "SELECT id, 1, CASE WHEN id <= 34 THEN now() END FROM generate_series(1, 1234) AS id"
+        )
+    status, output, errors = installed.run("status")
+    assert (status, errors) == (0, "")
+    assert f"application@127.0.0.1:{installed.server.port}/application" in output
+    words = {line.split()[1]: line.split() for line in output.splitlines() if "retail.sales" in line}
+    assert words["retail.sales"][3:7:2] == ["1,234", "34"]
+    assert f"{datetime.now(UTC):%Y-%m-%d}" in words["retail.sales"]
+
+
+def test_after_down_and_up_the_rows_are_there_on_the_same_port(installed: Installed) -> None:
+    write_name(installed.server, "Grace")
+    before = installed.server.port, names(installed.server)
+    assert installed.run("down") == (0, "PostgreSQL is stopped\n", "")
+    assert not installed.server.is_running
+    assert "Connection refused" in the_error(*installed.run("status"))
+    assert installed.run("down")[0] == 0, "there is nothing to do"
+    assert installed.run("up")[0] == 0
+    assert (installed.server.port, names(installed.server)) == before
+
+
+def test_up_takes_another_port_and_notes_it_if_its_own_is_taken(installed: Installed) -> None:
+    write_name(installed.server, "Emmy")
+    port, before = installed.server.port, names(installed.server)
+    installed.server.down()
+    with socket.create_server(("127.0.0.1", port)):
+        status, output, errors = installed.run("up")
+    assert (status, errors) == (0, "")
+    assert installed.server.port != port
+    assert f"127.0.0.1:{installed.server.port}" in output
+    assert dotenv_values(installed.root / ".env")["MESHFLOW_STATE_PORT"] == str(installed.server.port)
+    assert names(installed.server) == before
+
+
+def test_up_heals_a_server_that_crashed(installed: Installed) -> None:
+    write_name(installed.server, "Lise")
+    before = names(installed.server)
+    os.kill(int(postmaster(installed.server)), signal.SIGQUIT)
+    while installed.server.is_running:
+        time.sleep(0.01)
+    assert installed.run("up")[0] == 0
+    assert names(installed.server) == before
+
+
+def test_a_server_that_does_not_start_says_why(installed: Installed) -> None:
+    installed.server.down()
+    settings = installed.server.cluster / "postgresql.auto.conf"
+    before = settings.read_bytes()
+    settings.write_bytes(before + b"shared_buffers = 'nonsense'\n")
+    error = the_error(*installed.run("up"))
+    settings.write_bytes(before)
+    assert installed.run("up")[0] == 0
+    assert str(installed.server.home) in error
+    assert re.search("FATAL: .*(shared_buffers|contains errors)", error)
+
+
+def test_passwords_are_for_their_owner_alone(installed: Installed) -> None:
+    for file in (installed.root / ".env", installed.server.home / "passwords.json"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert stat.S_IMODE(installed.server.cluster.stat().st_mode) == 0o700
+
+
+def test_passwords_stand_in_no_other_file_and_in_no_command_line(installed: Installed) -> None:
+    known = passwords(installed.server)
+    assert set(known) == {"postgres", "application", "loader", "sqlmesh"}
+    files = [path for path in (installed.root / "data").rglob("*") if path.is_file()]
+    assert installed.server.cluster / "log" in files
+    assert any(b"initdb" in command for command in installed.commands)
+    assert any(command.endswith(b"source\0up\0") for command in installed.commands)
+    for role, password in known.items():
+        assert len(password) >= 32, role
+        assert [path for path in files if password.encode() in path.read_bytes()] == [
+            installed.server.home / "passwords.json"
+        ]
+        assert not [command for command in installed.commands if password.encode() in command], role
+
+
+def test_git_ignores_env_and_data(project: Path) -> None:
+    git = shutil.which("git")
+    ignored = subprocess.run(
+        [git, "check-ignore", ".env", "data/postgres/passwords.json"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ignored.stdout.split() == [".env", "data/postgres/passwords.json"]
+
+
+def test_no_file_of_the_repository_holds_an_address_with_a_password(project: Path) -> None:
+    git = shutil.which("git")
+    listed = subprocess.run(
+        [git, "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    address = re.compile(rb"\w+://[^\s/:@'\"]*:([^\s/@]+)@")
+    placeholder = re.compile(rb"password|\{.*\}|p")
+    found = {
+        (name, password)
+        for name in listed.stdout.splitlines()
+        if (project / name).is_file()
+        for password in address.findall((project / name).read_bytes())
+        if not placeholder.fullmatch(password)
+    }
+    assert not found
+
+
+def test_two_ups_at_once_make_one_server(tmp_path: Path) -> None:
+    with new_project(tmp_path) as project:
+        both = [project.start("up"), project.start("up")]
+        for process in both:
+            output, errors = process.communicate()
+            assert (process.returncode, errors) == (0, "")
+            assert f"127.0.0.1:{project.server.port}" in output
+        assert names(project.server) == []
+
+
+def test_up_heals_a_first_one_that_was_killed(tmp_path: Path) -> None:
+    with new_project(tmp_path) as project:
+        first = project.start("up")
+        while not (project.server.home / "unfinished" / "PG_VERSION").exists():
+            assert first.poll() is None
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        assert not project.server.exists
+        assert "There are no applications yet: `meshflow source up`" in the_error(*project.run("status"))
+        assert project.run("up")[0] == 0
+        assert names(project.server) == []
+        left = {path.name for path in project.server.home.iterdir()}
+        assert not left & {"unfinished", "postgres.password", "passwords.unfinished"}
+
+
+def test_an_ordinary_user_can_run_it_where_nobody_else_can_look(tmp_path: Path) -> None:
+    home = tmp_path / "closed" / "postgres"
+    home.parent.mkdir(mode=0o700)
+    server = "import sys, pathlib; from meshflow.source.server import Server; Server(pathlib.Path(sys.argv[1]))"
+    become: list[str] = []
+    if os.geteuid() == 0:
+        daemon = pwd.getpwnam("daemon")
+        os.chown(home.parent, daemon.pw_uid, daemon.pw_gid)
+        # Reads everything, or it couldn't reach a Python in root's home.
+        reads = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        become = ["setpriv", f"--reuid={daemon.pw_uid}", f"--regid={daemon.pw_gid}", "--clear-groups", *reads]
+    subprocess.run([*become, sys.executable, "-c", f"{server}.up()", home], check=True)
+    try:
+        assert names(Server(home)) == []
+        owner = home.parent.stat().st_uid
+        assert Path(f"/proc/{postmaster(Server(home))}").stat().st_uid == owner != 0
+    finally:
+        subprocess.run([*become, sys.executable, "-c", f"{server}.down()", home], check=True)
+    assert not Server(home).is_running
+
+
+@pytest.fixture
+def own(postgres: Server, tmp_path: Path) -> Iterator[tuple[Project, dict[str, str]]]:
+    """A project whose applications are on a server of its own, with an awkward role for the loader; no tables yet."""
+    role, password = f"the loader@{uuid4().hex[:8]}", "%41:/@ '\""
+    with closing(psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True)) as connection:
+        create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
+        connection.execute(create)
+    database = new_database(postgres, "application")
+    place = f"127.0.0.1:{postgres.port}/{database}"
+    with new_project(tmp_path) as project:
+        yield (
+            project,
+            {
+                "MESHFLOW_SOURCE_URL": postgres.url("application", database),
+                "MESHFLOW_LOADER_URL": f"postgresql://{quote(role, safe='')}:{quote(password, safe='')}@{place}",
+            },
+        )
+
+
+def test_on_a_server_of_your_own_up_makes_tables_and_admits_the_loader(
+    own: tuple[Project, dict[str, str]], postgres: Server
+) -> None:
+    project, environment = own
+    for _ in range(2):
+        status, output, errors = project.run("up", **environment)
+        assert (status, errors) == (0, "")
+        assert "Tables are in place at application@127.0.0.1" in output
+    with closing(psycopg.connect(environment["MESHFLOW_LOADER_URL"], autocommit=True)) as loader:
+        for table in ("edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales"):
+            assert loader.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,)
+        assert loader.execute("SELECT meshflow.oldest_write() IS NOT NULL").fetchone() == (True,)
+    assert project.run("status", **environment)[0] == 0
+    assert "server of your own" in the_error(*project.run("down", **environment))
+    assert not (project.root / ".env").exists()
+    assert not project.server.home.exists()
+    assert postgres.is_running
+
+
+def test_a_server_of_your_own_that_says_no_is_quoted_in_one_line(
+    own: tuple[Project, dict[str, str]], postgres: Server
+) -> None:
+    project, environment = own
+    assert 'relation "edtech.students" does not exist' in the_error(1, "", project.run("status", **environment)[2])
+    nobody = {**environment, "MESHFLOW_LOADER_URL": f"postgresql://nobody:p@127.0.0.1:{postgres.port}/postgres"}
+    assert 'role "nobody" does not exist' in the_error(*project.run("up", **nobody))
+    foreign = {**environment, "MESHFLOW_SOURCE_URL": postgres.url("application", "sqlmesh")}
+    assert "permission denied for database sqlmesh" in the_error(*project.run("up", **foreign))
+
+
+def test_a_folder_for_data_that_is_missing_is_named(tmp_path: Path) -> None:
+    assert f"There is no folder {tmp_path}/data" in the_error(*Project(tmp_path).run("up"))
+
+
+def test_the_database_says_when_a_row_was_written_whatever_the_application_says(source: Applications) -> None:
+    wrong = "'1999-01-01', '1999-01-01'"
+    ((before,),) = source.execute("SELECT clock_timestamp()")
+    source.execute(f"INSERT INTO edtech.students (first_name, created_at, updated_at) VALUES ('Ada', {wrong})")
+    ((created, updated),) = source.execute("SELECT created_at, updated_at FROM edtech.students")
+    assert before < created == updated
+
+    source.execute(f"UPDATE edtech.students SET last_name = 'Lovelace', (created_at, updated_at) = ({wrong})")
+    ((still_created, later),) = source.execute("SELECT created_at, updated_at FROM edtech.students")
+    assert still_created == created
+    assert later > updated
+
+
+@pytest.mark.parametrize("table", ["edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales"])
+def test_a_row_is_as_old_as_its_write_and_not_as_its_transaction(source: Applications, table: str) -> None:
+    columns, values = ("order_id, product_id", "1, 1") if table == "retail.sales" else ("created_at", "NULL")
+    with psycopg.connect(source.url) as connection:
+        connection.execute("SELECT 1")
+        ((between,),) = source.execute("SELECT clock_timestamp()")
+        connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})".encode())
+        assert connection.execute("SELECT now() < %s", [between]).fetchone() == (True,)
+    ((created, updated),) = source.execute(f"SELECT created_at, updated_at FROM {table}")
+    assert between < created == updated
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(
+            statement.format(table)
+            for table in ("edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales")
+            for statement in (
+                "INSERT INTO {} DEFAULT VALUES", "UPDATE {} SET deleted_at = now()", "DELETE FROM {}", "TRUNCATE {}",
+                "SELECT * FROM {} FOR UPDATE", "ALTER TABLE {} ADD it int", "CREATE INDEX ON {} (created_at)",
+            )
+        ),
+        *(f"CREATE TABLE {schema}.it (it int)" for schema in ("edtech", "retail", "meshflow", "public")),
+        "CREATE SCHEMA it",
+        "CREATE ROLE it",
+        "SELECT nextval('retail.order_ids')",
+        "COPY retail.sales TO PROGRAM 'cat'",
+        "SELECT * FROM pg_authid",
+        "CREATE OR REPLACE FUNCTION meshflow.oldest_write() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'",
+    ],
+)  # fmt: skip
+def test_the_loader_may_read_the_tables_and_nothing_else(source: Applications, statement: str) -> None:
+    with (
+        closing(psycopg.connect(source.loader_url)) as loader,
+        pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName)),
+    ):
+        loader.execute(statement.encode())
+
+
+def test_the_loader_learns_nothing_of_what_others_do(source: Applications) -> None:
+    with closing(psycopg.connect(source.url)) as application, closing(psycopg.connect(source.loader_url)) as loader:
+        application.execute("SELECT 'a secret'")
+        queries = loader.execute(
+            "SELECT query, xact_start FROM pg_stat_activity WHERE usename = 'application'"
+        ).fetchall()
+        assert set(queries) == {("<insufficient privilege>", None)}
+
+
+def test_nobody_else_may_ask_for_the_oldest_write(source: Applications) -> None:
+    with (
+        closing(psycopg.connect(source.server.url("sqlmesh", source.database))) as stranger,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        stranger.execute("SELECT meshflow.oldest_write()")
