@@ -653,11 +653,14 @@ def test_machines_are_told_in_json(settled: Landing) -> None:
 
 
 def test_an_error_shows_what_stands_in_brackets(settled: Landing) -> None:
-    settled.source.execute("ALTER TABLE retail.sales ALTER city TYPE text[] USING ARRAY[city], ADD tags integer[]")
+    """Which the library that prints it would take for a colour."""
+    settled.source.execute('CREATE DOMAIN retail."[bold]" AS text')
+    settled.source.execute('ALTER TABLE retail.sales ADD "[red]" text, ALTER city TYPE retail."[bold]"')
     result = meshflow(settled, "land", "--only", "retail.sales")
-    assert "column city is text[] in the application" in result.stderr
-    settled.source.execute("REVOKE SELECT ON edtech.courses FROM loader")
-    assert "permission denied for table courses" in meshflow(settled, "land", "--only", "edtech.courses").stderr
+    assert 'column city is retail."[bold]" in the application' in the_error(result.stderr)
+    settled.source.execute("ALTER TABLE retail.sales ALTER city TYPE text")
+    result = meshflow(settled, "land", "--only", "retail.sales")
+    assert "retail.sales has a new column, [red] (text)" in result.stderr
 
 
 def test_no_row_lands_if_the_last_of_many_does_not_fit(settled: Landing) -> None:
@@ -743,6 +746,23 @@ def test_a_load_without_its_lock_does_not_finish(settled: Landing) -> None:
     assert len(settled.ledger()) == 4
 
 
+def test_a_load_says_so_if_the_application_goes_between_two_tables(settled: Landing) -> None:
+    class Terminator(Told):
+        def finished(self, load: Load) -> None:
+            super().finished(load)
+            with administrator(settled.source) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND usename = 'loader'"
+                )
+
+    told = Terminator()
+    with pytest.raises(click.ClickException, match="PostgreSQL at loader@.*: terminating connection"):
+        settled.load("edtech.students", "edtech.courses", told=told)
+    assert list(told.loads) == ["edtech.students"]
+    assert len(settled.ledger()) == 5
+
+
 def test_rows_whose_load_never_came_into_the_ledger_land_again(
     settled: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -779,6 +799,7 @@ def test_rows_that_a_load_had_read_when_it_died_are_read_anew(
     aside.rename(work)
     assert list(work.glob("**/students.*.parquet")), "the rows are on disk, ready to be written"
     settled.source.execute("DELETE FROM edtech.students WHERE student_id = 4")
+    settled.source.execute("INSERT INTO edtech.students (first_name) VALUES ('Lise')")
     assert settled.load("edtech.students").complete
     assert settled.in_raw("edtech.students") == settled.in_source("edtech.students")
 

@@ -88,12 +88,7 @@ def _land(session: Session, table: Table, watcher: Watcher, *, full_refresh: boo
     try:
         for name, type_ in session.reader.new_columns(table).items():
             watcher.new_column(table, name, type_)
-        fits = session.destination.fits(table)
-        if not fits and not full_refresh:
-            raise TableError(
-                f"{table}: RAW has it with other types than {table.file}; "
-                f"`meshflow land --full-refresh --only {table}` makes it anew"
-            )
+        fits = _require_types(session, table, make_anew=full_refresh)
         read_from = None if full_refresh else session.ledger.read_from(table)
         watcher.started(table, read_from)
         # Closed, or the session in PostgreSQL would outlive a failure, and with it its lock on the table.
@@ -107,3 +102,14 @@ def _land(session: Session, table: Table, watcher: Watcher, *, full_refresh: boo
     session.ledger.record(load)
     watcher.finished(load)
     return True
+
+
+def _require_types(session: Session, table: Table, *, make_anew: bool) -> bool:
+    """Whether RAW has the contract's types. Raises TableError if not, and the table isn't to be made anew."""
+    fits = session.destination.fits(table)
+    if not fits and not make_anew:
+        raise TableError(
+            f"{table}: RAW has it with other types than {table.file}; "
+            f"`meshflow land --full-refresh --only {table}` makes it anew"
+        )
+    return fits
