@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script
 """How many rows a second the traffic generator writes, beside the row-at-a-time recipe that it replaces.
 
 `python benchmarks/traffic/run.py` starts a PostgreSQL of its own in a temporary folder. `--url` takes another,

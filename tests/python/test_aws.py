@@ -193,7 +193,7 @@ def test_handler_imports_nothing_that_its_package_does_not_hold(project: Path) -
 def imported_by(module: str) -> set[str]:
     """The top-level modules that a fresh Python has after importing `module` and had not before."""
     program = f"import sys; before = {{*sys.modules}}; import {module}; print(*{{*sys.modules}} - before)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 

@@ -757,7 +757,7 @@ def test_a_load_says_so_if_the_application_goes_between_two_tables(settled: Land
                 )
 
     told = Terminator()
-    with pytest.raises(click.ClickException, match="PostgreSQL at loader@.*: terminating connection"):
+    with pytest.raises(click.ClickException, match=r"PostgreSQL at loader@.*: terminating connection"):
         settled.load("edtech.students", "edtech.courses", told=told)
     assert list(told.loads) == ["edtech.students"]
     assert len(settled.ledger()) == 5

@@ -525,7 +525,7 @@ def test_a_plan_over_a_faulty_seed_says_so_and_builds_nothing(
     seed = one_seed / "seeds/shared/ref_course_level.csv"
     seed.write_text(seed.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     monkeypatch.setenv("MESHFLOW_DATA", str(one_seed / "data"))
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         [Path(sys.executable).with_name("sqlmesh"), "plan", "dev", "--auto-apply"],
         cwd=one_seed, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -46,7 +46,7 @@ def server_room(project: Path, postgres: Server, tmp_path_factory: pytest.TempPa
 
 
 def job(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [workspace.path / "infra/cron/job", *arguments], capture_output=True, text=True, check=False, timeout=300
     )
 
@@ -54,7 +54,7 @@ def job(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[st
 def meshflow(*arguments: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, because SQLMesh doesn't let go of a DuckDB file before it ends."""
     command = [Path(sys.executable).with_name("meshflow"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def scheduled(project: Path) -> dict[str, re.Match[str]]:
@@ -134,7 +134,7 @@ def test_a_job_that_fails_says_so_and_keeps_its_output(server_room: Workspace) -
 
 def test_jobs_never_overlap_and_the_lock_of_a_killed_one_is_free(server_room: Workspace) -> None:
     script, started = server_room.path / "infra/cron/job", server_room.root / "started"
-    holder = subprocess.Popen(  # noqa: S603
+    holder = subprocess.Popen(
         [script, "long", "0", "sh", "-c", f"touch {started}; exec sleep 300"], start_new_session=True
     )
     while not started.exists():

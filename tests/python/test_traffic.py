@@ -559,7 +559,7 @@ print(dumps(asdict(total)), flush=True)
 def generator(source: Applications, *, sales: int, every: float) -> Iterator[subprocess.Popen[str]]:
     """An endless one, in a process of its own, that has committed a batch."""
     command = [sys.executable, "-c", GENERATE, source.url, str(sales), str(every)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "committed\n"

@@ -188,7 +188,9 @@ class Server:
             capabilities = "+dac_override,+dac_read_search"
             command = [
                 "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
-                f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}", *command,
+                f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}",
+                "--securebits=+no_setuid_fixup",  # or access(), which initdb asks about its neighbours, forgets them
+                *command,
             ]  # fmt: skip
         # To a file and not a pipe, which the server would inherit and hold open.
         output = self.home / "output"
