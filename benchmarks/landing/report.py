@@ -22,7 +22,7 @@ def table(results: dict[str, Any]) -> str:
         f"Each step {settings['repeat']} times: median, and the least in brackets."
     )
     lines = [
-        "| step | rows | seconds | to the limit | with imports | to the limit | rows/s | peak memory, MB |",
+        "| step | rows | seconds | times the limit | with imports | times the limit | rows/s | peak memory, MB |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for step in steps.values():

@@ -53,12 +53,12 @@ def source() -> None:
 def up() -> None:
     """Start the applications' database and bring its tables up to date."""
     from meshflow import settings
-    from meshflow.postgres import address, connect
+    from meshflow.postgres import address, clear_errors, connect
     from meshflow.source.schema import admit_loader, install
 
     if settings.own_server():
         url = settings.source_url()
-        with closing(connect(url)) as connection:
+        with clear_errors(url), closing(connect(url)) as connection:
             install(connection)
             if role := settings.loader_role():
                 admit_loader(connection, role)
@@ -88,11 +88,11 @@ def status() -> None:
     from rich.table import Table
 
     from meshflow import settings
-    from meshflow.postgres import address, connect
+    from meshflow.postgres import address, clear_errors, connect
     from meshflow.source.schema import contents
 
     url = settings.source_url()
-    with closing(connect(url)) as connection:
+    with clear_errors(url), closing(connect(url)) as connection:
         click.echo(f"{address(url)}, PostgreSQL {connection.info.parameter_status('server_version')}")
         table = Table("table", "rows", "deleted", "last write, UTC")
         for name, rows, deleted, last in contents(connection):

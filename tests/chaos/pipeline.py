@@ -83,7 +83,7 @@ class Pipeline:
         with psycopg.connect(self.applications.url) as connection:
             for batch in range(3):
                 random = np.random.default_rng([seed, batch])
-                write_batch(connection, random, sales=60, dirt=0.2, now=datetime.now(UTC), days=2)
+                write_batch(connection, random, sales=60, dirt=0.2, now=datetime.now(UTC), days=60)
                 connection.commit()
 
     def land(self, at: datetime) -> None:

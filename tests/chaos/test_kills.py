@@ -93,9 +93,12 @@ def kills_in_a_load(pipeline: Pipeline, random: Random) -> None:
 
 
 def kills_in_a_run(pipeline: Pipeline, random: Random) -> None:
-    """After a load, so that there is something to run."""
-    pipeline.clock += timedelta(minutes=random.randint(5, 9))
-    pipeline.finish_undisturbed(pipeline.land, pipeline.clock)
+    """After two loads: the second completes the interval in which the first one landed what the run has to see."""
+    with psycopg.connect(pipeline.applications.url) as connection:
+        correct(connection, random)
+    for _ in range(2):
+        pipeline.clock += timedelta(minutes=random.randint(5, 9))
+        pipeline.finish_undisturbed(pipeline.land, pipeline.clock)
     pipeline.clock += timedelta(minutes=random.randint(0, 9))
     pipeline.finish([pipeline.start(pipeline.run, pipeline.clock, perhaps_a_kill(pipeline, "run", random))])
 

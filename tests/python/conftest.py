@@ -1,8 +1,10 @@
 """Fixtures that several files share."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from applications import Applications, new_state
 from sqlmesh.core.context import Context
@@ -31,6 +33,11 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real PostgreSQL, started by the code that starts the embedded one for users."""
     server = Server(tmp_path_factory.mktemp("postgres"))
     server.up()
+    with closing(psycopg.connect(server.url("postgres", "postgres"), autocommit=True)) as connection:
+        connection.execute(
+            "ALTER SYSTEM SET fsync = off"
+        )  # a test's server needn't survive; stopping takes a minute else
+        connection.execute("SELECT pg_reload_conf()")
     yield server
     server.down()
 

@@ -54,10 +54,12 @@ def test_loader_reads_and_leaves_the_same_rows_as_the_limit(landing: Path, kept:
     results = json.loads(done.stdout)
     steps = results["steps"]
     assert {name: step["rows"] for name, step in steps.items()} == STEPS
-    for step in steps.values():
-        assert set(step) == FIGURES
-        assert step["checksum"] == steps[step["limit"] or "load_limit"]["checksum"] or not step["limit"]
-    assert len({step["checksum"] for step in steps.values()}) == 3, "an increment or a larger load changed nothing"
+    checksums = {name: step["checksum"] for name, step in steps.items()}
+    assert checksums["load"] == checksums["load_limit"]
+    assert checksums["increment"] == checksums["increment_limit"]
+    assert checksums["large_load"] == checksums["large_refresh"] == checksums["large_load_limit"]
+    assert len(set(checksums.values())) == 3, "the increment or the larger load changed nothing"
+    assert all(set(step) == FIGURES for step in steps.values())
     assert _keys(results) == _keys(kept)
 
 

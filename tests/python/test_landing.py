@@ -508,12 +508,13 @@ def meshflow(landing: Landing, *arguments: str, **environment: str) -> Result:
 def own_contract(landing: Landing, file: str, old: str, new: str) -> None:
     """Give the landing a contract of its own, changed in one place."""
     folder = landing.project / "external_models"
-    copy = shutil.copytree(folder, landing.project / "copy")
-    text = (copy / file).read_text(encoding="utf-8")
+    if folder.is_symlink():
+        shared = folder.resolve()
+        folder.unlink()
+        shutil.copytree(shared, folder)
+    text = (folder / file).read_text(encoding="utf-8")
     assert text.count(old) == 1
-    (copy / file).write_text(text.replace(old, new), encoding="utf-8")
-    folder.unlink()
-    copy.rename(folder)
+    (folder / file).write_text(text.replace(old, new), encoding="utf-8")
 
 
 def test_a_new_column_is_reported_and_the_load_goes_on(settled: Landing) -> None:
@@ -555,6 +556,35 @@ def test_a_column_that_comes_into_the_contract_of_a_table_without_rows_lands_too
     landing.load("retail.sales")
     assert ("coupon", "VARCHAR") in [(name, type_) for name, type_, *_ in landing.query("DESCRIBE retail.sales")]
     assert landing.load("retail.sales").read_from["retail.sales"], "once is enough"
+
+
+def test_a_type_that_changes_in_the_contract_lands_with_a_full_refresh(settled: Landing) -> None:
+    settled.source.execute("ALTER TABLE retail.sales ALTER price TYPE numeric(20, 4)")
+    settled.source.execute("UPDATE retail.sales SET price = 1.2345 WHERE order_id = 1")
+    settled.source.execute("ALTER TABLE edtech.courses ALTER credits TYPE bigint")
+    settled.source.execute("UPDATE edtech.courses SET credits = 3000000000 WHERE course_id = 1")
+    own_contract(settled, "retail.yaml", "price: DECIMAL(18, 2)", "price: DECIMAL(20, 4)")
+    own_contract(settled, "edtech.yaml", "credits: INT", "credits: BIGINT")
+    before = {table: settled.query(f"FROM {table} ORDER BY ALL") for table in ALL}
+
+    told = settled.load()
+
+    assert list(told.loads) == ["edtech.students", "edtech.enrollments"]
+    for table in ("edtech.courses", "retail.sales"):
+        assert f"`meshflow land --full-refresh --only {table}` makes it anew" in told.refusals[table]
+    assert {table: settled.query(f"FROM {table} ORDER BY ALL") for table in ALL} == before
+
+    anew = settled.load("edtech.courses", "retail.sales", full=True)
+
+    assert anew.complete
+    for table in anew.loads:
+        assert settled.in_raw(table) == settled.in_source(table)
+        assert set(settled.landed_at(table).values()) == {anew.started_at}
+    types = {name: type_ for table in anew.loads for name, type_, *_ in settled.query(f"DESCRIBE {table}")}
+    assert (types["credits"], types["price"]) == ("BIGINT", "DECIMAL(20,4)")
+    for table in ("edtech.students", "edtech.enrollments"):
+        assert settled.query(f"FROM {table} ORDER BY ALL") == before[table]
+    assert all(settled.load(*anew.loads).read_from.values()), "once is enough"
 
 
 @pytest.mark.parametrize(
@@ -804,11 +834,15 @@ def test_rows_that_a_load_had_read_when_it_died_are_read_anew(
     assert settled.in_raw("edtech.students") == settled.in_source("edtech.students")
 
 
-def test_a_load_that_fails_keeps_no_session_in_the_application(settled: Landing) -> None:
-    settled.source.execute("ALTER TABLE retail.sales ALTER price TYPE numeric(20, 4)")
-    own_contract(settled, "retail.yaml", "price: DECIMAL(18, 2)", "price: DECIMAL(20, 4)")
+def test_a_load_that_fails_keeps_no_session_in_the_application(
+    settled: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
     settled.source.execute("UPDATE retail.sales SET quantity = 2")
-    with pytest.raises(click.ClickException, match=r"retail\.sales can't be written to RAW"):
+    monkeypatch.setattr("dlt.common.data_writers.buffered.BufferedDataWriter.write_data_item", fail)
+    with pytest.raises(click.ClickException, match=r"retail\.sales can't be written to RAW: No space left on device"):
         settled.load("retail.sales")
     sessions = "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND usename = 'loader'"
     assert settled.source.execute(sessions) == []

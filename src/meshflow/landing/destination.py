@@ -22,6 +22,9 @@ from meshflow.postgres import reason
 os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "CRITICAL", "LOAD__WORKERS": "1"}
 # A failed statement is not tried again here: the next load heals, and cron has one every five minutes.
 os.environ |= {"LOAD__RAISE_ON_MAX_RETRIES": "1"}
+# What was merged doesn't stay behind a second time. DuckDB would count those rows, even when deleted, as the source of
+# its next MERGE: after a million of them, 10,000 rows took 3 s instead of 0.4 s.
+os.environ |= {"LOAD__TRUNCATE_STAGING_DATASET": "true"}
 import dlt
 from dlt.common.exceptions import DltException
 
@@ -45,7 +48,11 @@ class Destination:
         pipeline = self._pipeline(table.schema)
         known = pipeline.default_schema.tables.get(table.name, {}) if pipeline.default_schema_name else {}
         columns = known.get("columns", {})
-        return all(hint.items() <= columns.get(name, hint).items() for name, hint in table.hints.items())
+        return all(
+            hint.get(part) == columns.get(name, hint).get(part)
+            for name, hint in table.hints.items()
+            for part in ("data_type", "precision", "scale")
+        )
 
     def write(self, table: Table, rows: Iterable[pa.RecordBatch], disposition: Any, *, make_anew: bool = False) -> None:
         """Write `rows` in one statement: 'merge' by key, or 'append'; into a new table, if it is to be made anew.

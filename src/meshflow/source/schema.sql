@@ -21,7 +21,10 @@ $$;
 -- that the loader learns this one moment and nothing of what others do.
 CREATE OR REPLACE FUNCTION meshflow.oldest_write() RETURNS timestamptz
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
-  SELECT least(clock_timestamp(), min(coalesce(session.xact_start, '-infinity')))
+  SELECT least(now(), min(CASE
+    WHEN lock.pid IS NULL OR session.pid IS NOT NULL AND coalesce(session.state, 'disabled') = 'disabled' THEN '-infinity'
+    ELSE session.xact_start -- NULL if it has ended since: what it wrote is seen
+  END))
   FROM pg_locks AS lock
   LEFT JOIN pg_stat_activity AS session ON session.pid = lock.pid
   WHERE lock.locktype = 'transactionid' AND lock.mode = 'ExclusiveLock' AND lock.granted

