@@ -17,8 +17,8 @@ BATCH = 50_000
 def fill(rows: int) -> int:
     """Add order lines until there are `rows`, with corrections and cancellations of some; returns how many there are.
 
-    Their updated_at is an hour ago: a load reads back a minute further than it has to, and would read rows of a minute
-    ago twice. So the trigger that sets it is off meanwhile.
+    Their updated_at is an hour ago: a load reads back ten seconds further than it has to, and would read rows of a
+    moment ago twice. So the trigger that sets it is off meanwhile.
     """
     with closing(connect(os.environ["MESHFLOW_SOURCE_URL"], autocommit=True)) as connection:
         connection.execute("ALTER TABLE retail.sales DISABLE TRIGGER touch")

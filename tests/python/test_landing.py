@@ -26,6 +26,7 @@ import psycopg
 import pytest
 from applications import Applications, new_database
 from click.testing import CliRunner, Result
+from dlt.pipeline.pipeline import Pipeline
 from psycopg import sql
 
 from meshflow.cli import main
@@ -73,6 +74,7 @@ class Told:
     loads: dict[str, Load] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
     on_wait: Callable[[], object] = list
+    on_start: Callable[[str], object] = list
 
     def waiting(self, message: str) -> None:
         self.waits.append(message)
@@ -83,6 +85,7 @@ class Told:
 
     def started(self, table: Table, read_from: datetime | None) -> None:
         self.read_from[str(table)] = read_from
+        self.on_start(str(table))
 
     def rows(self, table: Table, count: int) -> None:
         pass
@@ -399,6 +402,22 @@ def test_starts_never_run_backwards_even_if_the_clock_does(settled: Landing) -> 
     told = settled.load("edtech.students")
     assert told.started_at == future + timedelta(microseconds=1)
     assert settled.landed_at("edtech.students")[4] == told.started_at
+
+
+def test_all_tables_are_read_as_they_were_at_one_moment(settled: Landing) -> None:
+    def enroll(table: str) -> None:
+        if table == "edtech.enrollments":  # the students have landed
+            with psycopg.connect(settled.source.url) as connection:
+                connection.execute("INSERT INTO edtech.students (first_name) VALUES ('Lise')")
+                connection.execute("INSERT INTO edtech.enrollments (student_id, course_id) VALUES (4, 1)")
+
+    before = settled.in_raw("edtech.enrollments")
+    told = settled.load(told=Told(on_start=enroll))
+    assert list(told.loads) == list(ALL)
+    assert settled.in_raw("edtech.enrollments") == before, "an enrollment whose student hasn't landed"
+    settled.load()
+    for table in ALL:
+        assert settled.in_raw(table) == settled.in_source(table)
 
 
 def test_once_nothing_is_open_a_load_reads_back_a_little_and_no_more(settled: Landing) -> None:
@@ -832,6 +851,26 @@ def test_rows_that_a_load_had_read_when_it_died_are_read_anew(
     settled.source.execute("INSERT INTO edtech.students (first_name) VALUES ('Lise')")
     assert settled.load("edtech.students").complete
     assert settled.in_raw("edtech.students") == settled.in_source("edtech.students")
+
+
+def test_what_needs_more_memory_than_a_load_begins_with_has_it(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing.source.execute(
+        "INSERT INTO edtech.students (first_name, last_name, email) "
+        "SELECT md5((3 * i)::text), md5((3 * i + 1)::text), md5((3 * i + 2)::text) FROM generate_series(1, 50000) AS i"
+    )
+    tries, load = [], Pipeline.load
+
+    def counted(pipeline: Pipeline, *arguments: object, **options: object) -> object:
+        tries.append(pipeline)
+        return load(pipeline, *arguments, **options)
+
+    monkeypatch.setattr(Pipeline, "load", counted)
+    monkeypatch.setattr("meshflow.landing.destination.MEMORY", "1MB")
+    assert landing.load("edtech.students").complete
+    assert len(tries) == 2, "with a megabyte it can't"
+    assert landing.in_raw("edtech.students") == landing.in_source("edtech.students")
 
 
 def test_a_load_that_fails_keeps_no_session_in_the_application(

@@ -311,8 +311,8 @@ def test_an_ordinary_user_can_run_it_where_nobody_else_can_look(tmp_path: Path) 
     if os.geteuid() == 0:
         daemon = pwd.getpwnam("daemon")
         os.chown(home.parent, daemon.pw_uid, daemon.pw_gid)
-        # Reads everything, or it couldn't reach a Python in root's home.
-        reads = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        # Reads everything, or it couldn't reach a Python in root's home; also where access() is asked, as initdb does.
+        reads = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--securebits=+no_setuid_fixup"]
         become = ["setpriv", f"--reuid={daemon.pw_uid}", f"--regid={daemon.pw_gid}", "--clear-groups", *reads]
     subprocess.run([*become, sys.executable, "-c", f"{server}.up()", home], check=True)
     try:
