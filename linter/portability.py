@@ -20,7 +20,7 @@ PORTABLE = frozenset({
     # Parts and differences of dates: whole numbers. DAYOFWEEKISO begins with Monday; DAYOFWEEK depends on a setting.
     "DATEDIFF", "DAY", "DAYOFWEEKISO", "MONTH", "QUARTER", "YEAR",
     # Aggregates and windows.
-    "COUNT", "COUNT_IF", "MAX", "MIN", "ROW_NUMBER", "SUM",
+    "COUNT", "COUNT_IF", "LEAD", "MAX", "MIN", "ROW_NUMBER", "SUM",
     # TABLE(GENERATOR(ROWCOUNT => n)) becomes RANGE(n).
     "GENERATOR",
 })  # fmt: skip
@@ -40,6 +40,8 @@ DIFFERENT = {
     "FLATTEN": "fails on DuckDB: land the values as rows",
     "GET_PATH": "keeps the quotes around text on DuckDB: land the value as a column of its own",
     "HASH": "gives other numbers on DuckDB: use MD5",
+    "::TIMESTAMPLTZ": "is compared in the session's time zone: write ::TIMESTAMPNTZ",
+    "::TIMESTAMPTZ": "is compared in the session's time zone: write ::TIMESTAMPNTZ, @start_dtntz for @start_dt",
     "INTERVAL": "added to a DATE is a TIMESTAMP on DuckDB: write DATEADD(…)::DATE",
     "MONTHS_BETWEEN": "loses the parentheses around it on the way to DuckDB: use @completed_years",
     "TO_CHAR": "loses its format on the way to DuckDB unless the type is known: write TO_CHAR(value::DATE, format)",
@@ -58,14 +60,19 @@ DIFFERENT = {
 
 
 class RunsOnBothEngines(Rule):
-    """A model uses only what gives the same on Snowflake, where it runs, and on DuckDB, where it is tested.
+    """A model and its audits use only what gives the same on Snowflake, where they run, and on DuckDB, where they are tested.
 
     Some functions fail on DuckDB, others silently give another value: a green test would prove nothing.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
+        violations = [
+            self.violation(f"{model.name} is audited by {audit.name}, which uses {fault}")
+            for audit, arguments in model.audits_with_args
+            for fault in _faults(model.render_audit_query(audit, **arguments))
+        ]
         if not isinstance(model, SqlModel):
-            return None
+            return violations
         if model.dialect != "snowflake":
             return [
                 self.violation(
@@ -77,8 +84,12 @@ class RunsOnBothEngines(Rule):
         query = model.render_query(optimize=False)
         if query is None:
             return [self.violation(f"The query of {model.name} can't be rendered, so its functions can't be checked")]
-        faults = {fault: None for node in query.walk() if (fault := _fault(node))}
-        return [self.violation(f"{model.name} uses {fault}") for fault in faults]
+        return violations + [self.violation(f"{model.name} uses {fault}") for fault in _faults(query)]
+
+
+def _faults(query: exp.Query) -> list[str]:
+    """What is wrong with the query, each fault once."""
+    return list(dict.fromkeys(fault for node in query.walk() if (fault := _fault(node))))
 
 
 def _fault(node: exp.Expr) -> str | None:
@@ -101,6 +112,8 @@ def _name(node: exp.Expr) -> str | None:
         return "/"
     if isinstance(node, exp.Interval):
         return "INTERVAL"
+    if isinstance(node, exp.Cast) and (zoned := f"::{node.to.sql(dialect='snowflake')}") in DIFFERENT:
+        return zoned
     if not isinstance(node, exp.Func) or isinstance(node, exp.Connector):
         return None
     if isinstance(node, exp.If) and isinstance(node.parent, exp.Case):
