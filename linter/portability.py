@@ -60,7 +60,7 @@ DIFFERENT = {
 
 
 class RunsOnBothEngines(Rule):
-    """A model and its audits use only what gives the same on Snowflake, where they run, and on DuckDB, where they are tested.
+    """Models and audits use only what gives the same on Snowflake, where they run, and on DuckDB, for their tests.
 
     Some functions fail on DuckDB, others silently give another value: a green test would prove nothing.
     """
