@@ -3,6 +3,7 @@
 import re
 
 from sqlglot import exp
+from sqlmesh.core.dialect import MacroFunc
 from sqlmesh.core.linter.rule import Rule, RuleViolation
 from sqlmesh.core.model import Model, SqlModel
 
@@ -66,10 +67,11 @@ class RunsOnBothEngines(Rule):
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
+        # Audits as they are written, their arguments beside them: to render all of them costs a plan a second.
         violations = [
             self.violation(f"{model.name} is audited by {audit.name}, which uses {fault}")
             for audit, arguments in model.audits_with_args
-            for fault in _faults(model.render_audit_query(audit, **arguments))
+            for fault in _faults(audit.query, *arguments.values())
         ]
         if not isinstance(model, SqlModel):
             return violations
@@ -87,9 +89,9 @@ class RunsOnBothEngines(Rule):
         return violations + [self.violation(f"{model.name} uses {fault}") for fault in _faults(query)]
 
 
-def _faults(query: exp.Query) -> list[str]:
-    """What is wrong with the query, each fault once."""
-    return list(dict.fromkeys(fault for node in query.walk() if (fault := _fault(node))))
+def _faults(*expressions: exp.Expr) -> list[str]:
+    """What is wrong with the expressions, each fault once."""
+    return list(dict.fromkeys(fault for tree in expressions for node in tree.walk() if (fault := _fault(node))))
 
 
 def _fault(node: exp.Expr) -> str | None:
@@ -114,9 +116,9 @@ def _name(node: exp.Expr) -> str | None:
         return "INTERVAL"
     if isinstance(node, exp.Cast) and (zoned := f"::{node.to.sql(dialect='snowflake')}") in DIFFERENT:
         return zoned
-    if not isinstance(node, exp.Func) or isinstance(node, exp.Connector):
+    if not isinstance(node, exp.Func) or isinstance(node, (exp.Connector, MacroFunc)):
         return None
-    if isinstance(node, exp.If) and isinstance(node.parent, exp.Case):
+    if isinstance(node.parent, MacroFunc) or (isinstance(node, exp.If) and isinstance(node.parent, exp.Case)):
         return None
     match = re.match(r"\w+", node.sql(dialect="snowflake"))
     return match.group().upper() if match else type(node).__name__.upper()
