@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help dev demo test chaos-test bench-landing lint format sample lock clean
+.PHONY: help dev demo test chaos-test snowflake-test snowddl-test bench-landing lint format sample lock clean
 
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -34,6 +34,19 @@ test: .venv/dev.installed ## Run every test that needs nothing but Python
 chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare what remains with the applications
 	@$(BIN)/python -m pytest tests/chaos
 
+snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## Prove the life cycle, loads and parity against an emulated Snowflake
+	@$(BIN)/python -m pytest tests/integration
+
+# The emulator wants other versions of DuckDB and SQLGlot than SQLMesh.
+.venv-emulator: requirements/emulator.lock | .venv
+	@echo "Installing $< into $@ …"
+	@$(PYTHON) -m venv $@
+	@$@/bin/python -m pip install $(PIP) --require-hashes --requirement $<
+	@touch $@
+
+snowddl-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL who may do what on Snowflake
+	@$(BIN)/python -m pytest tests/infra
+
 bench-landing: .venv/landing.installed ## Measure the loader beside the limit, about ten minutes
 	@$(BIN)/python benchmarks/landing/run.py
 
@@ -57,4 +70,4 @@ lock: .venv/dev.installed ## Resolve pyproject.toml into requirements/*.lock
 
 clean: ## Remove databases, caches and the environment
 	@if [ -d data/postgres ]; then $(BIN)/meshflow source down; fi
-	@rm -rf .venv .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/cron.lock
+	@rm -rf .venv .venv-emulator .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/cron.lock

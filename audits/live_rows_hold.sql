@@ -12,8 +12,11 @@ SELECT
   'A day deleted more rows than is plausible: compare with the source; if it is right, raise max_drop_rate in a reviewed change' AS problem
 FROM (
   SELECT
-    COUNT_IF(NOT is_deleted) AS live_count,
-    COUNT_IF(is_deleted AND updated_at >= DATEADD(DAY, -1, newest_updated_at)::TIMESTAMPNTZ) AS newly_deleted_count
+    COALESCE(COUNT_IF(NOT is_deleted), 0) AS live_count,
+    COALESCE(
+      COUNT_IF(is_deleted AND updated_at >= DATEADD(DAY, -1, newest_updated_at)::TIMESTAMPNTZ),
+      0
+    ) AS newly_deleted_count
   FROM (
     SELECT
       is_deleted,

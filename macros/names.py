@@ -7,4 +7,4 @@ from sqlmesh.core.macros import MacroEvaluator
 @macro()
 def full_name(evaluator: MacroEvaluator, first_name: SQL, last_name: SQL) -> str:
     """Given and family name with one space between; one of them alone if the other is missing, '' without both."""
-    return f"TRIM(TRIM(COALESCE({first_name}, '')) || ' ' || TRIM(COALESCE({last_name}, '')))"
+    return f"TRIM(TRIM(COALESCE({first_name}, ''), ' ') || ' ' || TRIM(COALESCE({last_name}, ''), ' '), ' ')"

@@ -40,7 +40,7 @@ SELECT
   @reject_reasons(
     missing_course_id := course_id IS NULL,
     duplicate_course_id := copy_number > 1 AND NOT course_id IS NULL,
-    missing_course_name := COALESCE(TRIM(course_name), '') = '',
+    missing_course_name := COALESCE(TRIM(course_name, ' '), '') = '',
     missing_course_dates := start_date IS NULL OR end_date IS NULL,
     end_before_start := end_date < start_date,
     credits_out_of_range := credits IS NULL OR NOT credits BETWEEN 1 AND 60

@@ -23,7 +23,7 @@ WITH numbered AS (
     *,
     ROW_NUMBER() OVER (
       PARTITION BY student_id
-      ORDER BY updated_at DESC NULLS LAST, _landed_at DESC, enrollment_date DESC, email DESC, date_of_birth, last_name, first_name, deleted_at NULLS FIRST
+      ORDER BY updated_at DESC NULLS LAST, _landed_at DESC, enrollment_date DESC, email DESC, date_of_birth, last_name, first_name, gender, deleted_at NULLS FIRST
     ) AS copy_number,
     MAX(_landed_at) OVER (PARTITION BY student_id) AS key_landed_at
   FROM staging.stg_edtech__students

@@ -31,7 +31,7 @@ WITH touched AS (
     sales.*,
     ROW_NUMBER() OVER (
       PARTITION BY sales.order_id, sales.product_id
-      ORDER BY sales.updated_at DESC NULLS LAST, sales._landed_at DESC, sales.ordered_at DESC, sales.unit_price_amount DESC, sales.quantity DESC, sales.discount_rate, sales.shipping_amount, sales.customer_id, sales.deleted_at NULLS FIRST
+      ORDER BY sales.updated_at DESC NULLS LAST, sales._landed_at DESC, sales.ordered_at DESC, sales.unit_price_amount DESC, sales.quantity DESC, sales.discount_rate, sales.shipping_amount, sales.customer_id, sales.customer_name, sales.product_name, sales.product_category, sales.city, sales.province, sales.country, sales.purchased_at, sales.deleted_at NULLS FIRST
     ) AS copy_number,
     MAX(sales._landed_at) OVER (PARTITION BY sales.order_id, sales.product_id) AS key_landed_at
   FROM staging.stg_retail__sales AS sales

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 from dotenv import set_key
@@ -46,6 +47,39 @@ def loader_role() -> str | None:
     """The role to grant reading to on a server of your own, if it has one for the loader."""
     url = os.environ.get("MESHFLOW_LOADER_URL")
     return str(conninfo_to_dict(url)["user"]) if url and address(url) else None
+
+
+def snowflake() -> dict[str, Any]:
+    """The loader's credentials for Snowflake, as dlt takes them: a user's key, or an OAuth token.
+
+    Raises click.ClickException, naming the variables, if something is missing.
+    """
+
+    def get(name: str, default: str = "") -> str:
+        return os.environ.get(f"MESHFLOW_SNOWFLAKE_{name}") or default
+
+    login = "LOADER_TOKEN" if get("LOADER_TOKEN") else "LOADER_PRIVATE_KEY"
+    if missing := [f"MESHFLOW_SNOWFLAKE_{name}" for name in ("ACCOUNT", "LOADER_USER", login) if not get(name)]:
+        raise click.ClickException(f"Snowflake can't be reached without {' and '.join(missing)}: see .env.example")
+    credentials = {
+        "host": get("ACCOUNT"),
+        "username": get("LOADER_USER"),
+        "role": get("LOADER_ROLE", "LOADER__U_ROLE"),
+        "warehouse": get("LOADER_WAREHOUSE", "LOAD"),
+        "database": "RAW",
+        # What a killed load had running stops, and with it its lock on the table.
+        "query": {"session_parameters": {"QUERY_TAG": "meshflow land", "ABORT_DETACHED_QUERY": True}},
+    }
+    if get("LOADER_TOKEN"):
+        credentials |= {"authenticator": "oauth", "token": get("LOADER_TOKEN")}
+    else:
+        credentials |= {
+            "private_key": get("LOADER_PRIVATE_KEY"),
+            "private_key_passphrase": get("LOADER_PRIVATE_KEY_PASSPHRASE") or None,
+        }
+    if get("HOST"):
+        credentials["query"] |= {"host": get("HOST"), "port": get("PORT", "443")}
+    return credentials
 
 
 def note_state(embedded: Server) -> None:

@@ -1,10 +1,8 @@
-"""Fixtures that several files share."""
+"""Fixtures of this suite."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
-import psycopg
 import pytest
 from applications import Applications, new_state
 from sqlmesh.core.context import Context
@@ -14,32 +12,12 @@ from meshflow.source.server import Server
 
 
 @pytest.fixture(scope="session")
-def project() -> Path:
-    """The root of the repository."""
-    return Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
 def warehouse(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
     """The project with prod built from the sample rows. Shared: only for tests that read."""
     context = Workspace.copy_of(project, tmp_path_factory.mktemp("warehouse")).context()
     plan(context, "prod")
     yield context
     context.close()
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real PostgreSQL, started by the code that starts the embedded one for users."""
-    server = Server(tmp_path_factory.mktemp("postgres"))
-    server.up()
-    with closing(psycopg.connect(server.url("postgres", "postgres"), autocommit=True)) as connection:
-        connection.execute(
-            "ALTER SYSTEM SET fsync = off"
-        )  # a test's server needn't survive; stopping takes a minute else
-        connection.execute("SELECT pg_reload_conf()")
-    yield server
-    server.down()
 
 
 @pytest.fixture(scope="session")

@@ -124,5 +124,5 @@ def writes(statements: list[str]) -> list[str]:
 
 def table_writes(statements: list[str]) -> list[str]:
     """Of `writes`, those that create tables or change rows: all but views, schemas and comments."""
-    harmless = re.compile(r"(CREATE (OR REPLACE )?VIEW|CREATE SCHEMA|DROP VIEW)\b")
+    harmless = re.compile(r"(CREATE (OR REPLACE )?VIEW|CREATE SCHEMA|(ALTER|DROP) VIEW)\b")
     return [statement for statement in writes(statements) if not harmless.match(statement)]

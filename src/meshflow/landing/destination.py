@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ import click
 import duckdb
 import pyarrow as pa
 
+from meshflow import settings
 from meshflow.landing.contract import Table
 from meshflow.landing.reader import TableError
 from meshflow.postgres import reason
@@ -26,6 +26,8 @@ os.environ |= {"LOAD__RAISE_ON_MAX_RETRIES": "1"}
 # What was merged doesn't stay behind a second time. DuckDB would count those rows, even when deleted, as the source of
 # its next merge: after a million of them, 10,000 rows took 3 s instead of 0.4 s.
 os.environ |= {"LOAD__TRUNCATE_STAGING_DATASET": "true"}
+# A pipeline would read its memory from the destination and add a row to it with every load.
+os.environ |= {"RESTORE_FROM_DESTINATION": "false"}
 import dlt
 from dlt.common.exceptions import DltException
 
@@ -51,14 +53,10 @@ class Destination:
 
     def fits(self, table: Table) -> bool:
         """Whether the columns that the table has in RAW, if any, have the contract's types."""
-        pipeline = self._pipeline(table.schema)
-        known = pipeline.default_schema.tables.get(table.name, {}) if pipeline.default_schema_name else {}
-        columns = known.get("columns", {})
-        return all(
-            hint.get(part) == columns.get(name, hint).get(part)
-            for name, hint in table.hints.items()
-            for part in ("data_type", "precision", "scale")
-        )
+        with self._pipeline(table.schema).destination_client() as client:
+            _, stored = client.get_storage_table(table.name)
+        columns = {name.lower(): column for name, column in stored.items()}
+        return all(_same(hint, columns.get(name, hint)) for name, hint in table.hints.items())
 
     def write(self, table: Table, rows: Iterable[pa.RecordBatch], disposition: Any, *, make_anew: bool = False) -> None:
         """Write `rows` in one transaction: 'merge' by key, or 'append'; into a new table, if it is to be made anew.
@@ -80,23 +78,30 @@ class Destination:
             # New columns are those of a contract that has grown: rows have its columns, no others.
             schema_contract={"columns": "evolve", "data_type": "freeze"},
         )
-        if make_anew:
-            # dlt drops the table there too, and can't in the empty schema that an append has left.
-            self.query(f"DROP SCHEMA IF EXISTS {table.schema}_staging CASCADE")
         try:
-            self._run(self._pipeline(table.schema), resource, "drop_resources" if make_anew else None)
+            pipeline = self._pipeline(table.schema)
+            pipeline.extract(resource, loader_file_format="parquet")
+            pipeline.normalize()
+            if make_anew:
+                self._forget(table)
+            self._load(pipeline)
         except (DltException, duckdb.Error, OSError) as error:
             raise _own(error) or click.ClickException(f"{table} can't be written to RAW: {_innermost(error)}") from None
 
-    def _run(self, pipeline: Any, resource: Any, refresh: Any) -> None:
-        run = partial(pipeline.run, resource, loader_file_format="parquet", refresh=refresh)
+    def _forget(self, table: Table) -> None:
+        """Drop the table, and dlt's notes of what is there. The next load makes it anew if this one dies here."""
+        for dropped in (f"TABLE IF EXISTS {table}", f"TABLE IF EXISTS {table.schema}._dlt_version"):
+            self.query(f"DROP {dropped}")
+        self.query(f"DROP SCHEMA IF EXISTS {table.schema}_staging CASCADE")
+
+    def _load(self, pipeline: Any) -> None:
         if self.dialect != "duckdb":
-            run()
+            pipeline.load()
             return
         [(all_it_may,)] = self.query("SELECT current_setting('memory_limit')")
         self._may_have(MEMORY)
         try:
-            run()
+            pipeline.load()
         except DltException as error:
             if not isinstance(list(_links(error))[-1], duckdb.OutOfMemoryException):
                 raise
@@ -146,14 +151,12 @@ class Destination:
 
     def _pipeline(self, schema: str) -> Any:
         if schema not in self._pipelines:
-            pipeline = dlt.pipeline(
+            self._pipelines[schema] = dlt.pipeline(
                 pipeline_name=f"meshflow_{schema}",
                 destination=self._engine,
                 dataset_name=schema,
                 pipelines_dir=str(self._work),
             )
-            pipeline.sync_destination()
-            self._pipelines[schema] = pipeline
         return self._pipelines[schema]
 
 
@@ -170,7 +173,8 @@ def open_destination(gateway: str, data: Path, wait: float, on_wait: Callable[[s
             with closing(_duckdb(data / "landed_raw.duckdb", wait, on_wait)) as connection:
                 yield Destination(dlt.destinations.duckdb(connection), work)
         else:
-            yield Destination(dlt.destinations.snowflake(), work)
+            # Rows hold personal data: none stay in the stage.
+            yield Destination(dlt.destinations.snowflake(settings.snowflake(), keep_staged_files=False), work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -194,6 +198,17 @@ def _duckdb(path: Path, wait: float, on_wait: Callable[[str], None]) -> duckdb.D
                 on_wait(f"Waiting up to {wait:.0f} s: {held}")
                 told = True
             time.sleep(0.2)
+
+
+def _same(wanted: dict[str, Any], stored: dict[str, Any]) -> bool:
+    """Whether two columns have one type, as dlt describes them; it has a name of its own for DECIMAL(38, 0)."""
+    kind, precision, scale = stored["data_type"], stored.get("precision"), stored.get("scale")
+    if kind == "wei":
+        kind, precision, scale = "decimal", 38, 0
+    if kind == "decimal":
+        return (kind, precision, scale) == (wanted["data_type"], wanted.get("precision"), wanted.get("scale"))
+    # Snowflake has one type for all integers, and tells no precision.
+    return kind == wanted["data_type"] and (kind != "bigint" or precision in {None, wanted.get("precision", 64)})
 
 
 def _links(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,8 +1,10 @@
-"""Fixtures as in tests/python."""
+"""Fixtures that all suites share."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from meshflow.source.server import Server
@@ -11,7 +13,7 @@ from meshflow.source.server import Server
 @pytest.fixture(scope="session")
 def project() -> Path:
     """The root of the repository."""
-    return Path(__file__).parents[2]
+    return Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -19,5 +21,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real PostgreSQL, started by the code that starts the embedded one for users."""
     server = Server(tmp_path_factory.mktemp("postgres"))
     server.up()
+    with closing(psycopg.connect(server.url("postgres", "postgres"), autocommit=True)) as connection:
+        # A test's server needn't survive, and stopping it would take a minute.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
     yield server
     server.down()

@@ -1,0 +1,185 @@
+"""The emulated Snowflake that tests start, and what they may ask it."""
+
+import ipaddress
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import snowflake.connector
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+PYTHON = Path(__file__).parents[2] / ".venv-emulator" / "bin" / "python"
+"""Of the environment that `make .venv-emulator` makes."""
+
+USERS = ("TRANSFORMER", "LOADER")
+
+
+@dataclass
+class Keys:
+    """A throw-away certificate authority, a certificate for localhost, and a key pair for each user."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> "Keys":
+        keys = cls(folder)
+        authority, server = private_key(), private_key()
+        keys.authority.write_bytes(_pem(_certificate("meshflow tests", authority)))
+        (folder / "server.key").write_text(pem(server))
+        (folder / "server.crt").write_bytes(_pem(_certificate("localhost", server, ("meshflow tests", authority))))
+        for user in USERS:
+            (folder / user).write_text(pem(private_key()))
+        return keys
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "authority.crt"
+
+    def private(self, user: str) -> str:
+        return (self.folder / user).read_text()
+
+    @cached_property
+    def public(self) -> dict[str, str]:
+        """The public key of every user, PEM."""
+        encoding, format_ = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        keys = {user: serialization.load_pem_private_key(self.private(user).encode(), None) for user in USERS}
+        return {user: key.public_key().public_bytes(encoding, format_).decode() for user, key in keys.items()}
+
+
+def private_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+def pem(key: rsa.RSAPrivateKey, passphrase: str = "") -> str:
+    protection = (
+        serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
+    )
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection).decode()
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _certificate(
+    name: str, key: rsa.RSAPrivateKey, signer: tuple[str, rsa.RSAPrivateKey] | None = None
+) -> x509.Certificate:
+    signer_name, signer_key = signer or (name, key)
+    subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (name, signer_name))
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
+    )
+    if signer:
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(signer_key, hashes.SHA256())
+
+
+@dataclass
+class Snowflake:
+    """An emulator with the databases of a new account, nothing in them."""
+
+    keys: Keys
+    log: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, keys: Keys, folder: Path) -> "Snowflake":
+        """Start it. `folder` takes its logs."""
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        log = folder / "statements.jsonl"
+        arguments = ["--port", str(port), "--ssl-keyfile", keys.folder / "server.key"]
+        arguments += ["--ssl-certfile", keys.folder / "server.crt", "--log-level", "warning"]
+        with (folder / "emulator.log").open("w") as output:
+            process = subprocess.Popen(
+                [PYTHON, "-m", "uvicorn", "emulator:app", *arguments],
+                cwd=Path(__file__).parent,
+                env=os.environ | {"EMULATOR_LOG": str(log), "EMULATOR_USERS": json.dumps(keys.public)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        emulator = cls(keys, log, port, process)
+        while not emulator._answers():
+            assert process.poll() is None, (folder / "emulator.log").read_text()
+            time.sleep(0.1)
+        emulator.query("CREATE DATABASE RAW")
+        return emulator
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes SQLMesh and the loader use it."""
+        return {
+            "MESHFLOW_SNOWFLAKE_ACCOUNT": "emulated",
+            "MESHFLOW_SNOWFLAKE_USER": "TRANSFORMER",
+            "MESHFLOW_SNOWFLAKE_PRIVATE_KEY": self.keys.private("TRANSFORMER"),
+            "MESHFLOW_SNOWFLAKE_LOADER_USER": "LOADER",
+            "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY": self.keys.private("LOADER"),
+            "MESHFLOW_SNOWFLAKE_HOST": "localhost",
+            "MESHFLOW_SNOWFLAKE_PORT": str(self.port),
+            "REQUESTS_CA_BUNDLE": str(self.keys.authority),
+        }
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """What it answers to somebody who isn't SQLMesh."""
+        with closing(
+            snowflake.connector.connect(
+                account="emulated",
+                host="localhost",
+                port=self.port,
+                user="TEST",
+                password="emulated",
+                database="ANALYTICS",
+            )
+        ) as connection:
+            return list(connection.cursor().execute(statement).fetchall())
+
+    def statements(self, user: str = "TRANSFORMER") -> list[str]:
+        """Every statement that `user` has sent so far, in order."""
+        return [entry["statement"] for entry in self.entries() if entry["user"] == user]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every statement with its user and session, and whether the emulator only said yes to it."""
+        return [entry for entry in self._log() if "statement" in entry]
+
+    def logins(self, user: str = "TRANSFORMER") -> list[dict[str, Any]]:
+        """Every login with its session parameters, role and warehouse."""
+        return [entry for entry in self._log() if entry.get("login") == user]
+
+    def _log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def fail(self, *faults: dict[str, Any]) -> None:
+        """Have the next login, or the next statement that matches, fail; each fault once."""
+        request = urllib.request.Request(
+            f"https://localhost:{self.port}/faults", json.dumps(faults).encode(), method="POST"
+        )
+        context = ssl.create_default_context(cafile=str(self.keys.authority))
+        urllib.request.urlopen(request, context=context).close()  # noqa: S310
+
+    def _answers(self) -> bool:
+        with closing(socket.socket()) as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0

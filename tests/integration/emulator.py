@@ -1,0 +1,336 @@
+"""A Snowflake on loopback: fakesnow 0.12.1, and what SQLMesh's adapter, dlt and write_pandas need beyond it.
+
+An ASGI application for an environment of its own (requirements/emulator.lock), since fakesnow wants other versions of
+DuckDB and SQLGlot than SQLMesh. It reaches into fakesnow, which is why that is pinned exactly.
+
+Every login and every statement goes to the file EMULATOR_LOG as a line of JSON: {"login", "parameters", "warehouse",
+"roleName"} or {"statement", "user", "session", "unchecked"}. `unchecked` is true where the emulator says yes without
+doing anything, so no test can take that for a proof. POST /faults makes the next login or matching statement fail as
+Snowflake would; EMULATOR_USERS are the users whose keys it knows.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import re
+from glob import glob
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import fakesnow.arrow
+import fakesnow.cursor
+import fakesnow.info_schema
+import fakesnow.macros
+import fakesnow.server
+import fakesnow.transforms
+import jwt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import sqlglot
+from cryptography.hazmat.primitives import serialization
+from fakesnow.transforms import stage
+from snowflake.connector.errors import ProgrammingError
+from sqlglot import exp
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+LOG = Path(os.environ["EMULATOR_LOG"]).open("a", encoding="utf-8")  # noqa: SIM115 - open as long as the server
+USERS: dict[str, str] = json.loads(os.environ.get("EMULATOR_USERS", "{}"))
+"""The public key, PEM, of every user that may log in."""
+
+FAULTS: list[dict[str, Any]] = []
+"""What is to fail, once each: {"statement": a regular expression, or "login": true; "code": …, "message": …}."""
+
+HEAD = r"^(\s*(?:/\*.*?\*/\s*)?)"
+"""SQLMesh begins statements with a comment that names the plan."""
+
+DONE = "SELECT 'Statement executed successfully.' AS status"
+
+UNCHECKED = [
+    re.compile(HEAD + kind, re.DOTALL | re.IGNORECASE)
+    for kind in (
+        r"ALTER\s+SESSION\s+(SET|UNSET)\s+(?!AUTOCOMMIT)",
+        r"(GRANT|REVOKE)\b(?!.*\bON (?:TABLE|VIEW) \")",
+        r"(CREATE|ALTER|DROP)\s+(OR\s+REPLACE\s+)?(ROLE|USER|WAREHOUSE|RESOURCE\s+MONITOR|MASKING\s+POLICY|TAG)\b",
+        r"ALTER\s+(TABLE|VIEW)\s+\S+\s+(MODIFY|ALTER)\s+COLUMN\s+\S+\s+SET\s+(MASKING\s+POLICY|TAG)\b",
+        r"ALTER\s+TABLE\s+\S+\s+(DROP\s+CLUSTERING\s+KEY|CLUSTER\s+BY)\b",
+        r"REMOVE\b",
+    )
+]
+"""Kinds of statements that the emulator accepts and does nothing about."""
+
+REWRITTEN = [
+    (re.compile(pattern, re.DOTALL | re.IGNORECASE), replacement)
+    for pattern, replacement in (
+        (HEAD + r'USE\s+("?[\w$]+"?)\s*$', r"\1USE DATABASE \2"),
+        (HEAD + r"(CREATE\s+(?:OR\s+REPLACE\s+)?)TEMP(?:ORARY)?\s+TABLE\b", r"\1\2TABLE"),
+        (r"'(@[^']+)'", r"\1"),  # stages in quotes
+        (r"\bFILE_FORMAT\s*=\s*\(\s*(TYPE\s*=\s*'?\w+'?)[^)]*\)", r"FILE_FORMAT = (\1)"),  # how Parquet is read
+        (r"\b(MATCH_BY_COLUMN_NAME\s*=\s*)'(\w+)'", r"\1\2"),
+        (r"\bTO_NUMBER\((.*?), 'X+'\)", r"_emulated_hex(\1)"),
+        (r"\bDATE_PART\(EPOCH_MICROSECOND, (\w+)\)", r"_emulated_epoch_us(\1)"),
+        (r"\bCURRENT_(ROLE|WAREHOUSE)\(\)", r"'EMULATED_\1'"),
+        (r"[\w\"]+\.INFORMATION_SCHEMA\.TABLE_PRIVILEGES\b", "_fs_global.main.grants"),
+    )
+]
+GRANT = re.compile(
+    HEAD + r'(GRANT|REVOKE) (\w+) ON (?:TABLE|VIEW) "(.+?)"\."(.+?)"\."(.+?)" (?:TO|FROM) (?:ROLE )?"?(\w+)"?$',
+    re.IGNORECASE,
+)
+COLUMN_COMMENTS = re.compile(
+    HEAD + r"ALTER (?:TABLE|VIEW) (\S+) ALTER (COLUMN .* COMMENT .*)$", re.DOTALL | re.IGNORECASE
+)
+COMMENT = re.compile(r"""COLUMN "([^"]+)" COMMENT '((?:[^'\\]|\\.|'')*)'""")
+
+_execute = fakesnow.cursor.FakeSnowflakeCursor.execute
+_integers = fakesnow.transforms.integer_precision
+_identifier = fakesnow.transforms.identifier
+_timestamps = fakesnow.arrow.timestamp_to_sf_struct
+_connect = fakesnow.server.shared_fs.connect
+_macros = fakesnow.macros.creation_sql
+
+
+def macros(catalog: str) -> str:
+    """Functions that each database has."""
+    return f"""
+        {_macros(catalog)}
+        CREATE OR REPLACE MACRO {catalog}._emulated_hex(digits) AS ('0x' || digits)::BIGINT;
+        CREATE OR REPLACE MACRO {catalog}._emulated_epoch_us(moment) AS epoch_us(moment);
+    """
+
+
+def execute(cursor: Any, command: str, *arguments: Any, **options: Any) -> Any:
+    """What FakeSnowflakeCursor.execute does, for more of Snowflake's SQL."""
+    if any(kind.match(command) for kind in UNCHECKED):
+        command = DONE
+    for pattern, replacement in REWRITTEN:
+        command = pattern.sub(replacement, command)
+    if found := COLUMN_COMMENTS.match(command):
+        command = comment_columns(cursor, found[2], found[3])
+    elif found := GRANT.match(command):
+        command = grant(cursor, *found.groups()[1:])
+    elif "infer_schema(" in command:
+        command, options["binding_params"] = infer_schema(cursor, options["binding_params"][0]), None
+    return _execute(cursor, command, *arguments, **options)
+
+
+def grant(cursor: Any, verb: str, privilege: str, *on_and_to: str) -> str:
+    """Note a right on a table; nothing is enforced."""
+    row = [privilege, *on_and_to]
+    cursor._duck_conn.execute(
+        "DELETE FROM _fs_global.main.grants "
+        "WHERE (privilege_type, table_catalog, table_schema, table_name, grantee) = (?, ?, ?, ?, ?)",
+        row,
+    )
+    if verb.upper() == "GRANT":
+        cursor._duck_conn.execute("INSERT INTO _fs_global.main.grants VALUES ('EMULATED_ROLE', ?, ?, ?, ?, ?)", row)
+    return DONE
+
+
+def comment_columns(cursor: Any, table: str, actions: str) -> str:
+    for column, quoted in COMMENT.findall(actions):
+        text = re.sub(r"\\(.)", r"\1", quoted.replace("''", "'")).replace("'", "''")
+        cursor._duck_conn.execute(f"""COMMENT ON COLUMN {table}."{column}" IS '{text}'""")
+    return DONE
+
+
+def infer_schema(cursor: Any, location: str) -> str:
+    """The columns of a staged Parquet file, as write_pandas asks for them."""
+    parts = stage.parts_from_var(location[1:], cursor._conn.database, cursor._conn.schema)
+    file = glob(stage.internal_dir(".".join(parts)) + "*")[0]  # noqa: PTH207
+    columns = ", ".join(f"('{field.name}', '{snowflake_type(field.type)}')" for field in pq.read_schema(file))
+    return f"SELECT * FROM (VALUES {columns}) AS t (COLUMN_NAME, TYPE)"
+
+
+def snowflake_type(type_: pa.DataType) -> str:
+    if pa.types.is_decimal(type_):
+        return f"NUMBER({type_.precision},{type_.scale})"
+    kinds = {
+        "integer": "NUMBER(38,0)",
+        "floating": "FLOAT",
+        "boolean": "BOOLEAN",
+        "date": "DATE",
+        "timestamp": "TIMESTAMP_NTZ",
+    }
+    return next((name for kind, name in kinds.items() if getattr(pa.types, f"is_{kind}")(type_)), "VARCHAR")
+
+
+def identifier(node: exp.Expression, parameters: Any) -> exp.Expression:
+    """IDENTIFIER('"A"."B"'), which fakesnow takes for one name."""
+    result = _identifier(node, parameters)
+    if result is not node and '"."' in result.name:
+        return exp.to_table(f'"{result.name}"', dialect="snowflake")
+    return result
+
+
+def integers(node: exp.Expression) -> exp.Expression:
+    """NUMBER(38, 0) keeps its 38 digits; fakesnow gives it 64 bits, as it does all integers."""
+    return node if isinstance(node, exp.DataType) and node.is_type("DECIMAL(38, 0)") else _integers(node)
+
+
+def unchanged(node: exp.Expression) -> exp.Expression:
+    """As it is: fakesnow would sum NUMBER as DOUBLE, and forget which characters TRIM takes away."""
+    return node
+
+
+def timestamps(values: Any) -> pa.StructArray:
+    """Timestamps as the connector reads them; fakesnow gives NULL as 1970, which breaks histories."""
+    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    struct = _timestamps(values)
+    fields = [pc.fill_null(struct.field(i), 0) for i in range(struct.type.num_fields)]
+    return pa.StructArray.from_arrays(fields, fields=list(struct.type), mask=pc.is_null(values))
+
+
+def unhandled(message: str, exc_info: BaseException | None = None) -> None:
+    """Answer fakesnow's own errors as errors: the connector tries again without end after an HTTP 500."""
+    raise ProgrammingError(f"{type(exc_info).__name__}: {exc_info}")
+
+
+def write(**entry: Any) -> None:
+    LOG.write(json.dumps(entry) + "\n")
+    LOG.flush()
+
+
+def failure(code: str, message: str, state: str = "42000") -> JSONResponse:
+    data = {"errorCode": code, "sqlState": state}
+    return JSONResponse({"success": False, "code": code, "message": message, "data": data})
+
+
+def due(**what: str) -> dict[str, Any] | None:
+    """The fault that is to happen now, if any."""
+    for fault in FAULTS:
+        if ("login" in what and fault.get("login")) or (
+            "statement" in what and fault.get("statement") and re.search(fault["statement"], what["statement"])
+        ):
+            FAULTS.remove(fault)
+            return fault
+    return None
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    body = await request.body()
+    if request.headers.get("Content-Encoding") == "gzip":
+        body = gzip.decompress(body)
+    return json.loads(body)
+
+
+async def login(request: Request) -> Response:
+    """Log in with a key pair that is known here, as Snowflake does; whoever comes with a token is let in."""
+    data = (await body_of(request))["data"]
+    if fault := due(login=""):
+        return failure(fault["code"], fault["message"], "08001")
+    if data.get("AUTHENTICATOR") == "SNOWFLAKE_JWT" and not knows(data["LOGIN_NAME"], data["TOKEN"]):
+        return failure("394304", "JWT token is invalid.", "08001")
+    response = await fakesnow.server.login_request(request)
+    write(login=data["LOGIN_NAME"], parameters=data["SESSION_PARAMETERS"], **request.query_params)
+    NAMES[json.loads(response.body)["data"]["token"]] = str(data.get("LOGIN_NAME", "")).upper()
+    return response
+
+
+NAMES: dict[str, str] = {}
+"""The user of each session's token."""
+
+
+def knows(user: str, token: str) -> bool:
+    """Whether `token` is signed with the private key that belongs to the user's public one."""
+    if user.upper() not in USERS:
+        return False
+    key = serialization.load_pem_public_key(USERS[user.upper()].encode())
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    fingerprint = "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode()
+    try:
+        claims = jwt.decode(token, key, algorithms=["RS256"])
+    except jwt.InvalidTokenError:
+        return False
+    return str(claims["iss"]).endswith(f".{user.upper()}.{fingerprint}")
+
+
+async def query(request: Request) -> Response:
+    """A statement, or several in one request; of several, the last answers, which is all that dlt reads."""
+    body = await body_of(request)
+    statement = body["sqlText"]
+    token = fakesnow.server.to_token(request)
+    unchecked = any(kind.match(statement) for kind in UNCHECKED)
+    write(statement=" ".join(statement.split()), user=NAMES.get(token, ""), session=token[:8], unchecked=unchecked)
+    if fault := due(statement=statement):
+        return failure(fault["code"], fault["message"], fault.get("state", "42000"))
+    response: Response = JSONResponse({})
+    for one in statements(body):
+        try:
+            response = await fakesnow.server.query_request(asking(request, {**body, "sqlText": one}))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the connector has to hear of it
+            return failure("001003", str(error))
+        if not json.loads(response.body)["success"]:
+            return response
+    return response
+
+
+def asking(request: Request, body: dict[str, Any]) -> Request:
+    """The same request with another body."""
+    headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-encoding"]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    return Request({**request.scope, "headers": headers}, receive)
+
+
+def statements(body: dict[str, Any]) -> list[str]:
+    text = body["sqlText"]
+    if str((body.get("parameters") or {}).get("MULTI_STATEMENT_COUNT", "1")) == "1" or ";" not in text.strip("; \n"):
+        return [text]
+    tokens = sqlglot.tokenize(text, read="snowflake")
+    parts, start = [], 0
+    for token in tokens:
+        if token.token_type == sqlglot.TokenType.SEMICOLON:
+            parts.append(text[start : token.start])
+            start = token.end + 1
+    parts.append(text[start:])
+    return [part for part in parts if part.strip()]
+
+
+async def faults(request: Request) -> Response:
+    FAULTS[:] = json.loads(await request.body())
+    return JSONResponse({})
+
+
+# Views too stand in INFORMATION_SCHEMA.TABLES.
+template = fakesnow.info_schema.SQL_CREATE_INFORMATION_SCHEMA_TABLES_VIEW.template
+views = template.split(" AS\n", 1)[1]
+for old, new in (
+    ("'BASE TABLE'", "'VIEW'"),
+    ("tables.table_name", "tables.view_name"),
+    ("tables.estimated_size", "NULL"),
+    ("duckdb_tables tables", "duckdb_views tables"),
+):
+    views = views.replace(old, new)
+fakesnow.info_schema.SQL_CREATE_INFORMATION_SCHEMA_TABLES_VIEW = Template(
+    f"{template} union all {views} and not tables.internal"
+)
+fakesnow.cursor.FakeSnowflakeCursor.execute = execute
+fakesnow.macros.creation_sql = macros
+fakesnow.transforms.identifier = identifier
+fakesnow.transforms.numeric_agg_implicit_cast = unchanged
+fakesnow.transforms.trim_cast_varchar = unchanged
+fakesnow.transforms.integer_precision = integers
+fakesnow.arrow.timestamp_to_sf_struct = timestamps
+fakesnow.server.logger.error = unhandled
+# The schema that a session begins in, where it names none.
+fakesnow.server.shared_fs.connect = lambda database=None, schema=None, **options: _connect(
+    database, schema or (database and "PUBLIC"), **options
+)
+fakesnow.server.shared_fs.duck_conn.execute(
+    "CREATE TABLE _fs_global.main.grants AS SELECT '' AS grantor, '' AS privilege_type, '' AS table_catalog, "
+    "'' AS table_schema, '' AS table_name, '' AS grantee WHERE false"
+)
+app = fakesnow.server.app
+app.router.routes[:0] = [
+    Route("/session/v1/login-request", login, methods=["POST"]),
+    Route("/queries/v1/query-request", query, methods=["POST"]),
+    Route("/faults", faults, methods=["POST"]),
+]

@@ -1,0 +1,251 @@
+"""A story of prod and its environments on Snowflake, judged by what the server was sent and by what it then answers.
+
+The tests stand in the order of the story and share one warehouse; each leaves prod in a state that the next can use.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from applications import Applications, new_state
+from conftest import load, write
+from emulated import Snowflake
+from sqlmesh.core.context import Context
+from sqlmesh.utils.errors import PlanError
+from workspace import Workspace, plan, run, table_writes, writes
+
+from meshflow.source.server import Server
+
+MART = "models/retail/rpt_net_revenue_by_country.sql"
+MART_COLUMN = "SUM(states.shipping_amount)::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */"
+NEW_COLUMN = MART_COLUMN.replace(" /*", ", /*") + "\n  COUNT(*)::INT AS state_count /* States */"
+UNCHECKED = {"REMOVE"}
+"""What loads, plans and runs send here and the emulator says yes to without doing it."""
+
+HISTORIES = {f"HISTORY__HIST_{entity}" for entity in ("STUDENT", "COURSE", "CUSTOMER")}
+
+FIGURES = "SELECT * FROM ANALYTICS.RETAIL.RPT_NET_REVENUE_BY_COUNTRY ORDER BY COUNTRY"
+
+
+@pytest.fixture(scope="module")
+def workspace(
+    project: Path,
+    postgres: Server,
+    snowflake: Snowflake,
+    applications: Applications,
+    data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Workspace:
+    """The project, all of it, in prod on Snowflake, with its state in PostgreSQL."""
+    load(applications, data, at=datetime.now(UTC))
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
+    plan(workspace.context("snowflake"), "prod")
+    return workspace
+
+
+@contextmanager
+def changed(workspace: Workspace, file: str, old: str, new: str) -> Iterator[Context]:
+    """The project with one file changed, for as long as the block takes."""
+    before = (workspace.path / file).read_text()
+    workspace.edit(file, old, new)
+    try:
+        yield workspace.context("snowflake")
+    finally:
+        (workspace.path / file).write_text(before)
+
+
+@contextmanager
+def sent(snowflake: Snowflake) -> Iterator[list[str]]:
+    """Every statement that SQLMesh sends to Snowflake while the block runs, without its comments."""
+    start, statements = len(snowflake.statements()), []
+    yield statements
+    statements += [re.sub(r"/\*.*?\*/", "", one).strip() for one in snowflake.statements()[start:]]
+
+
+def tables_written(statements: list[str]) -> set[str]:
+    """Names of the tables created or written to, without their version: RETAIL__DIM_PRODUCT."""
+    written = [re.findall(r'"SQLMESH_\w+"\."(\w+?__\w+?)__\d+(?:__dev)?"', one)[:1] for one in table_writes(statements)]
+    return {table for found in written for table in found}
+
+
+def columns(snowflake: Snowflake, view: str) -> set[str]:
+    return {row[0] for row in snowflake.query(f"DESCRIBE VIEW ANALYTICS.{view}")}
+
+
+def definitions(snowflake: Snowflake, schema: str = "") -> dict[str, str]:
+    """What the views of prod's schemas, or of one schema, select from."""
+    rows = snowflake.query("SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM ANALYTICS.INFORMATION_SCHEMA.VIEWS")
+    return {
+        f"{where}.{name}": text
+        for where, name, text in rows
+        if (where == schema if schema else "__" not in where and not where.startswith("SQLMESH_"))
+    }
+
+
+def test_prod_is_built_by_four_tasks_with_its_state_in_postgresql(workspace: Workspace, snowflake: Snowflake) -> None:
+    entries = [entry for entry in snowflake.entries() if entry["user"] == "TRANSFORMER"]
+    builders = {entry["session"] for entry in entries if " TABLE " in entry["statement"].split("(")[0]}
+    assert len(builders) >= 4
+    assert not [entry for entry in entries if re.search(r"_(snapshots|intervals|environments)\b", entry["statement"])]
+    context = workspace.context("snowflake")
+    assert context.state_reader.get_environment("prod")
+    assert len(definitions(snowflake)) == len(
+        [model for model in context.models.values() if not model.kind.is_external]
+    )
+    missing = "SELECT SUM(LANDED_COUNT), SUM(MISSING_COUNT) FROM ANALYTICS.OPS.ROW_RECONCILIATION"
+    [(landed, lost)] = snowflake.query(missing)
+    assert landed > 1000
+    assert lost == 0
+
+
+def test_sessions_are_in_utc_and_say_for_whom_they_work(workspace: Workspace, snowflake: Snowflake) -> None:
+    for login in snowflake.logins():
+        assert (login["roleName"], login["warehouse"]) == ("TRANSFORMER__U_ROLE", "TRANSFORM")
+        assert login["parameters"]["TIMEZONE"] in {"UTC", "Etc/UTC"}, "the emulator's answer to the first login"
+        assert login["parameters"]["TIMESTAMP_TYPE_MAPPING"] == "TIMESTAMP_NTZ"
+        assert login["parameters"]["DEFAULT_NULL_ORDERING"] == "LAST"
+        assert login["parameters"]["QUERY_TAG"].startswith("sqlmesh ")
+
+
+def test_planning_dev_with_nothing_changed_writes_nothing(workspace: Workspace, snowflake: Snowflake) -> None:
+    with sent(snowflake) as first:
+        plan(workspace.context("snowflake"), "dev")
+    # Of forward-only models, empty tables that no view shows: one that is changed in dev would be filled there.
+    assert tables_written(first) <= HISTORIES
+    assert not [one for one in table_writes(first) if re.search(r" AS (SELECT|WITH) ", one)]
+    assert writes(first), "its views"
+    with sent(snowflake) as again:
+        plan(workspace.context("snowflake"), "dev")
+    assert writes(again) == []
+
+
+def test_a_non_breaking_change_builds_its_own_table_and_leaves_prod_alone(
+    workspace: Workspace, snowflake: Snowflake
+) -> None:
+    before = definitions(snowflake)
+    with changed(workspace, MART, MART_COLUMN, NEW_COLUMN) as context, sent(snowflake) as statements:
+        plan(context, "dev")
+    assert tables_written(statements) == {"RETAIL__RPT_NET_REVENUE_BY_COUNTRY"}
+    assert definitions(snowflake) == before
+    assert "STATE_COUNT" in columns(snowflake, "RETAIL__DEV.RPT_NET_REVENUE_BY_COUNTRY")
+    assert "STATE_COUNT" not in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
+
+
+def test_promotion_swaps_views_and_builds_nothing(workspace: Workspace, snowflake: Snowflake) -> None:
+    with changed(workspace, MART, MART_COLUMN, NEW_COLUMN) as context:
+        plan(context, "dev")
+        in_dev = definitions(snowflake, "RETAIL__DEV")["RETAIL__DEV.RPT_NET_REVENUE_BY_COUNTRY"]
+        with sent(snowflake) as statements:
+            plan(workspace.context("snowflake"), "prod")
+    assert [one for one in statements if one.startswith("CREATE OR REPLACE VIEW")]
+    assert table_writes(statements) == []
+    assert "STATE_COUNT" in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
+    in_prod = definitions(snowflake)["RETAIL.RPT_NET_REVENUE_BY_COUNTRY"]
+    assert re.findall(r"COUNTRY__\d+", in_prod) == re.findall(r"COUNTRY__\d+", in_dev)
+    with sent(snowflake) as statements:
+        plan(workspace.context("snowflake"), "prod")  # back, to the table that is still there
+    assert table_writes(statements) == []
+    assert "STATE_COUNT" not in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
+
+
+def test_a_breaking_change_rebuilds_what_depends_on_it(workspace: Workspace, snowflake: Snowflake) -> None:
+    file, old = "models/retail/rpt_net_revenue_by_state.sql", "FROM retail.rpt_net_revenue_by_city AS cities"
+    new = f"{old}\nCROSS JOIN (SELECT 1 AS one) AS once"
+    with changed(workspace, file, old, new) as context, sent(snowflake) as statements:
+        plan(context, "dev")
+    assert tables_written(statements) == {f"RETAIL__RPT_NET_REVENUE_BY_{level}" for level in ("STATE", "COUNTRY")}
+
+
+def test_the_janitor_drops_what_only_an_invalidated_environment_used(
+    workspace: Workspace, snowflake: Snowflake
+) -> None:
+    with changed(workspace, MART, MART_COLUMN, NEW_COLUMN) as context:
+        plan(context, "dev")
+    context = workspace.context("snowflake")
+    plan(context, "prod")
+    prods = {snapshot.table_name().split(".")[-1].strip('"') for snapshot in context.snapshots.values()}
+    before = definitions(snowflake)
+    context.invalidate_environment("dev", sync=True)
+    context.run_janitor(ignore_ttl=True)
+    rows = snowflake.query("SELECT TABLE_SCHEMA, TABLE_NAME FROM ANALYTICS.INFORMATION_SCHEMA.TABLES")
+    assert not [schema for schema, _ in rows if schema.endswith("__DEV")]
+    physical = {name for schema, name in rows if schema.startswith("SQLMESH_")}
+    assert {name for name in physical - prods if name.split("__dev")[0] not in prods} == set()
+    assert {name.rsplit("__", 2)[0] for name in physical - prods} <= HISTORIES
+    assert definitions(snowflake) == before
+    assert snowflake.query(FIGURES)
+
+
+def test_a_forward_only_column_is_added_to_prods_own_table(workspace: Workspace, snowflake: Snowflake) -> None:
+    file = "models/intermediate/int_retail__sales_priced.sql"
+    old = "order_date, /* Day the order was placed, UTC */"
+    new = f"{old}\n  MONTH(order_date)::INT AS order_month, /* Month of that day */"
+    table = "SELECT COUNT(*) FROM ANALYTICS.INTERMEDIATE.INT_RETAIL__SALES_PRICED"
+    rows = snowflake.query(table)
+    options = {"auto_apply": True, "no_prompts": True, "skip_tests": True, "forward_only": True}
+    with changed(workspace, file, old, new) as context:
+        with sent(snowflake) as in_dev:
+            context.plan("dev", include_unmodified=True, **options)
+        assert "ORDER_MONTH" not in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_PRICED")
+        with sent(snowflake) as promoted:
+            workspace.context("snowflake").plan("prod", **options)
+        assert [one for one in in_dev if re.match(r"CREATE TABLE.* CLONE ", one)]
+        added = [one for one in promoted if one.startswith("ALTER TABLE") and 'ADD "ORDER_MONTH"' in one]
+        assert len(added) == 1, promoted
+        assert not [one for one in promoted if re.match(r"CREATE (OR REPLACE )?TABLE.*SALES_PRICED__\d+\".* AS ", one)]
+        assert "ORDER_MONTH" in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_PRICED")
+        assert snowflake.query(table) == rows
+
+
+def test_a_failing_audit_stops_promotion_and_prod_keeps_serving(workspace: Workspace, snowflake: Snowflake) -> None:
+    before, figures = definitions(snowflake), snowflake.query(FIGURES)
+    doubled = ("SUM(states.net_revenue_amount)", "SUM(states.net_revenue_amount * 2)")
+    with changed(workspace, MART, *doubled) as context, pytest.raises(PlanError):
+        plan(context, "prod")
+    assert definitions(snowflake) == before
+    assert snowflake.query(FIGURES) == figures
+
+
+def test_a_later_interval_merges_what_has_landed_since(
+    workspace: Workspace, snowflake: Snowflake, applications: Applications, data: Path
+) -> None:
+    plan(workspace.context("snowflake"), "prod")
+    count = "SELECT COUNT(*) FROM ANALYTICS.RETAIL.FCT_SALES"
+    [(before,)] = snowflake.query(count)
+    write(applications, seed=7)
+    load(applications, data, at=datetime.now(UTC) + timedelta(minutes=90))
+    load(applications, data, at=datetime.now(UTC) + timedelta(hours=3))
+    with sent(snowflake) as statements:
+        run(workspace.context("snowflake"), at=datetime.now(UTC) + timedelta(hours=3))
+    merged = {
+        table for one in statements if one.startswith("MERGE") for table in re.findall(r"(INT_\w+?)__\d+", one)[:1]
+    }
+    assert {"INT_RETAIL__SALES_CHECKED", "INT_RETAIL__SALES_PRICED", "INT_RETAIL__SALES_SUMMED"} <= merged
+    [(after,)] = snowflake.query(count)
+    assert after > before
+    [(facts,)] = snowflake.query("SELECT SUM(NET_REVENUE_AMOUNT) FROM ANALYTICS.RETAIL.FCT_SALES")
+    [(report,)] = snowflake.query("SELECT SUM(NET_REVENUE_AMOUNT) FROM ANALYTICS.RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
+    assert facts == report > 0
+
+
+def test_a_restatement_computes_again_what_was_lost(workspace: Workspace, snowflake: Snowflake) -> None:
+    context = workspace.context("snowflake")
+    table = context.get_snapshot("intermediate.int_retail__sales_priced", raise_if_missing=True).table_name()
+    figures = snowflake.query(FIGURES)
+    snowflake.query(f"DELETE FROM {table} WHERE IS_VALID")
+    context.plan(
+        "prod",
+        restate_models=["intermediate.int_retail__sales_priced"],
+        auto_apply=True,
+        no_prompts=True,
+        skip_tests=True,
+    )
+    assert snowflake.query(FIGURES) == figures
+
+
+def test_whatever_the_emulator_let_pass_unchecked_is_known(workspace: Workspace, snowflake: Snowflake) -> None:
+    unchecked = [entry["statement"] for entry in snowflake.entries() if entry["unchecked"]]
+    assert {re.sub(r" [@'].*", "", one) for one in unchecked} == UNCHECKED
