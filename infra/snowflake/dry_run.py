@@ -1,14 +1,14 @@
+# ruff: noqa: INP001
 """Write new_account.sql: the DDL that a new Snowflake account gets after bootstrap.sql. Needs no account.
 
-SnowDDL itself runs, on a connection that answers every question with no rows, and what it would execute is kept in order.
+SnowDDL itself runs, on a connection that answers every question with no rows, and what it would execute is kept.
 Names, keys and addresses are those of account.example.yaml. Errors: those of `snowddl validate`, with its exit code 1.
 """
 
 import sys
-from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from snowddl.app.base import BaseApp
 from snowddl.engine import SnowDDLEngine
@@ -37,23 +37,6 @@ ADMINISTRATOR = {
 }
 
 
-class NewAccount:
-    """What SnowDDL uses of a connection and its cursor, to an account that holds what bootstrap.sql makes."""
-
-    def cursor(self, _rows_as: type) -> "NewAccount":
-        return self
-
-    def execute(self, sql: str, **_: Any) -> Iterator[dict[str, Any]]:
-        if "CURRENT_ACCOUNT()" in sql:
-            return Rows([ADMINISTRATOR])
-        if sql.startswith("SHOW ROLES") and "U\\\\_ROLE" in sql:
-            return Rows([{"name": "CI__U_ROLE", "owner": "SNOWDDL_ADMIN", "comment": None}])
-        return Rows([])
-
-    def close(self) -> None:
-        pass
-
-
 class Rows(list[dict[str, Any]]):
     """An executed cursor."""
 
@@ -61,11 +44,45 @@ class Rows(list[dict[str, Any]]):
         return self[0]
 
 
+class NewAccount:
+    """What SnowDDL uses of a connection and its cursor, to an account that holds what bootstrap.sql makes."""
+
+    def cursor(self, _rows_as: type) -> Self:
+        return self
+
+    def execute(self, sql: str, **_: Any) -> Rows:
+        return Rows([ADMINISTRATOR] if "CURRENT_ACCOUNT()" in sql else self.answer(sql))
+
+    def answer(self, question: str) -> list[dict[str, Any]]:
+        """The rows of SHOW and the like."""
+        if question.startswith("SHOW ROLES") and question.endswith("U\\\\_ROLE'"):
+            return [{"name": "CI__U_ROLE", "owner": "SNOWDDL_ADMIN", "comment": None}]
+        return []
+
+    def close(self) -> None:
+        pass
+
+
 class Deployment(BaseApp):
-    """`snowddl apply` to a new account. `ddl`: what it executed, in order."""
+    """`snowddl apply` to an account. `ddl`: what it executed, in order."""
+
+    def __init__(self, account: NewAccount, *flags: str) -> None:
+        self.account = account
+        sys.argv = [
+            "snowddl",
+            f"-c{HERE / 'config'}",
+            f"--placeholder-path={HERE / 'account.example.yaml'}",
+            *("-a-", "-u-", "-p-", "--log-level=WARNING"),
+            "--max-workers=1",  # one order, every time
+            "--apply-unsafe",
+            *flags,
+            "apply",
+        ]
+        super().__init__()
+        self.execute()
 
     def get_connection(self) -> NewAccount:
-        return NewAccount()
+        return self.account
 
     def output_engine_stats(self, engine: SnowDDLEngine) -> None:
         if engine.suggested_ddl:
@@ -73,30 +90,15 @@ class Deployment(BaseApp):
         self.ddl = engine.executed_ddl
 
 
-def deploy(*flags: str) -> list[str]:
-    sys.argv = [
-        "snowddl",
-        f"-c{HERE / 'config'}",
-        f"--placeholder-path={HERE / 'account.example.yaml'}",
-        *("-a-", "-u-", "-p-", "--log-level=WARNING"),
-        "--max-workers=1",  # one order, every time
-        "--apply-unsafe",
-        *flags,
-        "apply",
-    ]
-    deployment = Deployment()
-    deployment.execute()
-    return deployment.ddl
-
-
-def main() -> None:
-    """Each statement ends its last line with a semicolon; a blank line stands before what makes something."""
+def new_account() -> str:
+    """The file's text: a statement ends with a semicolon, and a blank line stands before what makes something."""
     text = "-- Written by dry_run.py: what SnowDDL executes on an account after bootstrap.sql. Don't edit.\n"
-    for statement in deploy(*POLICIES) + deploy(*ROLES_AND_USERS):
-        lines = [line.rstrip() for line in statement.splitlines() if line.strip()]
-        text += ("\n" if lines[0].startswith("CREATE") else "") + "\n".join(lines) + ";\n"
-    (HERE / "new_account.sql").write_text(text)
+    for flags in (POLICIES, ROLES_AND_USERS):
+        for statement in Deployment(NewAccount(), *flags).ddl:
+            lines = [line.rstrip() for line in statement.splitlines() if line.strip()]
+            text += ("\n" if lines[0].startswith("CREATE") else "") + "\n".join(lines) + ";\n"
+    return text
 
 
 if __name__ == "__main__":
-    main()
+    (HERE / "new_account.sql").write_text(new_account())
