@@ -68,8 +68,8 @@ def reach(role: str) -> set[str]:
 
 
 def holders(privilege: str) -> set[str]:
-    """The users that have the privilege."""
-    return {user for user in USERS if privilege in reach(user)}
+    """The business roles that have the privilege."""
+    return {role.removesuffix("__B_ROLE") for role in ROLES if role.endswith("__B_ROLE") and privilege in reach(role)}
 
 
 def reading(*schemas: str) -> set[str]:
@@ -121,6 +121,18 @@ def test_a_new_account_gets_the_committed_ddl(dry_run: ModuleType) -> None:
     committed = (SNOWFLAKE / "new_account.sql").read_text().splitlines()
     diff = "\n".join(unified_diff(committed, dry_run.new_account().splitlines(), "committed", "made", lineterm=""))
     assert not diff, f"infra/snowflake/new_account.sql is not what config/ means: run dry_run.py and review\n{diff}"
+
+
+def test_the_runbook_deploys_as_the_dry_run_does(dry_run: ModuleType) -> None:
+    runbook = (ROOT / "docs/runbooks/snowflake-account.md").read_text()
+    first, second = re.findall(r"^snowddl (.* apply)$", runbook, re.MULTILINE)
+    assert first.replace(" database", "=database").split() == [
+        dry_run.POLICIES[0],
+        "--apply-unsafe",
+        "--apply-masking-policy",
+        "apply",
+    ]
+    assert set(dry_run.ROLES_AND_USERS[1:]) <= set(second.split())
 
 
 def test_every_statement_is_read() -> None:
@@ -220,15 +232,7 @@ def test_a_pii_reader_reads_identifiers_and_nothing_else() -> None:
 
 
 def test_identifiers_are_read_by_their_readers_and_the_pipeline_alone() -> None:
-    readers = {role for role in ROLES if "SELECT ON VIEWS IN SCHEMA ANALYTICS.PII" in reach(role)}
-    assert {role for role in readers if role.endswith(("B_ROLE", "U_ROLE"))} == {
-        "CI__B_ROLE",
-        "CI__U_ROLE",
-        "ENGINEER__B_ROLE",
-        "PII_READER__B_ROLE",
-        "TRANSFORMER__B_ROLE",
-        "TRANSFORMER__U_ROLE",
-    }
+    assert holders("SELECT ON VIEWS IN SCHEMA ANALYTICS.PII") == {"CI", "ENGINEER", "PII_READER", "TRANSFORMER"}
 
 
 def test_the_loader_reaches_raw_and_nothing_else() -> None:
