@@ -1,4 +1,3 @@
-# ruff: noqa: INP001
 """Write new_account.sql: the DDL that a new Snowflake account gets after bootstrap.sql. Needs no account.
 
 SnowDDL itself runs, on a connection that answers every question with no rows, and what it would execute is kept.

@@ -25,4 +25,8 @@ SELECT
   DATEDIFF(DAY, enrollment_date, @as_of_date())::INT AS days_since_enrollment /* Days since signing up; negative for a sign-up after as_of_date */
 FROM intermediate.int_edtech__students_checked
 WHERE
-  reject_reasons IS NULL AND NOT is_deleted
+  reject_reasons IS NULL AND NOT is_deleted;
+
+ON_VIRTUAL_UPDATE_BEGIN;
+@mask(mask_text, full_name);
+ON_VIRTUAL_UPDATE_END;

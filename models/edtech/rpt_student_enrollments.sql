@@ -35,4 +35,8 @@ FROM edtech.dim_student AS students
 LEFT JOIN edtech.fct_enrollment AS enrollments
   ON students.student_id = enrollments.student_id
 LEFT JOIN edtech.dim_course AS courses
-  ON enrollments.course_id = courses.course_id
+  ON enrollments.course_id = courses.course_id;
+
+ON_VIRTUAL_UPDATE_BEGIN;
+@mask(mask_text, full_name);
+ON_VIRTUAL_UPDATE_END;

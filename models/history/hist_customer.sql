@@ -25,4 +25,8 @@ SELECT
   city::VARCHAR AS city, /* City of the newest order */
   province::VARCHAR AS province, /* Province of the newest order */
   country::VARCHAR AS country /* Country of the newest order */
-FROM intermediate.int_retail__customers_derived
+FROM intermediate.int_retail__customers_derived;
+
+ON_VIRTUAL_UPDATE_BEGIN;
+@mask(mask_text, customer_name);
+ON_VIRTUAL_UPDATE_END;

@@ -26,4 +26,8 @@ SELECT
   updated_at::TIMESTAMPNTZ AS updated_at /* When the application last wrote the row, UTC */
 FROM intermediate.int_edtech__students_checked
 WHERE
-  reject_reasons IS NULL AND NOT is_deleted
+  reject_reasons IS NULL AND NOT is_deleted;
+
+ON_VIRTUAL_UPDATE_BEGIN;
+@mask(mask_text, full_name);
+ON_VIRTUAL_UPDATE_END;

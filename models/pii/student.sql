@@ -22,4 +22,9 @@ SELECT
   date_of_birth::DATE AS date_of_birth /* Date of birth */
 FROM intermediate.int_edtech__students_checked
 WHERE
-  reject_reasons IS NULL AND NOT is_deleted
+  reject_reasons IS NULL AND NOT is_deleted;
+
+ON_VIRTUAL_UPDATE_BEGIN;
+@mask(mask_text, first_name, last_name, email);
+@mask(mask_date, date_of_birth);
+ON_VIRTUAL_UPDATE_END;

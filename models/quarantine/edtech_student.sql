@@ -25,4 +25,8 @@ SELECT
   _landed_at /* Start of the newest load that touched the row, UTC */
 FROM intermediate.int_edtech__students_checked
 WHERE
-  NOT reject_reasons IS NULL
+  NOT reject_reasons IS NULL;
+
+ON_VIRTUAL_UPDATE_BEGIN;
+@mask(mask_text, first_name, last_name);
+ON_VIRTUAL_UPDATE_END;

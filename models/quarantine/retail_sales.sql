@@ -35,4 +35,8 @@ SELECT
   _landed_at /* Start of the newest load that touched the row, UTC */
 FROM intermediate.int_retail__sales_checked
 WHERE
-  NOT reject_reasons IS NULL
+  NOT reject_reasons IS NULL;
+
+ON_VIRTUAL_UPDATE_BEGIN;
+@mask(mask_text, customer_name);
+ON_VIRTUAL_UPDATE_END;

@@ -25,4 +25,8 @@ SELECT
   country::VARCHAR AS country, /* Country of the newest order */
   first_order_date::DATE AS first_order_date, /* Day of the first order */
   last_order_date::DATE AS last_order_date /* Day of the newest order */
-FROM intermediate.int_retail__customers_derived
+FROM intermediate.int_retail__customers_derived;
+
+ON_VIRTUAL_UPDATE_BEGIN;
+@mask(mask_text, customer_name);
+ON_VIRTUAL_UPDATE_END;

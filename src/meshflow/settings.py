@@ -61,7 +61,7 @@ def snowflake() -> dict[str, Any]:
     login = "LOADER_TOKEN" if get("LOADER_TOKEN") else "LOADER_PRIVATE_KEY"
     if missing := [f"MESHFLOW_SNOWFLAKE_{name}" for name in ("ACCOUNT", "LOADER_USER", login) if not get(name)]:
         raise click.ClickException(f"Snowflake can't be reached without {' and '.join(missing)}: see .env.example")
-    credentials = {
+    credentials: dict[str, Any] = {
         "host": get("ACCOUNT"),
         "username": get("LOADER_USER"),
         "role": get("LOADER_ROLE", "LOADER__U_ROLE"),

@@ -331,3 +331,19 @@ def test_only_pii_readers_see_what_is_masked(policy: str) -> None:
     assert shown == ["IS_ROLE_IN_SESSION('PII_READER__B_ROLE')"]
     assert "ELSE" not in body
     assert {member for role, member in MEMBERSHIPS if role == "PII_READER__B_ROLE"} == {ADMIN}
+
+
+def test_every_column_that_is_said_to_be_masked_is_masked() -> None:
+    said = masked = 0
+    for model in sorted((ROOT / "models").rglob("*.sql")):
+        text = model.read_text()
+        columns = set(re.findall(r"AS (\w+),? /\*[^*]*masked on Snowflake", text))
+        masks = dict(re.findall(r"^@mask\((\w+), ([\w, ]+)\);$", text, re.MULTILINE))
+        assert columns <= {column for list_ in masks.values() for column in list_.split(", ")}, model
+        assert set(masks) <= {"mask_date", "mask_text"}, model
+        said += len(columns)
+        masked += len(masks)
+    assert said
+    assert masked
+    identifiers = (ROOT / "models/pii/student.sql").read_text()
+    assert "@mask(mask_text, first_name, last_name, email);\n@mask(mask_date, date_of_birth);" in identifiers
