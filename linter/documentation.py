@@ -11,7 +11,8 @@ from sqlmesh.core.model import ExternalModel, Model
 ORDER = (
     "name",
     "kind",
-    "partitioned_by",
+    "clustered_by",
+    "physical_properties",
     "owner",
     "cron",
     "start",

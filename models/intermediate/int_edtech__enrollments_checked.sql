@@ -3,6 +3,9 @@ MODEL (
   kind INCREMENTAL_BY_UNIQUE_KEY (
     unique_key (COALESCE(enrollment_id, -1), copy_number)
   ),
+  physical_properties (
+    creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)
+  ),
   owner data_platform,
   cron @cadence,
   grain (enrollment_id, copy_number),

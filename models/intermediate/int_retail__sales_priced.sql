@@ -3,6 +3,10 @@ MODEL (
   kind INCREMENTAL_BY_UNIQUE_KEY (
     unique_key (order_id, product_id)
   ),
+  clustered_by order_date,
+  physical_properties (
+    creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)
+  ),
   owner data_platform,
   cron @cadence,
   grain (order_id, product_id),
