@@ -203,11 +203,15 @@ def test_the_janitor_drops_what_only_an_invalidated_environment_used(
     plan(context, "prod")
     prods = {snapshot.table_name().split(".")[-1].strip('"') for snapshot in context.snapshots.values()}
     before = definitions(snowflake)
+    tables = "SELECT TABLE_SCHEMA, TABLE_NAME FROM ANALYTICS.INFORMATION_SCHEMA.TABLES"
+    used = {name for schema, name in snowflake.query(tables) if schema.startswith("SQLMESH_")}
     context.invalidate_environment("dev", sync=True)
     context.run_janitor(ignore_ttl=True)
-    rows = snowflake.query("SELECT TABLE_SCHEMA, TABLE_NAME FROM ANALYTICS.INFORMATION_SCHEMA.TABLES")
+    rows = snowflake.query(tables)
     assert not [schema for schema, _ in rows if schema.endswith("__DEV")]
     physical = {name for schema, name in rows if schema.startswith("SQLMESH_")}
+    assert "RETAIL__RPT_NET_REVENUE_BY_COUNTRY" in {name.rsplit("__", 1)[0] for name in used - physical}
+    assert physical & prods == used & prods
     assert {name.rsplit("__", 2)[0] for name in physical - prods} <= HISTORIES
     assert definitions(snowflake) == before
     assert snowflake.query(FIGURES)
