@@ -67,8 +67,13 @@ def snowflake() -> dict[str, Any]:
         "role": get("LOADER_ROLE", "LOADER__U_ROLE"),
         "warehouse": get("LOADER_WAREHOUSE", "LOAD"),
         "database": "RAW",
-        # What a killed load had running stops, and with it its lock on the table.
-        "query": {"session_parameters": {"QUERY_TAG": "meshflow land", "ABORT_DETACHED_QUERY": True}},
+        "query": {
+            # What a killed load had running stops, and with it its lock on the table.
+            "session_parameters": {"QUERY_TAG": "meshflow land", "ABORT_DETACHED_QUERY": True},
+            # Seconds for which a host that doesn't answer is tried again; the connector's own limits are 120 and none.
+            "login_timeout": 30,
+            "network_timeout": 120,
+        },
     }
     if get("LOADER_TOKEN"):
         credentials |= {"authenticator": "oauth", "token": get("LOADER_TOKEN")}

@@ -6,7 +6,7 @@ DuckDB and SQLGlot than SQLMesh. It reaches into fakesnow, which is why that is 
 Every login and every statement goes to the file EMULATOR_LOG as a line of JSON: {"login", "parameters", "warehouse",
 "roleName"} or {"statement", "user", "session", "unchecked"}. `unchecked` is true where the emulator says yes without
 doing anything, so no test can take that for a proof. POST /faults makes the next login or matching statement fail as
-Snowflake would; EMULATOR_USERS are the users whose keys it knows.
+Snowflake would, or go unanswered; EMULATOR_USERS are the users whose keys it knows.
 """
 
 import base64
@@ -38,13 +38,19 @@ from sqlglot import exp
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 LOG = Path(os.environ["EMULATOR_LOG"]).open("a", encoding="utf-8")  # noqa: SIM115 - open as long as the server
 USERS: dict[str, str] = json.loads(os.environ.get("EMULATOR_USERS", "{}"))
 """The public key, PEM, of every user that may log in."""
 
+ACCOUNT = "emulated"
+
 FAULTS: list[dict[str, Any]] = []
-"""What is to fail, once each: {"statement": a regular expression, or "login": true; "code": …, "message": …}."""
+"""What is to fail, once each: {"statement": a regular expression, or "login": true; "code": …, "message": …}.
+
+Without a code, the connection is closed before an answer.
+"""
 
 HEAD = r"^(\s*(?:/\*.*?\*/\s*)?)"
 """SQLMesh begins statements with a comment that names the plan."""
@@ -212,6 +218,17 @@ def due(**what: str) -> dict[str, Any] | None:
     return None
 
 
+async def hang_up(scope: Any, receive: Any, send: Any) -> None:
+    """Close the connection in the middle of an answer."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+
+
+def failed(fault: dict[str, Any], state: str = "42000") -> ASGIApp:
+    if "code" not in fault:
+        return hang_up
+    return failure(fault["code"], fault["message"], fault.get("state", state))
+
+
 async def body_of(request: Request) -> dict[str, Any]:
     body = await request.body()
     if request.headers.get("Content-Encoding") == "gzip":
@@ -219,11 +236,13 @@ async def body_of(request: Request) -> dict[str, Any]:
     return json.loads(body)
 
 
-async def login(request: Request) -> Response:
+async def login(request: Request) -> ASGIApp:
     """Log in with a key pair that is known here, as Snowflake does; whoever comes with a token is let in."""
     data = (await body_of(request))["data"]
     if fault := due(login=""):
-        return failure(fault["code"], fault["message"], "08001")
+        return failed(fault, "08001")
+    if data["ACCOUNT_NAME"] != ACCOUNT:
+        return JSONResponse({}, 404)
     if data.get("AUTHENTICATOR") == "SNOWFLAKE_JWT" and not knows(data["LOGIN_NAME"], data["TOKEN"]):
         return failure("394304", "JWT token is invalid.", "08001")
     response = await fakesnow.server.login_request(request)
@@ -250,7 +269,7 @@ def knows(user: str, token: str) -> bool:
     return str(claims["iss"]).endswith(f".{user.upper()}.{fingerprint}")
 
 
-async def query(request: Request) -> Response:
+async def query(request: Request) -> ASGIApp:
     """A statement, or several in one request; of several, the last answers, which is all that dlt reads."""
     body = await body_of(request)
     statement = body["sqlText"]
@@ -258,7 +277,7 @@ async def query(request: Request) -> Response:
     unchecked = any(kind.match(statement) for kind in UNCHECKED)
     write(statement=" ".join(statement.split()), user=NAMES.get(token, ""), session=token[:8], unchecked=unchecked)
     if fault := due(statement=statement):
-        return failure(fault["code"], fault["message"], fault.get("state", "42000"))
+        return failed(fault)
     response: Response = JSONResponse({})
     for one in statements(body):
         try:

@@ -39,6 +39,11 @@ MEMORY = "128MB"
 """What DuckDB has while it writes: enough for row groups on their way to the file. With what it may have otherwise,
 four fifths of the machine, it keeps what it has written: 4 million rows would take 0.3 GB more than one million."""
 
+REFUSALS = ("08", "28")
+"""The classes of SQLSTATE in which Snowflake doesn't let anybody in: connection, authorization."""
+
+REFUSED = "Check MESHFLOW_SNOWFLAKE_ACCOUNT, MESHFLOW_SNOWFLAKE_LOADER_USER and its key or token"
+
 
 class Destination:
     """RAW, as dlt writes it: a pipeline for each schema, none of which remembers anything between loads.
@@ -47,13 +52,14 @@ class Destination:
     old `_landed_at`. What has landed stands in the ledger, in the destination itself.
     """
 
-    def __init__(self, engine: Any, work: Path) -> None:
-        self._engine, self._work = engine, work
+    def __init__(self, engine: Any, error: type[Exception], work: Path) -> None:
+        """`engine` is dlt's destination, `error` what its driver raises, `work` dlt's folder."""
+        self._engine, self._error, self._work = engine, error, work
         self._pipelines: dict[str, Any] = {}
 
     def fits(self, table: Table) -> bool:
         """Whether the columns that the table has in RAW, if any, have the contract's types."""
-        with self._pipeline(table.schema).destination_client() as client:
+        with self._clear_errors("RAW can't be read"), self._pipeline(table.schema).destination_client() as client:
             _, stored = client.get_storage_table(table.name)
         columns = {name.lower(): column for name, column in stored.items()}
         return all(_same(hint, columns.get(name, hint)) for name, hint in table.hints.items())
@@ -78,15 +84,13 @@ class Destination:
             # New columns are those of a contract that has grown: rows have its columns, no others.
             schema_contract={"columns": "evolve", "data_type": "freeze"},
         )
-        try:
+        with self._clear_errors(f"{table} can't be written to RAW"):
             pipeline = self._pipeline(table.schema)
             pipeline.extract(resource, loader_file_format="parquet")
             pipeline.normalize()
             if make_anew:
                 self._forget(table)
             self._load(pipeline)
-        except (DltException, duckdb.Error, OSError) as error:
-            raise _own(error) or click.ClickException(f"{table} can't be written to RAW: {_innermost(error)}") from None
 
     def _forget(self, table: Table) -> None:
         """Drop the table, and dlt's notes of what is there. The next load makes it anew if this one dies here."""
@@ -117,15 +121,16 @@ class Destination:
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Execute one statement with parameters `%s`."""
-        try:
-            with self._pipeline("landing").sql_client() as client:
-                return list(client.execute_sql(statement, *parameters) or [])
-        except (DltException, duckdb.Error, OSError) as error:
-            raise click.ClickException(f"RAW can't be read or written: {_innermost(error)}") from None
+        with self._clear_errors("RAW can't be read or written"), self._pipeline("landing").sql_client() as client:
+            return list(client.execute_sql(statement, *parameters) or [])
 
     def arrow(self, statement: str) -> pa.Table:
         """The rows of a query."""
-        with self._pipeline("landing").sql_client() as client, client.execute_query(statement) as cursor:
+        with (
+            self._clear_errors("RAW can't be read"),
+            self._pipeline("landing").sql_client() as client,
+            client.execute_query(statement) as cursor,
+        ):
             table: pa.Table = cursor.arrow()
             return table
 
@@ -149,6 +154,19 @@ class Destination:
     def dialect(self) -> str:
         return str(self._engine.destination_name)
 
+    @contextmanager
+    def _clear_errors(self, what: str) -> Iterator[None]:
+        """Raise click.ClickException, `what` and why, for a failure of the destination; our own errors as they are."""
+        try:
+            yield
+        except (DltException, self._error, OSError) as error:
+            if own := _own(error):
+                raise own from None
+            # The driver's own words; what it stumbled over itself, a socket or a parser, says less.
+            driver = next((link for link in _links(error) if isinstance(link, self._error)), list(_links(error))[-1])
+            advice = f". {REFUSED}" if str(getattr(driver, "sqlstate", "")).startswith(REFUSALS) else ""
+            raise click.ClickException(f"{what}: {reason(driver)}{advice}") from None
+
     def _pipeline(self, schema: str) -> Any:
         if schema not in self._pipelines:
             self._pipelines[schema] = dlt.pipeline(
@@ -171,12 +189,29 @@ def open_destination(gateway: str, data: Path, wait: float, on_wait: Callable[[s
     try:
         if gateway == "landed":
             with closing(_duckdb(data / "landed_raw.duckdb", wait, on_wait)) as connection:
-                yield Destination(dlt.destinations.duckdb(connection), work)
+                yield Destination(dlt.destinations.duckdb(connection), duckdb.Error, work)
         else:
-            # Rows hold personal data: none stay in the stage.
-            yield Destination(dlt.destinations.snowflake(settings.snowflake(), keep_staged_files=False), work)
+            yield _snowflake(work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _snowflake(work: Path) -> Destination:
+    credentials = settings.snowflake()
+    # A laptop has neither the connector nor what reads keys.
+    from dlt.common.libs.cryptography import decode_private_key  # noqa: PLC0415
+    from snowflake.connector import Error  # noqa: PLC0415
+
+    if "private_key" in credentials:
+        try:
+            decode_private_key(credentials["private_key"], credentials["private_key_passphrase"])
+        except ValueError:
+            raise click.ClickException(
+                "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY is no private key, or none that "
+                "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY_PASSPHRASE opens: set it to the PEM, or to its body on one line"
+            ) from None
+    # Rows hold personal data: none stay in the stage.
+    return Destination(dlt.destinations.snowflake(credentials, keep_staged_files=False), Error, work)
 
 
 def _duckdb(path: Path, wait: float, on_wait: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
@@ -220,7 +255,3 @@ def _links(error: BaseException | None) -> Iterator[BaseException]:
 def _own(error: BaseException) -> Exception | None:
     """The error that our own rows raised, which dlt has wrapped."""
     return next((link for link in _links(error) if isinstance(link, TableError | click.ClickException)), None)
-
-
-def _innermost(error: BaseException) -> str:
-    return reason(list(_links(error))[-1])

@@ -1,0 +1,95 @@
+"""SQLMesh's state lost and brought back, and a bad promotion undone: docs/runbooks/state.md, rehearsed."""
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from applications import Applications, new_state
+from conftest import load, write
+from emulated import Snowflake
+from psycopg import sql
+from test_life_cycle import definitions, sent
+from workspace import Workspace, plan, run, table_writes, writes
+
+from meshflow.source.server import Server
+
+
+@pytest.fixture(scope="module")
+def workspace(
+    project: Path,
+    postgres: Server,
+    snowflake: Snowflake,
+    applications: Applications,
+    data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Workspace:
+    """Prod on Snowflake, with its state in PostgreSQL."""
+    load(applications, data, at=datetime.now(UTC))
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
+    plan(workspace.context("snowflake"), "prod")
+    return workspace
+
+
+def sqlmesh(workspace: Workspace, *command: str) -> None:
+    program = Path(sys.executable).with_name("sqlmesh")
+    environment = os.environ | workspace.environment
+    subprocess.run([program, "--gateway", "snowflake", *command], cwd=workspace.path, env=environment, check=True)
+
+
+def drop_and_create(postgres: Server, database: str) -> None:
+    name = sql.Identifier(database)
+    with closing(psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True)) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER sqlmesh").format(name))
+
+
+def test_a_lost_state_comes_back_from_its_export(
+    workspace: Workspace, snowflake: Snowflake, postgres: Server, tmp_path: Path
+) -> None:
+    before, export = definitions(snowflake), tmp_path / "state.json"
+    sqlmesh(workspace, "state", "export", "--output-file", str(export), "--no-confirm")
+    drop_and_create(postgres, workspace.state["MESHFLOW_STATE_DATABASE"])
+    sqlmesh(workspace, "state", "import", "--input-file", str(export), "--replace", "--no-confirm")
+    context = workspace.context("snowflake")
+    assert not context.plan_builder("prod", skip_tests=True).build().has_changes
+    with sent(snowflake) as statements:
+        plan(context, "prod")
+    assert writes(statements) == []
+    assert definitions(snowflake) == before
+
+
+def test_a_run_goes_on_where_the_export_stood(
+    workspace: Workspace, snowflake: Snowflake, applications: Applications, data: Path
+) -> None:
+    [(rows,)] = snowflake.query("SELECT COUNT(*) FROM ANALYTICS.RETAIL.FCT_SALES")
+    write(applications, seed=7)
+    load(applications, data, at=datetime.now(UTC) + timedelta(minutes=90))
+    load(applications, data, at=datetime.now(UTC) + timedelta(hours=3))
+    with sent(snowflake) as statements:
+        run(workspace.context("snowflake"), at=datetime.now(UTC) + timedelta(hours=3))
+    assert [one for one in statements if one.startswith("MERGE") and "INT_RETAIL__SALES_PRICED" in one]
+    assert not [one for one in statements if re.match(r"CREATE OR REPLACE TABLE \S+INT_RETAIL__SALES_PRICED__", one)]
+    [(more,)] = snowflake.query("SELECT COUNT(*) FROM ANALYTICS.RETAIL.FCT_SALES")
+    assert more > rows
+
+
+def test_a_bad_promotion_is_undone_by_planning_what_was_before(workspace: Workspace, snowflake: Snowflake) -> None:
+    mart = workspace.path / "models/retail/dim_product.sql"
+    names = "SELECT PRODUCT_ID, PRODUCT_NAME FROM ANALYTICS.RETAIL.DIM_PRODUCT ORDER BY 1"
+    before, good, text = definitions(snowflake), snowflake.query(names), mart.read_text()
+    workspace.edit("models/retail/dim_product.sql", "  product_name::VARCHAR", "  product_category::VARCHAR")
+    plan(workspace.context("snowflake"), "prod")
+    assert snowflake.query(names) != good
+    mart.write_text(text)
+    with sent(snowflake) as statements:
+        plan(workspace.context("snowflake"), "prod")
+    assert table_writes(statements) == []
+    assert writes(statements), "its view"
+    assert definitions(snowflake) == before
+    assert snowflake.query(names) == good
