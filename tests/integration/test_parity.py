@@ -1,0 +1,222 @@
+"""The same landed rows make the same warehouse on DuckDB and on Snowflake: every model, cell by cell, type by type.
+
+The emulator is DuckDB too. Proved here is that loads, plans and runs of both gateways do the same; what Snowflake makes
+of each function stands in docs/snowflake-functions.md.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from applications import Applications, new_state
+from conftest import WRITTEN_AT, write
+from emulated import Snowflake
+from sqlglot import exp
+from sqlmesh.core.model import Model
+from workspace import Workspace, run
+
+from meshflow.landing.load import land, session
+from meshflow.landing.reconcile import reconcile_all
+from meshflow.landing.report import Machines
+from meshflow.source.server import Server
+
+PLANNED_AT = datetime(2026, 11, 10, 11, tzinfo=UTC)
+CORRECTED_AT = datetime(2026, 11, 10, 13, tzinfo=UTC)
+RUN_AT = datetime(2026, 11, 10, 14, tzinfo=UTC)
+
+FIRST = """
+INSERT INTO edtech.students (student_id, first_name, last_name, email, gender, enrollment_date, date_of_birth) VALUES
+  (9001, E'\\u00A0Zoë', 'O''Brien "Bee"', 'ÄÖÜ@example.com', NULL, '2024-02-29', '2008-02-29'),
+  (9002, 'Jürgen', E'Groß\\nmann\\\\', 'äöü@example.com', '', '2026-11-10', '2004-02-29'),
+  (9003, '  ', '', NULL, 'x', '2026-01-01', '1999-12-31'),
+  (9004, 'Today', 'Grown', NULL, NULL, '2026-01-01', '2008-11-10'),
+  (9005, 'Tomorrow', 'Grown', NULL, NULL, '2026-01-01', '2008-11-11');
+INSERT INTO edtech.courses (course_id, course_name, instructor_name, credits, start_date, end_date) VALUES
+  (9001, 'ends today', '李', 3, '2026-11-01', '2026-11-10'),
+  (9002, E'\\u00A0', 'tab\there', 60, '2026-11-11', '2026-12-01'),
+  (9003, '', 'Nobody', NULL, NULL, NULL);
+INSERT INTO retail.sales (order_id, product_id, cust_name, product, customer_id, quantity, price, discount,
+    shipping_cost, order_date_at, city, province, country) VALUES
+  (900001, 1, E'Müller\\n& Söhne', '50% "off"', 900001, 1, 0.10, 0.05, NULL,
+    '2026-11-09 23:59:59.999999Z', E'\\u00A0', '', ' '),
+  (900001, 2, E'Müller\\n& Söhne', NULL, 900001, 1, 0.50, 0.05, 0.01,
+    '2026-11-09 23:59:59.999999Z', 'Köln', 'NRW', 'Germany'),
+  (900001, 3, 'Müller', '', 900001, 3, 0.30, 0.0500, 0, '2024-02-29Z', 'köln', 'NRW', 'Germany'),
+  (900001, 4, 'Müller', 'Nothing yet', 900001, 0, 1.10, 0.05, 0, '2026-11-09Z', 'Köln', 'NRW', 'Germany'),
+  (900002, 1, 'Absurd', '_%', 900002, 2147483647, 9999999999999999.99, 99999.9999, 0, '2026-11-09Z', 'X', 'Y', 'Z');
+"""
+"""Half cents of discount (0.005, 0.025, 0.045), leap days, birthdays today and tomorrow, blanks that TRIM leaves, two
+spellings of a town, and an order line beyond a billion."""
+
+SECOND = """
+UPDATE edtech.students SET last_name = 'Ünder', enrollment_date = '2024-03-01' WHERE student_id = 9001;
+UPDATE edtech.students SET deleted_at = '2026-11-10 13:00Z' WHERE student_id = 9002;
+UPDATE edtech.courses SET end_date = '2026-11-12' WHERE course_id = 9001;
+UPDATE retail.sales SET deleted_at = '2026-11-10 13:00Z' WHERE (order_id, product_id) = (900001, 3);
+UPDATE retail.sales SET discount = 0.15, city = 'Bonn' WHERE (order_id, product_id) = (900001, 1);
+UPDATE retail.sales SET quantity = 1 WHERE (order_id, product_id) = (900001, 4);
+INSERT INTO retail.sales (order_id, product_id, quantity, price, discount, customer_id, order_date_at)
+  VALUES (900003, 1, 1, 0.70, 0.05, 900001, '2010-01-01Z');
+"""
+"""Corrections, also of what was refused, deletions, and a line that comes years late."""
+
+SNOWFLAKE_TYPES = {
+    "INT": "DECIMAL(38, 0)",
+    "BIGINT": "DECIMAL(38, 0)",
+    "VARCHAR": "VARCHAR(16777216)",
+    "TIMESTAMPNTZ": "TIMESTAMPNTZ(9)",
+}
+"""What Snowflake says of a type declared so, as SQLGlot writes it. The emulator says it whatever the length or the
+fraction of a second: of its word only the kind of type counts, and of NUMBER precision and scale."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A model on one gateway: types as declared and as the engine reports them, rows, and where in a row its key is."""
+
+    declared: dict[str, exp.DataType]
+    reported: dict[str, exp.DataType]
+    key: list[int]
+    rows: list[list[str]]
+
+
+Warehouse = dict[str, Shown]
+
+
+def set_clock(applications: Applications, at: datetime) -> None:
+    """Stop the applications' clock: the loads into both warehouses, at different times, then read the same rows."""
+    applications.execute(
+        f"""
+        CREATE OR REPLACE FUNCTION meshflow.touch() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          NEW.updated_at := '{at}';
+          NEW.created_at := CASE TG_OP WHEN 'INSERT' THEN NEW.updated_at ELSE OLD.created_at END;
+          RETURN NEW;
+        END $$;
+        CREATE OR REPLACE FUNCTION meshflow.oldest_write() RETURNS timestamptz LANGUAGE sql
+          AS $$ SELECT '{at}'::timestamptz $$
+        """
+    )
+
+
+@pytest.fixture(scope="module")
+def warehouses(
+    project: Path, postgres: Server, snowflake: Snowflake, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Warehouse, Warehouse]:
+    """DuckDB's and Snowflake's, after a load, a plan, corrections, a load with a reconciliation, and a run."""
+    applications = Applications.new(postgres)
+    workspaces = {
+        gateway: Workspace.copy_of(project, tmp_path_factory.mktemp(gateway), new_state(postgres))
+        for gateway in ("landed", "snowflake")
+    }
+    set_clock(applications, WRITTEN_AT)
+    write(applications, seed=1)
+    applications.execute(FIRST)
+    set_clock(applications, PLANNED_AT)
+    for gateway, workspace in workspaces.items():
+        with session(applications.loader_url, gateway, workspace.data, 0, Machines(), at=PLANNED_AT) as held:
+            assert held
+            assert land(held, Machines())
+        with closing(workspace.context(gateway)) as context:
+            context.plan("prod", execution_time=PLANNED_AT, auto_apply=True, no_prompts=True, skip_tests=True)
+    set_clock(applications, CORRECTED_AT)
+    write(applications, seed=2)
+    applications.execute(SECOND)
+    set_clock(applications, RUN_AT)
+    for gateway, workspace in workspaces.items():
+        with session(applications.loader_url, gateway, workspace.data, 0, Machines(), at=RUN_AT) as held:
+            assert held
+            assert reconcile_all(held, Machines(), repair=False)
+    duckdb, on_snowflake = (dict(after_run(workspace, gateway)) for gateway, workspace in workspaces.items())
+    return duckdb, on_snowflake
+
+
+def after_run(workspace: Workspace, gateway: str) -> Iterator[tuple[str, Shown]]:
+    """Every model that has a view in prod, none left out."""
+    with closing(workspace.context(gateway)) as context:
+        run(context, RUN_AT)
+        for model in context.models.values():
+            if not model.kind.is_external:
+                view = exp.to_table(model.fqn, dialect="snowflake")
+                rows = context.engine_adapter.fetchall(exp.select("*").from_(view), quote_identifiers=True)
+                yield (
+                    model.name,
+                    Shown(
+                        model.columns_to_types_or_raise,
+                        context.engine_adapter.columns(view),
+                        key(model),
+                        [[written(cell) for cell in row] for row in rows],
+                    ),
+                )
+
+
+def written(cell: Any) -> str:
+    """So that 1, 1.0, Decimal('1.00'), True and '1' differ; of NUMBER(38, 0) only DuckDB makes a Decimal."""
+    return repr(int(cell) if isinstance(cell, Decimal) and cell.as_tuple().exponent == 0 else cell)
+
+
+def key(model: Model) -> list[int]:
+    """Where the columns of its grain stand; without a grain, all columns."""
+    columns = list(model.columns_to_types_or_raise)
+    grain = [column.name.upper() for grain in model.grains for column in grain.find_all(exp.Column)]
+    return [columns.index(name) for name in grain] or list(range(len(columns)))
+
+
+def differences(name: str, duckdb: Shown, snowflake: Shown) -> list[str]:
+    """Rows that only one has, and cells that differ: model, key, column and both values. Nothing if all is the same."""
+    if Counter(map(tuple, duckdb.rows)) == Counter(map(tuple, snowflake.rows)):
+        return []
+    found = [f"{name}: {len(duckdb.rows)} rows on DuckDB, {len(snowflake.rows)} on Snowflake"]
+    here, there = ({tuple(row[i] for i in shown.key): row for row in shown.rows} for shown in (duckdb, snowflake))
+    found += [f"{name} ({', '.join(key)}): only on DuckDB" for key in here.keys() - there.keys()]
+    found += [f"{name} ({', '.join(key)}): only on Snowflake" for key in there.keys() - here.keys()]
+    for key in here.keys() & there.keys():
+        for column, one, other in zip(duckdb.declared, here[key], there[key], strict=True):
+            if one != other:
+                found.append(f"{name} ({', '.join(key)}), {column}: {one} on DuckDB, {other} on Snowflake")
+    return [found[0], *sorted(found[1:])]
+
+
+def test_every_cell_of_every_model_is_the_same(warehouses: tuple[Warehouse, Warehouse]) -> None:
+    duckdb, snowflake = warehouses
+    assert duckdb.keys() == snowflake.keys()
+    found = [line for name in duckdb for line in differences(name, duckdb[name], snowflake[name])[:5]]
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)
+
+
+def test_every_column_has_the_declared_type_in_the_declared_order(warehouses: tuple[Warehouse, Warehouse]) -> None:
+    duckdb, snowflake = warehouses
+    for name in duckdb:
+        declared = in_words(duckdb[name].declared)
+        assert declared == in_words(snowflake[name].declared), name
+        assert in_words(duckdb[name].reported, "duckdb") == in_words(duckdb[name].declared, "duckdb"), name
+        expected = [(column, SNOWFLAKE_TYPES.get(type_, type_)) for column, type_ in declared]
+        assert in_words(snowflake[name].reported) == expected, name
+
+
+def in_words(types: dict[str, exp.DataType], dialect: str = "snowflake") -> list[tuple[str, str]]:
+    return [(column, type_.sql(dialect)) for column, type_ in types.items()]
+
+
+def test_the_rows_are_such_as_engines_may_disagree_on(warehouses: tuple[Warehouse, Warehouse]) -> None:
+    """Otherwise the two tests above would prove little."""
+    _, snowflake = warehouses
+
+    def cells(model: str, column: str, key: int) -> list[str]:
+        shown = snowflake[model]
+        return sorted(row[list(shown.declared).index(column)] for row in shown.rows if row[0] == str(key))
+
+    assert [name for name, shown in snowflake.items() if not shown.rows] == []
+    discounts = cells("retail.fct_sales", "TOTAL_DISCOUNT_AMOUNT", 900001)
+    assert discounts == ["Decimal('0.02')", "Decimal('0.03')", "Decimal('0.06')"], "0.015, 0.025 and 0.055, rounded"
+    assert "amount_out_of_range" in cells("quarantine.retail_sales", "REJECT_REASONS", 900002)[0]
+    ages = [cells("edtech.dim_student", "AGE_YEARS", student) for student in (9001, 9002, 9004, 9005)]
+    assert ages == [["18"], [], ["18"], ["17"]]
+    assert len(cells("history.hist_student", "VALID_FROM", 9001)) == 2
