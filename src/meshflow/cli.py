@@ -17,8 +17,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
+            lock = "snowflake" if str(error.name).startswith("snowflake") else "landing"
             raise click.ClickException(
-                f"{error.name} is not installed: `pip install --require-hashes -r requirements/landing.lock` has it"
+                f"{error.name} is not installed: `pip install --require-hashes -r requirements/{lock}.lock` has it"
             ) from None
 
 

@@ -3,12 +3,14 @@
 import ipaddress
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
 import time
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -160,6 +162,22 @@ class Snowflake:
     def statements(self, user: str = "TRANSFORMER") -> list[str]:
         """Every statement that `user` has sent so far, in order."""
         return [entry["statement"] for entry in self.entries() if entry["user"] == user]
+
+    @contextmanager
+    def sent(self) -> Iterator[list[str]]:
+        """Every statement that SQLMesh sends while the block runs, without its comments."""
+        start, statements = len(self.statements()), list[str]()
+        yield statements
+        statements += [re.sub(r"/\*.*?\*/", "", one).strip() for one in self.statements()[start:]]
+
+    def definitions(self, schema: str = "") -> dict[str, str]:
+        """What the views of prod's schemas, or of one schema, select from."""
+        rows = self.query("SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM ANALYTICS.INFORMATION_SCHEMA.VIEWS")
+        return {
+            f"{where}.{name}": text
+            for where, name, text in rows
+            if (where == schema if schema else "__" not in where and not where.startswith("SQLMESH_"))
+        }
 
     def entries(self) -> list[dict[str, Any]]:
         """Every statement with its user and session, and whether the emulator only said yes to it."""

@@ -15,7 +15,6 @@ import pytest
 from applications import Applications, new_state
 from conftest import load
 from emulated import Snowflake, pem, private_key
-from test_life_cycle import definitions
 from workspace import Workspace, plan
 
 from meshflow.landing.contract import contract, landed
@@ -198,7 +197,7 @@ def test_a_plan_that_loses_snowflake_leaves_prod_as_it_was_and_the_next_finishes
 ) -> None:
     load(applications, data, at=datetime.now(UTC))
     plan(workspace.context("snowflake"), "prod")
-    undisturbed, served, start = figures(snowflake), definitions(snowflake), len(snowflake.statements())
+    undisturbed, served, start = figures(snowflake), snowflake.definitions(), len(snowflake.statements())
     # The same figures from another query: all that depends on it is built anew.
     swapped = ("quantity * unit_price_amount", "unit_price_amount * quantity")
     workspace.edit("models/intermediate/int_retail__sales_priced.sql", *swapped)
@@ -209,10 +208,10 @@ def test_a_plan_that_loses_snowflake_leaves_prod_as_it_was_and_the_next_finishes
         snowflake.fail(fault)
         output = plans_not(workspace, applications, "prod")
         assert said in " ".join(output.split())
-        assert definitions(snowflake) == served
+        assert snowflake.definitions() == served
         assert figures(snowflake) == undisturbed
     plan(workspace.context("snowflake"), "prod")
-    assert definitions(snowflake)["RETAIL.FCT_SALES"] != served["RETAIL.FCT_SALES"]
+    assert snowflake.definitions()["RETAIL.FCT_SALES"] != served["RETAIL.FCT_SALES"]
     assert figures(snowflake) == undisturbed
     built = Counter(BUILT.findall("\n".join(snowflake.statements()[start:])))
     assert len(built) > 5, built

@@ -57,14 +57,6 @@ def changed(workspace: Workspace, file: str, old: str, new: str) -> Iterator[Con
         (workspace.path / file).write_text(before)
 
 
-@contextmanager
-def sent(snowflake: Snowflake) -> Iterator[list[str]]:
-    """Every statement that SQLMesh sends to Snowflake while the block runs, without its comments."""
-    start, statements = len(snowflake.statements()), []
-    yield statements
-    statements += [re.sub(r"/\*.*?\*/", "", one).strip() for one in snowflake.statements()[start:]]
-
-
 def tables_written(statements: list[str]) -> set[str]:
     """Names of the tables created or written to, without their version: RETAIL__DIM_PRODUCT."""
     written = [re.findall(r'"SQLMESH_\w+"\."(\w+?__\w+?)__\d+(?:__dev)?"', one)[:1] for one in table_writes(statements)]
@@ -75,16 +67,6 @@ def columns(snowflake: Snowflake, view: str) -> set[str]:
     return {row[0] for row in snowflake.query(f"DESCRIBE VIEW ANALYTICS.{view}")}
 
 
-def definitions(snowflake: Snowflake, schema: str = "") -> dict[str, str]:
-    """What the views of prod's schemas, or of one schema, select from."""
-    rows = snowflake.query("SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM ANALYTICS.INFORMATION_SCHEMA.VIEWS")
-    return {
-        f"{where}.{name}": text
-        for where, name, text in rows
-        if (where == schema if schema else "__" not in where and not where.startswith("SQLMESH_"))
-    }
-
-
 def test_prod_is_built_by_four_tasks_with_its_state_in_postgresql(workspace: Workspace, snowflake: Snowflake) -> None:
     entries = [entry for entry in snowflake.entries() if entry["user"] == "TRANSFORMER"]
     builders = {entry["session"] for entry in entries if " TABLE " in entry["statement"].split("(")[0]}
@@ -92,7 +74,7 @@ def test_prod_is_built_by_four_tasks_with_its_state_in_postgresql(workspace: Wor
     assert not [entry for entry in entries if re.search(r"_(snapshots|intervals|environments)\b", entry["statement"])]
     context = workspace.context("snowflake")
     assert context.state_reader.get_environment("prod")
-    assert len(definitions(snowflake)) == len(
+    assert len(snowflake.definitions()) == len(
         [model for model in context.models.values() if not model.kind.is_external]
     )
     missing = "SELECT SUM(LANDED_COUNT), SUM(MISSING_COUNT) FROM ANALYTICS.OPS.ROW_RECONCILIATION"
@@ -146,13 +128,13 @@ def test_sessions_are_in_utc_and_say_for_whom_they_work(workspace: Workspace, sn
 
 
 def test_planning_dev_with_nothing_changed_writes_nothing(workspace: Workspace, snowflake: Snowflake) -> None:
-    with sent(snowflake) as first:
+    with snowflake.sent() as first:
         plan(workspace.context("snowflake"), "dev")
     # Of forward-only models, empty tables that no view shows: one that is changed in dev would be filled there.
     assert tables_written(first) <= HISTORIES
     assert not [one for one in table_writes(first) if re.search(r" AS (SELECT|WITH) ", one)]
     assert writes(first), "its views"
-    with sent(snowflake) as again:
+    with snowflake.sent() as again:
         plan(workspace.context("snowflake"), "dev")
     assert writes(again) == []
 
@@ -160,11 +142,11 @@ def test_planning_dev_with_nothing_changed_writes_nothing(workspace: Workspace, 
 def test_a_non_breaking_change_builds_its_own_table_and_leaves_prod_alone(
     workspace: Workspace, snowflake: Snowflake
 ) -> None:
-    before = definitions(snowflake)
-    with changed(workspace, MART, MART_COLUMN, NEW_COLUMN) as context, sent(snowflake) as statements:
+    before = snowflake.definitions()
+    with changed(workspace, MART, MART_COLUMN, NEW_COLUMN) as context, snowflake.sent() as statements:
         plan(context, "dev")
     assert tables_written(statements) == {"RETAIL__RPT_NET_REVENUE_BY_COUNTRY"}
-    assert definitions(snowflake) == before
+    assert snowflake.definitions() == before
     assert "STATE_COUNT" in columns(snowflake, "RETAIL__DEV.RPT_NET_REVENUE_BY_COUNTRY")
     assert "STATE_COUNT" not in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
 
@@ -172,15 +154,15 @@ def test_a_non_breaking_change_builds_its_own_table_and_leaves_prod_alone(
 def test_promotion_swaps_views_and_builds_nothing(workspace: Workspace, snowflake: Snowflake) -> None:
     with changed(workspace, MART, MART_COLUMN, NEW_COLUMN) as context:
         plan(context, "dev")
-        in_dev = definitions(snowflake, "RETAIL__DEV")["RETAIL__DEV.RPT_NET_REVENUE_BY_COUNTRY"]
-        with sent(snowflake) as statements:
+        in_dev = snowflake.definitions("RETAIL__DEV")["RETAIL__DEV.RPT_NET_REVENUE_BY_COUNTRY"]
+        with snowflake.sent() as statements:
             plan(workspace.context("snowflake"), "prod")
     assert [one for one in statements if one.startswith("CREATE OR REPLACE VIEW")]
     assert table_writes(statements) == []
     assert "STATE_COUNT" in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
-    in_prod = definitions(snowflake)["RETAIL.RPT_NET_REVENUE_BY_COUNTRY"]
+    in_prod = snowflake.definitions()["RETAIL.RPT_NET_REVENUE_BY_COUNTRY"]
     assert re.findall(r"COUNTRY__\d+", in_prod) == re.findall(r"COUNTRY__\d+", in_dev)
-    with sent(snowflake) as statements:
+    with snowflake.sent() as statements:
         plan(workspace.context("snowflake"), "prod")  # back, to the table that is still there
     assert table_writes(statements) == []
     assert "STATE_COUNT" not in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
@@ -189,7 +171,7 @@ def test_promotion_swaps_views_and_builds_nothing(workspace: Workspace, snowflak
 def test_a_breaking_change_rebuilds_what_depends_on_it(workspace: Workspace, snowflake: Snowflake) -> None:
     file, old = "models/retail/rpt_net_revenue_by_state.sql", "FROM retail.rpt_net_revenue_by_city AS cities"
     new = f"{old}\nCROSS JOIN (SELECT 1 AS one) AS once"
-    with changed(workspace, file, old, new) as context, sent(snowflake) as statements:
+    with changed(workspace, file, old, new) as context, snowflake.sent() as statements:
         plan(context, "dev")
     assert tables_written(statements) == {f"RETAIL__RPT_NET_REVENUE_BY_{level}" for level in ("STATE", "COUNTRY")}
 
@@ -202,7 +184,7 @@ def test_the_janitor_drops_what_only_an_invalidated_environment_used(
     context = workspace.context("snowflake")
     plan(context, "prod")
     prods = {snapshot.table_name().split(".")[-1].strip('"') for snapshot in context.snapshots.values()}
-    before = definitions(snowflake)
+    before = snowflake.definitions()
     tables = "SELECT TABLE_SCHEMA, TABLE_NAME FROM ANALYTICS.INFORMATION_SCHEMA.TABLES"
     used = {name for schema, name in snowflake.query(tables) if schema.startswith("SQLMESH_")}
     context.invalidate_environment("dev", sync=True)
@@ -213,7 +195,7 @@ def test_the_janitor_drops_what_only_an_invalidated_environment_used(
     assert "RETAIL__RPT_NET_REVENUE_BY_COUNTRY" in {name.rsplit("__", 1)[0] for name in used - physical}
     assert physical & prods == used & prods
     assert {name.rsplit("__", 2)[0] for name in physical - prods} <= HISTORIES
-    assert definitions(snowflake) == before
+    assert snowflake.definitions() == before
     assert snowflake.query(FIGURES)
 
 
@@ -225,10 +207,10 @@ def test_a_forward_only_column_is_added_to_prods_own_table(workspace: Workspace,
     rows = snowflake.query(table)
     options = {"auto_apply": True, "no_prompts": True, "skip_tests": True, "forward_only": True}
     with changed(workspace, file, old, new) as context:
-        with sent(snowflake) as in_dev:
+        with snowflake.sent() as in_dev:
             context.plan("dev", include_unmodified=True, **options)
         assert "ORDER_MONTH" not in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_PRICED")
-        with sent(snowflake) as promoted:
+        with snowflake.sent() as promoted:
             workspace.context("snowflake").plan("prod", **options)
         assert [one for one in in_dev if re.match(r"CREATE TABLE.* CLONE ", one)]
         added = [one for one in promoted if one.startswith("ALTER TABLE") and 'ADD "ORDER_MONTH"' in one]
@@ -239,11 +221,11 @@ def test_a_forward_only_column_is_added_to_prods_own_table(workspace: Workspace,
 
 
 def test_a_failing_audit_stops_promotion_and_prod_keeps_serving(workspace: Workspace, snowflake: Snowflake) -> None:
-    before, figures = definitions(snowflake), snowflake.query(FIGURES)
+    before, figures = snowflake.definitions(), snowflake.query(FIGURES)
     doubled = ("SUM(states.net_revenue_amount)", "SUM(states.net_revenue_amount * 2)")
     with changed(workspace, MART, *doubled) as context, pytest.raises(PlanError):
         plan(context, "prod")
-    assert definitions(snowflake) == before
+    assert snowflake.definitions() == before
     assert snowflake.query(FIGURES) == figures
 
 
@@ -256,7 +238,7 @@ def test_a_later_interval_merges_what_has_landed_since(
     write(applications, seed=7)
     load(applications, data, at=datetime.now(UTC) + timedelta(minutes=90))
     load(applications, data, at=datetime.now(UTC) + timedelta(hours=3))
-    with sent(snowflake) as statements:
+    with snowflake.sent() as statements:
         run(workspace.context("snowflake"), at=datetime.now(UTC) + timedelta(hours=3))
     merged = {
         table for one in statements if one.startswith("MERGE") for table in re.findall(r"(INT_\w+?)__\d+", one)[:1]

@@ -14,7 +14,6 @@ from applications import Applications, new_state
 from conftest import load, write
 from emulated import Snowflake
 from psycopg import sql
-from test_life_cycle import definitions, sent
 from workspace import Workspace, plan, run, table_writes, writes
 
 from meshflow.source.server import Server
@@ -52,16 +51,16 @@ def drop_and_create(postgres: Server, database: str) -> None:
 def test_a_lost_state_comes_back_from_its_export(
     workspace: Workspace, snowflake: Snowflake, postgres: Server, tmp_path: Path
 ) -> None:
-    before, export = definitions(snowflake), tmp_path / "state.json"
+    before, export = snowflake.definitions(), tmp_path / "state.json"
     sqlmesh(workspace, "state", "export", "--output-file", str(export), "--no-confirm")
     drop_and_create(postgres, workspace.state["MESHFLOW_STATE_DATABASE"])
     sqlmesh(workspace, "state", "import", "--input-file", str(export), "--replace", "--no-confirm")
     context = workspace.context("snowflake")
     assert not context.plan_builder("prod", skip_tests=True).build().has_changes
-    with sent(snowflake) as statements:
+    with snowflake.sent() as statements:
         plan(context, "prod")
     assert writes(statements) == []
-    assert definitions(snowflake) == before
+    assert snowflake.definitions() == before
 
 
 def test_a_run_goes_on_where_the_export_stood(
@@ -71,7 +70,7 @@ def test_a_run_goes_on_where_the_export_stood(
     write(applications, seed=7)
     load(applications, data, at=datetime.now(UTC) + timedelta(minutes=90))
     load(applications, data, at=datetime.now(UTC) + timedelta(hours=3))
-    with sent(snowflake) as statements:
+    with snowflake.sent() as statements:
         run(workspace.context("snowflake"), at=datetime.now(UTC) + timedelta(hours=3))
     assert [one for one in statements if one.startswith("MERGE") and "INT_RETAIL__SALES_PRICED" in one]
     assert not [one for one in statements if re.match(r"CREATE OR REPLACE TABLE \S+INT_RETAIL__SALES_PRICED__", one)]
@@ -82,14 +81,14 @@ def test_a_run_goes_on_where_the_export_stood(
 def test_a_bad_promotion_is_undone_by_planning_what_was_before(workspace: Workspace, snowflake: Snowflake) -> None:
     mart = workspace.path / "models/retail/dim_product.sql"
     names = "SELECT PRODUCT_ID, PRODUCT_NAME FROM ANALYTICS.RETAIL.DIM_PRODUCT ORDER BY 1"
-    before, good, text = definitions(snowflake), snowflake.query(names), mart.read_text()
+    before, good, text = snowflake.definitions(), snowflake.query(names), mart.read_text()
     workspace.edit("models/retail/dim_product.sql", "  product_name::VARCHAR", "  product_category::VARCHAR")
     plan(workspace.context("snowflake"), "prod")
     assert snowflake.query(names) != good
     mart.write_text(text)
-    with sent(snowflake) as statements:
+    with snowflake.sent() as statements:
         plan(workspace.context("snowflake"), "prod")
     assert table_writes(statements) == []
     assert writes(statements), "its view"
-    assert definitions(snowflake) == before
+    assert snowflake.definitions() == before
     assert snowflake.query(names) == good

@@ -137,14 +137,17 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
     key = list(table.key)
     keys = pa.schema([*(table.arrow.field(name) for name in key), ("updated_date", pa.date32())])
     here = _read(session, table, _live(table, "postgres", differing, key), keys)
+    # Snowflake's names are in capitals, and its integers are decimals.
+    rows = table.arrow.append(keys.field("updated_date"))
     there = session.destination.arrow(_live(table, dialect, differing, table.arrow.names))
+    there = there.rename_columns(rows.names).cast(rows)
     unlanded = here.join(there.select(key), key, join_type="left anti")
     vanished = there.join(here.select(key), key, join_type="left anti")
     missing, gone = (Counter(rows.column("updated_date").to_pylist()) for rows in (unlanded, vanished))
     return Reconciliation(
         table,
         [replace(day, unlanded=missing[day.date], vanished=gone[day.date]) for day in days],
-        vanished.select(table.arrow.names).cast(table.arrow),
+        vanished.select(table.arrow.names),
     )
 
 
