@@ -15,6 +15,7 @@ of it stands in its attributes:
         assert github.comments_on(pull) == […]
 """
 
+import base64
 import json
 import os
 import re
@@ -459,6 +460,11 @@ class FakeGitHub:
         entries = [(line.split("\t")[1], *line.split("\t")[0].split()) for line in lines]
         tree = [{"path": path, "mode": mode, "type": kind, "sha": entry} for path, mode, kind, entry in entries]
         return 200, {"sha": sha, "url": self._api(f"/git/trees/{sha}"), "tree": tree, "truncated": False}
+
+    @route("GET", r"/git/blobs/([^/]+)")
+    def _get_blob(self, sha: str) -> tuple[int, Any]:
+        content = base64.b64encode(self.git("cat-file", "blob", sha).encode()).decode()
+        return 200, {"sha": sha, "url": self._api(f"/git/blobs/{sha}"), "encoding": "base64", "content": content}
 
     @route("GET", "/issues")
     def _get_issues(self) -> tuple[int, Any]:
