@@ -127,6 +127,25 @@ def route(method: str, pattern: str) -> Callable[[Route], Route]:
     return register
 
 
+@dataclass(frozen=True)
+class Job:
+    """What GitHub gives to a job of a workflow, and what it leaves behind."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        text = (self.folder / "output").read_text(encoding="utf-8")
+        several = re.compile(r"^(\w+)<<(\S+)\n(.*?)\n\2$|^(\w+)=(.*)$", re.MULTILINE | re.DOTALL)
+        return {found[1] or found[4]: found[3] or found[5] or "" for found in several.finditer(text)}
+
+    @property
+    def summary(self) -> str:
+        """Markdown on the page of the run."""
+        return (self.folder / "summary").read_text(encoding="utf-8")
+
+
 class FakeGitHub:
     """The server, and what everybody but the workflows does on GitHub."""
 
@@ -177,6 +196,15 @@ class FakeGitHub:
             "GITHUB_TOKEN": "the-token-of-the-job",
             "GITHUB_RUN_ID": "4711",
         }
+
+    def job(self, event: Json, folder: Path) -> Job:
+        """A job that `event` has started, with its files in `folder`, a new one."""
+        folder.mkdir()
+        files = {"GITHUB_EVENT_PATH": "event", "GITHUB_OUTPUT": "output", "GITHUB_STEP_SUMMARY": "summary"}
+        for file in files.values():
+            (folder / file).touch()
+        (folder / "event").write_text(json.dumps(event), encoding="utf-8")
+        return Job(folder, self.environment | {name: str(folder / file) for name, file in files.items()})
 
     # What people do
 
@@ -673,6 +701,7 @@ def _user(login: str) -> Json:
 def _handler(github: FakeGitHub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # headers and body in one packet, or each answer waits 40 ms
 
         def do_GET(self) -> None:
             address = urlsplit(self.path)

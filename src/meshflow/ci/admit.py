@@ -3,6 +3,7 @@
 import base64
 import re
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 import click
 from github.GitCommit import GitCommit
@@ -13,7 +14,7 @@ from meshflow.ci.gate import environment, read_reviews, same_repository, trial_m
 from meshflow.ci.github import BRANCH, code, connect, event, sticky_comment, write_outputs
 
 PLAIN = ("models/*.sql", "audits/*.sql", "tests/*", "seeds/*.csv", "external_models/*.yaml", "docs/*", "*.md")
-"""Files that are no code by their name, in any subfolder. Everything else is: Python, config.yaml, workflows, locks …"""
+"""Files that are no code by their names, in any subfolder. All else is: Python, config.yaml, workflows, locks …"""
 
 RUNS = re.compile(
     r"\{\{|\{%|\bJINJA_|\bSEED\b|@(?!(as_of_date|cadence|end_dtntz|start_dtntz|this_model)\b)", re.IGNORECASE
@@ -21,8 +22,8 @@ RUNS = re.compile(
 """What makes SQL run or read something on the machine that plans: Jinja, which SQLMesh doesn't confine; macros, whose
 arguments it evaluates as Python; seeds, which it reads from any path. Plain variables don't."""
 
-READS = re.compile(r"\{\{|\{%|\bpath\s*['\"]?\s*:")
-"""The same in YAML: unit tests and external models are rendered with Jinja, and a test may read its rows from a file."""
+YAML = re.compile(r"\{\{|\{%|\bpath\s*['\"]?\s*:")
+"""The same in YAML: unit tests and external models are rendered with Jinja, and tests may read rows from files."""
 
 FILES = 300
 """Of more changed files GitHub tells no names."""
@@ -71,12 +72,13 @@ def code_files(repository: Repository, merge: GitCommit) -> list[str]:
     found = set()
     for path in {name for file in files for name in (file.filename, file.previous_filename) if name}:
         entry = entries.get(path)
+        suspicious = {".sql": RUNS, ".yaml": YAML, ".yml": YAML}.get(PurePosixPath(path).suffix)
         # A symbolic link or a submodule is whatever it leads to.
         if not is_plain(path) or (entry and entry.mode != "100644"):
             found.add(path)
-        elif entry and not path.endswith((".md", ".csv")):
+        elif entry and suspicious:
             text = base64.b64decode(repository.get_git_blob(entry.sha).content).decode(errors="replace")
-            if (READS if path.startswith(("tests/", "external_models/")) else RUNS).search(text):
+            if suspicious.search(text):
                 found.add(path)
     return sorted(found)
 

@@ -126,8 +126,8 @@ class Deployment:
         newest = tip(self.repository)
         if self.pull.head.sha != sha or self.repository.get_git_commit(newest).tree.sha != self.change.tree:
             self._fail(
-                f"It was merged before this run came to it, and {code(BRANCH)} is not what was to be deployed: prod stays "
-                f"as it is, and the next scheduled run brings it to {code(BRANCH)}."
+                f"It was merged before this run came to it, and {code(BRANCH)} isn't what was to be deployed: prod "
+                f"stays as it is, and the next scheduled run brings it to {code(BRANCH)}."
             )
         if self._plan(self.change):
             self._fail("It is merged, but not in prod: the plan failed. The next scheduled run tries again.")
@@ -136,8 +136,8 @@ class Deployment:
     def _finish(self, merged: str) -> None:
         if self.repository.get_git_commit(merged).tree.sha != self.change.tree:
             self._fail(
-                f"It is merged as `{merged}`, but {code(BRANCH)} is other than prod, as something else was merged at the "
-                f"same time. The next scheduled run brings prod to {code(BRANCH)}."
+                f"It is merged as `{merged}`, but {code(BRANCH)} is other than prod, as something else was merged at "
+                f"the same time. The next scheduled run brings prod to {code(BRANCH)}."
             )
         name = environment(self.pull)
         status = self._run(["sqlmesh", "--gateway", self.gateway, "invalidate", name])

@@ -35,8 +35,9 @@ def connect() -> Repository:
         per_page=100,
         seconds_between_requests=None,
         seconds_between_writes=None,
+        lazy=True,
     )
-    return client.get_repo(variable("GITHUB_REPOSITORY"), lazy=True)
+    return client.get_repo(variable("GITHUB_REPOSITORY"))
 
 
 def event() -> dict[str, Any]:
@@ -73,7 +74,8 @@ def clear_errors() -> Iterator[None]:
 
 def refusal(error: GithubException) -> str:
     """What GitHub answered, such as `405: Base branch was modified`, in one line."""
-    return f"{error.status}: {' '.join((error.message or 'nothing more').split())}"
+    said = error.data.get("message") if isinstance(error.data, dict) else None
+    return f"{error.status}: {' '.join(str(said or 'nothing more').split())}"
 
 
 def sticky_comment(repository: Repository, number: int, marker: str, body: str, *, only_update: bool = False) -> None:

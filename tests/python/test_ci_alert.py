@@ -1,0 +1,128 @@
+"""`meshflow ci alert`: one issue for each workflow, from its first failure to its next success."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_github import BOT, FakeGitHub, Issue
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> Iterator[FakeGitHub]:
+    with FakeGitHub(tmp_path / "origin.git") as github:
+        yield github
+    assert not github.faults
+
+
+@pytest.fixture
+def slack() -> Iterator["Slack"]:
+    server = Slack()
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class Slack(HTTPServer):
+    """A webhook on loopback."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.status = 200
+        super().__init__(("127.0.0.1", 0), Webhook)
+
+    @property
+    def webhook(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/services/secret"
+
+
+class Webhook(BaseHTTPRequestHandler):
+    server: Slack
+
+    def do_POST(self) -> None:
+        self.server.texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+def alert(github: FakeGitHub, state: str, workflow: str = "run", webhook: str = "") -> Result:
+    from meshflow.cli import main  # noqa: PLC0415
+
+    environment = github.environment | {"MESHFLOW_SLACK_WEBHOOK": webhook}
+    result = CliRunner(env=environment).invoke(main, ["ci", "alert", state, "--workflow", workflow])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def open_alerts(github: FakeGitHub) -> list[Issue]:
+    return [issue for issue in github.issues.values() if issue.state == "open" and "alert" in issue.labels]
+
+
+def test_however_often_a_workflow_fails_there_is_one_issue(github: FakeGitHub) -> None:
+    for _ in range(4):
+        alert(github, "failed")
+    (issue,) = open_alerts(github)
+    assert issue.title == "Workflow run fails"
+    assert "/actions/runs/4711" in issue.body
+    assert len(github.comments_on(issue)) == 3
+
+
+def test_success_closes_it_and_the_next_failure_opens_another(github: FakeGitHub) -> None:
+    alert(github, "failed")
+    (issue,) = open_alerts(github)
+    alert(github, "recovered")
+    assert issue.state == "closed"
+    assert "It succeeded" in github.comments_on(issue)[-1]
+    alert(github, "failed")
+    assert [open_.number for open_ in open_alerts(github)] == [issue.number + 1]
+
+
+def test_success_without_an_alert_says_nothing(github: FakeGitHub, slack: Slack) -> None:
+    alert(github, "recovered", webhook=slack.webhook)
+    assert (github.issues, slack.texts) == ({}, [])
+
+
+def test_each_workflow_has_its_own(github: FakeGitHub) -> None:
+    alert(github, "failed", "run")
+    alert(github, "failed", "weekly")
+    alert(github, "recovered", "run")
+    assert [issue.title for issue in open_alerts(github)] == ["Workflow weekly fails"]
+
+
+def test_an_issue_of_somebody_else_with_the_same_title_is_left_alone(github: FakeGitHub) -> None:
+    other = github.open_issue("Workflow run fails", author="mallory")
+    other.labels = {"alert"}
+    alert(github, "failed")
+    assert [issue.author for issue in open_alerts(github)] == ["mallory", BOT]
+    alert(github, "recovered")
+    assert other.state == "open"
+    assert other.comments == []
+
+
+def test_slack_is_told_once_of_the_failure_and_once_of_the_success(github: FakeGitHub, slack: Slack) -> None:
+    for state in ("failed", "failed", "recovered", "recovered"):
+        alert(github, state, "a <b> & c", webhook=slack.webhook)
+    assert [text.split(":")[0] for text in slack.texts] == [
+        "Workflow a &lt;b&gt; &amp; c fails",
+        "Workflow a &lt;b&gt; &amp; c succeeds again",
+    ]
+
+
+@pytest.mark.parametrize("webhook", ["http://127.0.0.1:1/services/secret", "no address with a secret"])
+def test_a_webhook_that_fails_neither_fails_the_job_nor_is_shown(github: FakeGitHub, webhook: str) -> None:
+    result = alert(github, "failed", webhook=webhook)
+    assert "Slack can't be told" in result.output
+    assert "secret" not in result.output
+    assert len(open_alerts(github)) == 1
+
+
+def test_slack_may_refuse(github: FakeGitHub, slack: Slack) -> None:
+    slack.status = 404
+    assert "Slack can't be told: it answered 404" in alert(github, "failed", webhook=slack.webhook).output

@@ -1,0 +1,461 @@
+"""Who may have a pull request built with credentials, and who may have it deployed: `meshflow ci admit` and `gate`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_github import FakeGitHub, Job, PullRequest
+
+from meshflow.ci.admit import is_plain
+from meshflow.ci.github import code
+from meshflow.cli import main
+
+MODEL = "MODEL (name retail.fct_sales, cron @cadence);\nSELECT 1 AS a\n"
+TOKEN = "the-token-of-the-job"  # noqa: S105 - FakeGitHub's
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshflow.ci.gate.PAUSE", 0)
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> Iterator[FakeGitHub]:
+    """A repository in which bob and carl may write, and ann's branch `feature` changes a model."""
+    with FakeGitHub(tmp_path / "origin.git") as github:
+        github.roles = {"ann": "write", "bob": "write", "carl": "maintain", "rita": "triage", "root": "admin"}
+        github.push("main", {"README.md": "A warehouse.\n", "config.yaml": "gateways:\n"}, author="root")
+        github.push("feature", {"models/retail/fct_sales.sql": MODEL})
+        yield github
+    assert not github.faults
+
+
+@pytest.fixture
+def pull(github: FakeGitHub) -> PullRequest:
+    """Open, green, approved by bob: there is nothing against a deploy."""
+    pull = github.open_pull("feature")
+    make_green(github, pull)
+    github.review(pull, "bob", "APPROVED")
+    return pull
+
+
+def make_green(github: FakeGitHub, pull: PullRequest) -> None:
+    github.check(pull.head_sha, "ok")
+    github.check(pull.head_sha, "SQLMesh - PR Environment Synced")
+
+
+def run(job: Job, *arguments: str) -> Result:
+    result = CliRunner(env=job.environment).invoke(main, ["ci", *arguments])
+    assert TOKEN not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def gate(  # noqa: PLR0913 - what a comment has
+    github: FakeGitHub,
+    pull: PullRequest,
+    tmp_path: Path,
+    *,
+    user: str = "bob",
+    body: str = "/deploy",
+    approvals: int = 1,
+) -> tuple[Result, Job]:
+    job = github.job(github.comment_event(pull, body, user=user), tmp_path / "job")
+    return run(job, "gate", "--approvals", str(approvals)), job
+
+
+def refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path, why: str, **options: str | int) -> None:
+    """The gate fails with one comment that says `why`, and hands on nothing."""
+    result, job = gate(github, pull, tmp_path, **options)  # type: ignore[arg-type]
+    assert result.exit_code == 1, result.output
+    assert job.outputs == {}
+    (comment,) = github.comments_on(pull)
+    assert why in comment
+    assert why in result.output.replace("\n", " ")
+
+
+# /deploy
+
+
+def test_an_approved_pull_request_passes_the_gate(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    result, job = gate(github, pull, tmp_path)
+    assert result.exit_code == 0, result.output
+    merge = github.sha("refs/pull/1/merge")
+    assert job.outputs == {"sha": pull.head_sha, "merge_sha": merge, "environment": "pr_1", "number": "1"}
+    assert github.comments_on(pull) == []
+
+
+@pytest.mark.parametrize("body", ["/deploy\r\n", "  /deploy \n\n"])
+def test_white_space_around_the_command_does_not_matter(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path, body: str
+) -> None:
+    assert gate(github, pull, tmp_path, body=body)[1].outputs["sha"] == pull.head_sha
+
+
+@pytest.mark.parametrize("body", ["/deploy now", "please /deploy", "/Deploy", "> /deploy", "/deploy\n/deploy", ""])
+def test_another_comment_does_nothing(github: FakeGitHub, pull: PullRequest, tmp_path: Path, body: str) -> None:
+    result, job = gate(github, pull, tmp_path, body=body)
+    assert (result.exit_code, job.outputs, github.calls) == (0, {}, [])
+
+
+@pytest.mark.parametrize("action", ["edited", "deleted"])
+def test_a_comment_that_was_edited_into_the_command_does_nothing(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path, action: str
+) -> None:
+    job = github.job(github.comment_event(pull, "/deploy", user="bob", action=action), tmp_path / "job")
+    assert run(job, "gate").exit_code == 0
+    assert (job.outputs, github.calls) == ({}, [])
+
+
+def test_a_comment_on_a_plain_issue_does_nothing(github: FakeGitHub, tmp_path: Path) -> None:
+    issue = github.open_issue("A question")
+    job = github.job(github.comment_event(issue, "/deploy", user="bob"), tmp_path / "job")
+    assert run(job, "gate").exit_code == 0
+    assert (job.outputs, github.calls) == ({}, [])
+
+
+@pytest.mark.parametrize("user", ["stranger", "rita", "evil[bot]"])
+def test_who_may_not_write_may_not_deploy(github: FakeGitHub, pull: PullRequest, tmp_path: Path, user: str) -> None:
+    github.roles["evil[bot]"] = "admin"
+    refused(github, pull, tmp_path, f"{code(user)} may not write", user=user)
+
+
+@pytest.mark.parametrize("user", ["carl", "root", "ann"])
+def test_maintainers_admins_and_the_author_may_deploy(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path, user: str
+) -> None:
+    assert gate(github, pull, tmp_path, user=user)[0].exit_code == 0
+
+
+def test_a_draft_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    pull.draft = True
+    refused(github, pull, tmp_path, "it is a draft")
+
+
+def test_a_closed_pull_request_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    pull.state = "closed"
+    refused(github, pull, tmp_path, "it is closed")
+
+
+def test_another_base_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    github.push("release", {"x": "y"})
+    pull.base = "release"
+    refused(github, pull, tmp_path, "another branch than")
+
+
+@pytest.mark.parametrize("fork", ["mallory/meshflow", None], ids=["there", "deleted"])
+def test_a_fork_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path, fork: str | None) -> None:
+    pull.head_repository = fork
+    refused(github, pull, tmp_path, "from a fork")
+
+
+def test_a_conflict_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    github.push("main", {"models/retail/fct_sales.sql": "SELECT 2\n"})
+    refused(github, pull, tmp_path, "it conflicts with")
+
+
+def test_what_branch_protection_would_refuse_is_refused_before(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path
+) -> None:
+    pull.blocked = True
+    refused(github, pull, tmp_path, "it is blocked")
+
+
+def test_a_trial_merge_that_takes_github_a_while_is_waited_for(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path
+) -> None:
+    newest = github.push("main", {"other.md": "text"})
+    pull.computing = 3
+    _, job = gate(github, pull, tmp_path)
+    assert github.git("rev-parse", f"{job.outputs['merge_sha']}^1") == newest
+
+
+def test_a_trial_merge_that_never_comes_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    pull.computing = 1000
+    refused(github, pull, tmp_path, "comment again in a minute")
+
+
+def test_an_approval_of_an_earlier_commit_does_not_count(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    github.push("feature", {"models/retail/fct_sales.sql": MODEL + "-- more\n"})
+    pull = github.open_pull("feature")
+    github.review(pull, "bob", "APPROVED", commit=github.git("rev-parse", f"{pull.head_sha}^"))
+    make_green(github, pull)
+    refused(github, pull, tmp_path, "approved by 0 of 1")
+
+
+@pytest.mark.parametrize("user", ["ann", "stranger", "rita", "evil[bot]"])
+def test_approvals_of_the_author_of_readers_and_of_bots_do_not_count(
+    github: FakeGitHub, tmp_path: Path, user: str
+) -> None:
+    pull = github.open_pull("feature")
+    make_green(github, pull)
+    github.review(pull, user, "APPROVED")
+    refused(github, pull, tmp_path, "approved by 0 of 1")
+
+
+def test_who_wrote_one_of_the_commits_can_not_approve_them(github: FakeGitHub, tmp_path: Path) -> None:
+    github.push("feature", {"models/retail/fct_sales.sql": MODEL + "-- more\n"}, author="bob")
+    pull = github.open_pull("feature", author="ann")
+    make_green(github, pull)
+    github.review(pull, "bob", "APPROVED")
+    refused(github, pull, tmp_path, "approved by 0 of 1", user="ann")
+
+
+def test_two_approvals_are_of_two_people(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    github.review(pull, "bob", "APPROVED")
+    refused(github, pull, tmp_path, "approved by 1 of 2", approvals=2)
+
+
+def test_requested_changes_take_an_approval_back(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    github.review(pull, "carl", "APPROVED")
+    github.review(pull, "bob", "CHANGES_REQUESTED")
+    refused(github, pull, tmp_path, f"changes are requested by {code('bob')}")
+
+
+def test_requested_changes_hold_for_later_commits_and_comments(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path
+) -> None:
+    github.review(pull, "carl", "CHANGES_REQUESTED", commit=github.sha("main"))
+    github.review(pull, "carl", "COMMENTED")
+    refused(github, pull, tmp_path, f"changes are requested by {code('carl')}")
+
+
+def test_an_approval_after_requested_changes_counts(github: FakeGitHub, tmp_path: Path) -> None:
+    pull = github.open_pull("feature")
+    make_green(github, pull)
+    github.review(pull, "bob", "CHANGES_REQUESTED")
+    github.review(pull, "bob", "APPROVED")
+    github.review(pull, "bob", "COMMENTED")
+    assert gate(github, pull, tmp_path)[0].exit_code == 0
+
+
+def test_a_dismissed_approval_does_not_count(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    pull.reviews[0].state = "DISMISSED"
+    refused(github, pull, tmp_path, "approved by 0 of 1")
+
+
+def test_a_stranger_who_requests_changes_blocks_nothing(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    github.review(pull, "stranger", "CHANGES_REQUESTED")
+    assert gate(github, pull, tmp_path)[0].exit_code == 0
+
+
+def test_reviews_beyond_the_first_page_count(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    for _ in range(120):
+        github.review(pull, "stranger", "COMMENTED")
+    github.review(pull, "carl", "CHANGES_REQUESTED")
+    refused(github, pull, tmp_path, f"changes are requested by {code('carl')}")
+
+
+@pytest.mark.parametrize("name", ["ok", "SQLMesh - PR Environment Synced"])
+@pytest.mark.parametrize("conclusion", ["failure", "cancelled", "skipped", None])
+def test_the_newest_run_of_a_check_has_to_have_succeeded(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path, name: str, conclusion: str | None
+) -> None:
+    github.check(pull.head_sha, name, conclusion)
+    refused(github, pull, tmp_path, f"check `{name}` of `{pull.head_sha}` is {conclusion or 'in_progress'}")
+
+
+def test_a_check_of_another_app_does_not_count(github: FakeGitHub, tmp_path: Path) -> None:
+    pull = github.open_pull("feature")
+    github.review(pull, "bob", "APPROVED")
+    github.check(pull.head_sha, "SQLMesh - PR Environment Synced")
+    github.check(pull.head_sha, "ok", app="mallory")
+    refused(github, pull, tmp_path, "check `ok` of")
+
+
+def test_every_reason_is_in_one_comment_that_is_updated_and_taken_back(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path
+) -> None:
+    pull.draft, pull.head_repository = True, "mallory/meshflow"
+    refused(github, pull, tmp_path, "it is a draft", user="stranger")
+    assert "from a fork" in github.comments_on(pull)[0]
+    pull.head_repository = github.repository
+    second = github.job(github.comment_event(pull, "/deploy", user="bob"), tmp_path / "second")
+    assert run(second, "gate").exit_code == 1
+    assert "from a fork" not in github.comments_on(pull)[0]
+    pull.draft = False
+    third = github.job(github.comment_event(pull, "/deploy", user="bob"), tmp_path / "third")
+    assert run(third, "gate").exit_code == 0
+    (comment,) = github.comments_on(pull)
+    assert "is accepted" in comment
+
+
+def test_a_comment_of_somebody_else_with_our_marker_is_left_alone(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path
+) -> None:
+    github.comment(pull, "<!-- meshflow gate -->\nmine", user="mallory")
+    pull.draft = True
+    refused(github, pull, tmp_path, "it is a draft")
+    assert github.comments_on(pull, "mallory") == ["<!-- meshflow gate -->\nmine"]
+
+
+def test_a_missing_variable_is_named(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    job = github.job(github.comment_event(pull, "/deploy", user="bob"), tmp_path / "job")
+    job.environment["GITHUB_TOKEN"] = ""
+    assert "GITHUB_TOKEN isn't set" in run(job, "gate").output
+
+
+def test_what_github_answers_is_one_line(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+    job = github.job(github.comment_event(pull, "/deploy", user="bob"), tmp_path / "job")
+    job.environment["GITHUB_REPOSITORY"] = "acme/gone"
+    assert run(job, "gate").output == "Error: GitHub said 404: Not Found\n"
+
+
+# pr-environment.yml
+
+
+def admit(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> tuple[Result, Job]:
+    job = github.job(github.pull_event(pull, "synchronize"), tmp_path / "job")
+    return run(job, "admit"), job
+
+
+@pytest.fixture
+def pull_with(github: FakeGitHub) -> Callable[[dict[str, str | None]], PullRequest]:
+    """Opens a pull request of ann's that changes files."""
+
+    def open_pull(files: dict[str, str | None]) -> PullRequest:
+        github.push("change", files)
+        return github.open_pull("change", title="$(id) `id` <img src=x> @everyone", author="ann")
+
+    return open_pull
+
+
+def test_a_change_of_models_is_admitted_without_a_word(github: FakeGitHub, tmp_path: Path) -> None:
+    pull = github.open_pull("feature", draft=True)
+    result, job = admit(github, pull, tmp_path)
+    assert result.exit_code == 0, result.output
+    assert job.outputs == {
+        "admitted": "true",
+        "sha": pull.head_sha,
+        "merge_sha": github.sha("refs/pull/1/merge"),
+        "environment": "pr_1",
+    }
+    assert github.comments_on(pull) == []
+
+
+@pytest.mark.parametrize("fork", ["mallory/meshflow", None], ids=["there", "deleted"])
+def test_a_fork_is_not_admitted_and_told_why(github: FakeGitHub, tmp_path: Path, fork: str | None) -> None:
+    pull = github.open_pull("feature")
+    pull.head_repository = fork
+    result, job = admit(github, pull, tmp_path)
+    assert (result.exit_code, job.outputs) == (0, {"admitted": "false"})
+    (comment,) = github.comments_on(pull)
+    assert "from a fork" in comment
+
+
+def test_a_pull_request_to_another_branch_is_not_admitted(github: FakeGitHub, tmp_path: Path) -> None:
+    github.push("release", {"x": "y"})
+    _, job = admit(github, github.open_pull("feature", base="release"), tmp_path)
+    assert job.outputs == {"admitted": "false"}
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("config.yaml", "gateways: {{ env_var('MESHFLOW_SNOWFLAKE_PRIVATE_KEY') }}"),
+        ("macros/money.py", "import os"),
+        ("models/retail/evil.py", "import os"),
+        (".env", "PATH=evil"),
+        (".github/workflows/deploy.yml", "on: push"),
+        ("requirements/base.lock", "evil==1"),
+        ("models/retail/fct_sales.sql", "JINJA_QUERY_BEGIN;\nSELECT {{ ''.__class__ }}\nJINJA_END;"),
+        ("models/retail/fct_sales.sql", "SELECT @EVAL(x) AS a"),
+        ("models/retail/fct_sales.sql", "SELECT @ EVAL(x) AS a"),
+        ("models/retail/fct_sales.sql", "SELECT @{this_model} AS a"),
+        ("models/retail/fct_sales.sql", "MODEL (name retail.fct_sales, kind SEED (path '/proc/self/environ'));"),
+        ("audits/evil.sql", "SELECT @IF(x, 1, 2) FROM @this_model"),
+        ("tests/models/retail/test_fct_sales.yaml", "test: {{ env_var('HOME') }}"),
+        ("tests/models/retail/test_fct_sales.yaml", "inputs: {a: {path: /proc/self/environ}}"),
+        ("external_models/edtech.yaml", "- name: '{% print 1 %}'"),
+    ],
+)
+def test_what_would_run_with_credentials_is_admitted_once_somebody_else_has_approved_it(
+    github: FakeGitHub,
+    pull_with: Callable[[dict[str, str | None]], PullRequest],
+    tmp_path: Path,
+    path: str,
+    text: str,
+) -> None:
+    pull = pull_with({path: text})
+    github.review(pull, "ann", "APPROVED")
+    github.review(pull, "bob", "APPROVED", commit=github.sha("main"))
+    result, job = admit(github, pull, tmp_path)
+    assert (result.exit_code, job.outputs) == (1, {}), result.output
+    (comment,) = github.comments_on(pull)
+    assert code(path) in comment
+    assert f"approve commit `{pull.head_sha}`" in comment
+    assert pull.title not in comment
+
+    github.review(pull, "bob", "APPROVED")
+    again = github.job(github.pull_event(pull, "synchronize"), tmp_path / "again")
+    assert run(again, "admit").exit_code == 0
+    assert again.outputs["admitted"] == "true"
+    (comment,) = github.comments_on(pull)
+    assert "is being built" in comment
+
+
+def test_code_that_is_moved_away_or_deleted_is_a_change_of_code(
+    github: FakeGitHub, pull_with: Callable[[dict[str, str | None]], PullRequest], tmp_path: Path
+) -> None:
+    github.push("main", {"macros/money.py": "money = 1\n" * 20, "linter/rules.py": "rules = 1\n"})
+    pull = pull_with({"macros/money.py": None, "docs/money.md": "money = 1\n" * 20, "linter/rules.py": None})
+    assert admit(github, pull, tmp_path)[0].exit_code == 1
+    (comment,) = github.comments_on(pull)
+    assert code("macros/money.py") in comment
+    assert code("linter/rules.py") in comment
+
+
+def test_a_symbolic_link_is_code(github: FakeGitHub, tmp_path: Path) -> None:
+    folder = tmp_path / "change"
+    (folder / "models").mkdir(parents=True)
+    (folder / "models" / "link.sql").symlink_to("/proc/self/environ")
+    (folder / "README.md").write_text("A warehouse.\n")
+    (folder / "config.yaml").write_text("gateways:\n")
+    github.push_folder("change", folder)
+    pull = github.open_pull("change")
+    assert admit(github, pull, tmp_path)[0].exit_code == 1
+    assert code("models/link.sql") in github.comments_on(pull)[0]
+
+
+def test_more_files_than_github_tells_are_code(
+    github: FakeGitHub, pull_with: Callable[[dict[str, str | None]], PullRequest], tmp_path: Path
+) -> None:
+    files: dict[str, str | None] = {f"docs/{number}.md": "text" for number in range(305)}
+    assert admit(github, pull_with(files), tmp_path)[0].exit_code == 1
+
+
+def test_what_main_has_got_since_is_no_change_of_the_pull_request(github: FakeGitHub, tmp_path: Path) -> None:
+    pull = github.open_pull("feature")
+    github.push("main", {"macros/money.py": "money = 1\n"})
+    result, job = admit(github, pull, tmp_path)
+    assert result.exit_code == 0, result.output
+    assert github.git("rev-parse", f"{job.outputs['merge_sha']}^1") == github.sha("main")
+
+
+def test_a_conflict_is_not_admitted(github: FakeGitHub, tmp_path: Path) -> None:
+    pull = github.open_pull("feature")
+    github.push("main", {"models/retail/fct_sales.sql": "SELECT 2\n"})
+    result, job = admit(github, pull, tmp_path)
+    assert (result.exit_code, job.outputs) == (1, {})
+
+
+def test_a_name_with_markup_in_it_is_shown_as_it_is(
+    github: FakeGitHub, pull_with: Callable[[dict[str, str | None]], PullRequest], tmp_path: Path
+) -> None:
+    evil = "macros/`</code><img src=x onerror=1>|@everyone #1 $(id).py"
+    pull = pull_with({evil: "import os"})
+    assert admit(github, pull, tmp_path)[0].exit_code == 1
+    (comment,) = github.comments_on(pull)
+    assert code(evil) in comment
+    assert not set("`<>|@#$()") & set(code(evil).removeprefix("<code>").removesuffix("</code>").replace("&#", ""))
+
+
+@pytest.mark.parametrize("path", ["models/a/b/c.sql", "docs/x/y.png", "seeds/small/levels.csv", "CHANGELOG.md"])
+def test_files_that_only_hold_data_or_text_are_plain(path: str) -> None:
+    assert is_plain(path)
+
+
+@pytest.mark.parametrize("path", ["Makefile", "models/a.py", "seeds/x.py", "src/meshflow/cli.py", "models/x.SQL"])
+def test_every_other_file_is_code(path: str) -> None:
+    assert not is_plain(path)
