@@ -7,7 +7,6 @@ the change is one of those that only say what to select.
 """
 
 import re
-import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +14,8 @@ from pathlib import Path
 from sqlglot import exp
 from sqlmesh.core import dialect
 from sqlmesh.core.macros import macro as macros
+
+from meshflow.ci.checkout import git
 
 PROSE = ("docs/*", "*.md")
 ROWS = ("seeds/*.csv",)
@@ -35,7 +36,7 @@ def needing_approval(checkout: Path) -> dict[str, str]:
     `checkout` is a clone with HEAD and its first parent, what is merged into; nothing in it is executed.
     """
     known = _macros_of_main(checkout)
-    changes = _git(checkout, "diff", "--raw", "--no-renames", "--no-abbrev", "-z", "HEAD^1", "HEAD").split("\0")
+    changes = git(checkout, "diff", "--raw", "--no-renames", "--no-abbrev", "-z", "HEAD^1", "HEAD").split("\0")
     found = {
         path: next(_reasons(checkout, path, description.split()[1], known), "")
         for description, path in zip(changes[::2], changes[1::2], strict=False)
@@ -45,8 +46,8 @@ def needing_approval(checkout: Path) -> dict[str, str]:
 
 def _macros_of_main(checkout: Path) -> set[str]:
     """The macros that SQL of the first parent uses, which somebody has read before."""
-    paths = _git(checkout, "ls-tree", "-r", "-z", "--name-only", "HEAD^1").split("\0")
-    return {use for path in paths if _is(path, SQL) for use in _macros(_git(checkout, "show", f"HEAD^1:{path}"))}
+    paths = git(checkout, "ls-tree", "-r", "-z", "--name-only", "HEAD^1").split("\0")
+    return {use for path in paths if _is(path, SQL) for use in _macros(git(checkout, "show", f"HEAD^1:{path}"))}
 
 
 def _reasons(checkout: Path, path: str, mode: str, known: set[str]) -> Iterator[str]:
@@ -56,7 +57,7 @@ def _reasons(checkout: Path, path: str, mode: str, known: set[str]) -> Iterator[
     elif mode not in (PLAIN_FILE, NO_FILE):
         yield "is a link, a submodule or executable"
     elif mode == PLAIN_FILE and _is(path, SQL + YAML):
-        text = _git(checkout, "show", f"HEAD:{path}")
+        text = git(checkout, "show", f"HEAD:{path}")
         if JINJA.search(text):
             yield "holds Jinja"
         if _is(path, SQL):
@@ -104,8 +105,3 @@ def _call(text: str, start: int) -> str:
 
 def _is(path: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(path, pattern) for pattern in patterns)
-
-
-def _git(checkout: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(checkout), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, errors="replace").stdout  # noqa: S603
