@@ -236,7 +236,7 @@ def actionlint(file: Path) -> subprocess.CompletedProcess[str]:
 
 
 def zizmor(file: Path) -> subprocess.CompletedProcess[str]:
-    return check("zizmor", "--offline", "--pedantic", "--no-progress", file)
+    return check("zizmor", "--offline", "--pedantic", "--strict-collection", "--no-progress", file)
 
 
 def schema(file: Path) -> subprocess.CompletedProcess[str]:
@@ -328,3 +328,23 @@ def test_dependabot_leaves_sqlmesh_and_sqlglot_to_a_pull_request_of_their_own(pr
     assert groups["sqlmesh"]["patterns"] == ["sqlmesh*", "sqlglot*"]
     assert all(group["exclude-patterns"] == ["sqlmesh*", "sqlglot*"] for n, group in groups.items() if n != "sqlmesh")
     assert all(update["cooldown"]["default-days"] >= 7 for update in updates)
+
+
+def test_the_runbook_sets_every_secret_and_variable_that_a_workflow_asks_for(
+    project: Path, workflows: list[Path]
+) -> None:
+    page = (project / "docs/runbooks/github.md").read_text(encoding="utf-8")
+    asked = {
+        name
+        for file in workflows
+        for name in re.findall(r"\b(?:secrets|vars)\.(\w+)", file.read_text(encoding="utf-8"))
+    }
+    assert asked
+    assert {name for name in asked if f"`{name}`" not in page} == set()
+
+
+def test_code_owners_are_named_for_paths_that_exist(project: Path) -> None:
+    lines = (project / ".github/CODEOWNERS").read_text(encoding="utf-8").splitlines()
+    paths = [line.split()[0] for line in lines if line and not line.startswith("#")]
+    assert paths[0] == "*"
+    assert [path for path in paths[1:] if not (project / path.lstrip("/")).exists()] == []
