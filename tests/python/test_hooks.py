@@ -14,7 +14,7 @@ from workspace import PARTS
 # Put together here, so that the hooks that look for them pass this file.
 PEM = "-----BEGIN {}PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END {}PRIVATE KEY-----\n"
 AWS = "AKIA" + "IOSFODNN7EXAMPL3"
-PASSWORD = "Winter-" + "2026-is-here"
+VALUE = "Winter-" + "2026-is-here"
 WORKFLOW = "on: push\njobs: {{a: {{runs-on: ubuntu-24.04, steps: [{{{}}}]}}}}\n"
 CONFLICT = "<" * 7 + " HEAD\nmine\n" + "=" * 7 + "\ntheirs\n" + ">" * 7 + " change\n"
 
@@ -39,10 +39,10 @@ FAULTS = [
     ("issue-config-schema", ".github/ISSUE_TEMPLATE/config.yml", "blank_issues: true\n", "blank_issues"),
     ("secrets", "docs/key.md", PEM.format("", ""), "Private Key"),
     ("secrets", "src/meshflow/planted.py", f'key = "{AWS}"\n', "AWS Access Key"),
-    ("secrets", "planted.yaml", f"snowflake:\n  password: {PASSWORD}\n", "Secret Keyword"),
-    ("secrets", "src/meshflow/planted.py", f'connect(user="CI", password="{PASSWORD}")\n', "Secret Keyword"),
+    ("secrets", "planted.yaml", f"snowflake:\n  password: {VALUE}\n", "Secret Keyword"),
+    ("secrets", "src/meshflow/planted.py", f'connect(user="CI", password="{VALUE}")\n', "Secret Keyword"),
     ("keys-and-env", "docs/key.md", PEM.format("ENCRYPTED ", "ENCRYPTED "), "docs/key.md"),
-    ("keys-and-env", "prod.env", f"MESHFLOW_STATE_PASSWORD={PASSWORD}\n", "prod.env"),
+    ("keys-and-env", "prod.env", f"MESHFLOW_STATE_PASSWORD={VALUE}\n", "prod.env"),
     ("merge-conflict", "docs/page.md", CONFLICT, "docs/page.md"),
     ("large-files", "seeds/planted.csv", "x" * 520_000, "seeds/planted.csv"),
 ]  # fmt: skip
