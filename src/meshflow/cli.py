@@ -8,6 +8,7 @@ from typing import Any
 import click
 from dotenv import load_dotenv
 
+from meshflow.ci.command import ci
 from meshflow.sample import write
 
 
@@ -17,7 +18,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            lock = "snowflake" if str(error.name).startswith("snowflake") else "landing"
+            lock = "snowflake" if str(error.name).startswith(("snowflake", "github")) else "landing"
             raise click.ClickException(
                 f"{error.name} is not installed: `pip install --require-hashes -r requirements/{lock}.lock` has it"
             ) from None
@@ -27,6 +28,9 @@ class Commands(click.Group):
 def main() -> None:
     """Everything around the models. The models themselves: `sqlmesh --help`."""
     load_dotenv(".env", override=True)  # as SQLMesh does: what stands there wins over the environment
+
+
+main.add_command(ci)
 
 
 @main.command()

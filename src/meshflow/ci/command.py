@@ -1,0 +1,72 @@
+"""`meshflow ci`: the commands of the workflows. Imports wait until a command needs them, as in meshflow.cli."""
+
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+APPROVALS = click.option(
+    "--approvals", type=click.IntRange(1), default=1, show_default=True, help="How many people have to approve."
+)
+GATEWAY = click.option("--gateway", default="snowflake", show_default=True, help="SQLMesh's gateway.")
+
+
+class Jobs(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what GitHub says no to is one line."""
+        from meshflow.ci.github import clear_errors
+
+        with clear_errors():
+            return super().invoke(ctx)
+
+
+@click.group(cls=Jobs)
+def ci() -> None:
+    """What the workflows in .github/workflows ask, decide and say. Made for jobs of GitHub Actions."""
+
+
+@ci.command()
+def admit() -> None:
+    """May the environment of the event's pull request be built? Outputs admitted, sha, merge_sha, environment."""
+    from meshflow.ci.admit import admit as admit_pull
+
+    admit_pull()
+
+
+@ci.command()
+@APPROVALS
+def gate(approvals: int) -> None:
+    """May the pull request with the comment `/deploy` be deployed? Outputs sha, merge_sha, environment, number."""
+    from meshflow.ci.gate import gate as gate_pull
+
+    gate_pull(approvals)
+
+
+@ci.command()
+@click.option("--sha", required=True, help="The head that was admitted by the gate.")
+@click.option(
+    "--path",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where its merge with main is checked out.",
+)
+@GATEWAY
+@APPROVALS
+@click.option("--wait", default=3600.0, show_default=True, help="Seconds to wait for others to be done with prod.")
+def deploy(sha: str, path: Path, gateway: str, approvals: int, wait: float) -> None:
+    """Apply the approved pull request to prod, merge it, and give up its environment. Called in a checkout of main."""
+    from meshflow.ci.deploy import deploy as deploy_pull
+
+    deploy_pull(sha, path, gateway=gateway, approvals=approvals, wait=wait)
+
+
+@ci.command()
+@click.argument("state", type=click.Choice(["failed", "recovered"]))
+@click.option("--workflow", required=True, help="Its name: there is one issue for each.")
+def alert(state: str, workflow: str) -> None:
+    """Open the issue of a workflow that failed, or close it, and tell Slack if MESHFLOW_SLACK_WEBHOOK is set."""
+    from meshflow.ci.alert import failed, recovered
+
+    (failed if state == "failed" else recovered)(workflow)

@@ -1,0 +1,190 @@
+"""What was approved goes to prod, and to main: one at a time, and never only to prod without a word.
+
+Prod comes first, because a merge can't be undone. Before anything changes the pull request says so; whenever the job is
+killed after that, the comment stands, and `/deploy` again, or the next `meshflow ci run`, makes prod and main agree.
+"""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, Self
+
+import click
+import requests
+from github import GithubException
+from github.PullRequest import PullRequest
+from github.Repository import Repository
+
+from meshflow.ci.gate import Command, environment, refusals, require, tip, trial_merge
+from meshflow.ci.github import BRANCH, code, connect, event, refusal, run_url, sticky_comment
+from meshflow.ci.lock import Lock, prod_lock
+
+HEALED = "comment `/deploy` again, or the next scheduled run takes it back."
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """What stands in a folder: a commit."""
+
+    path: Path
+    sha: str
+    tree: str
+    parents: list[str]
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Raises click.ClickException if `path` is no clean checkout."""
+        # Of the commit itself: in a shallow clone, git log says that there are no parents.
+        lines = _git(path, "cat-file", "commit", "HEAD").partition("\n\n")[0].splitlines()
+        fields = [line.split(" ", 1) for line in lines]
+        if changed := _git(path, "status", "--porcelain", "--untracked-files=no"):
+            raise click.ClickException(f"{path} is not as it was checked out:\n{changed}")
+        return cls(
+            path,
+            _git(path, "rev-parse", "HEAD"),
+            next(value for name, value in fields if name == "tree"),
+            [value for name, value in fields if name == "parent"],
+        )
+
+
+def deploy(sha: str, path: Path, *, gateway: str, approvals: int, wait: float) -> None:
+    """Apply the trial merge of commit `sha`, checked out in `path`, to prod, and merge the pull request of the event.
+
+    The working directory is a checkout of main, what prod goes back to. Waits `wait` seconds for the lock on prod.
+    Raises click.ClickException, having said so on the pull request, if prod and main aren't what was asked for.
+    """
+    command = Command.of(event())
+    if not command:
+        raise click.ClickException("This is no new comment `/deploy` on a pull request")
+    repository = connect()
+    pull = repository.get_pull(command.number)
+    with prod_lock(f"deploy #{pull.number}", wait) as lock:
+        if isinstance(lock, str):
+            require(repository, command, pull, [f"prod is locked by {code(lock)}: comment again when that has ended"])
+            return
+        main, change = Checkout.at(Path()), Checkout.at(path)
+        deployment = Deployment(repository, pull, lock, gateway, main, change)
+        pull.update()
+        if pull.merged:
+            deployment.complete(sha)
+            return
+        merge = trial_merge(repository, pull)
+        reasons = refusals(repository, command, pull, merge, approvals)
+        if pull.head.sha != sha:
+            reasons.append(f"its head is `{pull.head.sha}` now, and not `{sha}` any more")
+        elif merge and (merge.tree.sha, [parent.sha for parent in merge.parents]) != (change.tree, change.parents):
+            reasons.append(f"{code(BRANCH)} has moved on since, to `{tip(repository)}`: comment again")
+        elif merge and main.sha != merge.parents[0].sha:
+            reasons.append(
+                f"this run began at `{main.sha}` of {code(BRANCH)}, and it has moved on since: comment again"
+            )
+        require(repository, command, pull, reasons)
+        deployment.apply(sha)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The right to change prod, and what to change it to, or back to."""
+
+    repository: Repository
+    pull: PullRequest
+    lock: Lock
+    gateway: str
+    main: Checkout
+    change: Checkout
+
+    def apply(self, sha: str) -> None:
+        """Prod first, then main."""
+        self._say(
+            f"`{sha}` is being deployed [by this run]({run_url()}). If the run has ended and this still stands here, "
+            f"**prod may be ahead of {code(BRANCH)}**: {HEALED}"
+        )
+        status = self._run(
+            ["sqlmesh_cicd", "--paths", str(self.change.path), "github", "deploy-production"],
+            # The bot has no option for it.
+            {"SQLMESH__DEFAULT_GATEWAY": self.gateway},
+        )
+        if status:
+            self._undo(f"the bot ended with status {status}")
+        if tip(self.repository) != self.main.sha:
+            self._undo(f"{code(BRANCH)} has moved on meanwhile")
+        self._require_lock()
+        try:
+            self.pull.merge(merge_method="squash", sha=sha)
+        except (GithubException, requests.RequestException) as error:
+            # It may be merged all the same: the answer was lost and the request repeated, or somebody else was faster.
+            self.pull.update()
+            if not self.pull.merged:
+                why = refusal(error) if isinstance(error, GithubException) else type(error).__name__
+                self._undo(f"GitHub refused to merge: {code(why)}")
+        self.pull.update()
+        self._finish(self.pull.merge_commit_sha)
+
+    def complete(self, sha: str) -> None:
+        """What a killed deploy, or a merge by hand, has left to do for a pull request that is merged."""
+        newest = tip(self.repository)
+        if self.pull.head.sha != sha or self.repository.get_git_commit(newest).tree.sha != self.change.tree:
+            self._fail(
+                f"It was merged before this run came to it, and {code(BRANCH)} is not what was to be deployed: prod stays "
+                f"as it is, and the next scheduled run brings it to {code(BRANCH)}."
+            )
+        if self._plan(self.change):
+            self._fail("It is merged, but not in prod: the plan failed. The next scheduled run tries again.")
+        self._finish(newest)
+
+    def _finish(self, merged: str) -> None:
+        if self.repository.get_git_commit(merged).tree.sha != self.change.tree:
+            self._fail(
+                f"It is merged as `{merged}`, but {code(BRANCH)} is other than prod, as something else was merged at the "
+                f"same time. The next scheduled run brings prod to {code(BRANCH)}."
+            )
+        name = environment(self.pull)
+        status = self._run(["sqlmesh", "--gateway", self.gateway, "invalidate", name])
+        rest = f"`{name}` could not be given up, and expires by itself." if status else f"`{name}` is given up."
+        self._say(f"Deployed and merged as `{merged}`: {code(BRANCH)} is what prod has. {rest}")
+
+    def _undo(self, why: str) -> NoReturn:
+        """Promote again what main says: the tables are still there, so views are swapped, and nothing is built."""
+        self._require_lock()
+        if self._plan(self.main):
+            self._fail(
+                f"Not merged: {why}. **Prod may be ahead of {code(BRANCH)}**, and couldn't be taken back: {HEALED}"
+            )
+        self._fail(f"Not merged: {why}. Prod is back at `{self.main.sha}`.")
+
+    def _require_lock(self) -> None:
+        try:
+            self.lock.check()
+        except click.ClickException as error:
+            self._fail(f"Not merged: {code(error.message)}. **Prod may be ahead of {code(BRANCH)}**: {HEALED}")
+
+    def _plan(self, checkout: Checkout) -> int:
+        options = ["--auto-apply", "--no-prompts", "--skip-tests", "--skip-linter"]
+        return self._run(
+            ["sqlmesh", "--paths", str(checkout.path), "--gateway", self.gateway, "plan", "prod", *options]
+        )
+
+    def _run(self, command: list[str], variables: dict[str, str] | None = None) -> int:
+        """The exit status. What it prints goes to the log."""
+        click.echo(f"$ {' '.join(command)}")
+        # Should we be killed, it goes on, and the lock with it.
+        return subprocess.run(  # noqa: S603 - commands of this file
+            command, env=os.environ | (variables or {}), pass_fds=self.lock.descriptors, check=False
+        ).returncode
+
+    def _fail(self, body: str) -> NoReturn:
+        self._say(f"{body} [Run]({run_url()})")
+        raise click.ClickException(body)
+
+    def _say(self, body: str) -> None:
+        click.echo(body)
+        sticky_comment(self.repository, self.pull.number, "deploy", body)
+
+
+def _git(path: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(path), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - commands of this file
+    if done.returncode:
+        raise click.ClickException(f"{path} is no checkout: {done.stderr.strip()}")
+    return done.stdout.strip()

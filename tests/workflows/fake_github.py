@@ -1,0 +1,705 @@
+"""GitHub on loopback, as far as SQLMesh's bot, `meshflow ci` and the workflows ask it.
+
+Answers come from memory and from a bare git repository, in which pull requests really have refs and are really merged.
+Whoever asks with a token is github-actions[bot]. Everybody else acts through the methods of FakeGitHub, and what came
+of it stands in its attributes:
+
+    with FakeGitHub(tmp_path / "origin.git") as github:
+        github.push("main", {"README.md": "…"})
+        github.push("feature", {"models/retail/fct_sales.sql": "…"}, author="ann")
+        pull = github.open_pull("feature", author="ann")
+        github.review(pull, "bob", "APPROVED")
+        payload = github.comment_event(pull, "/deploy", user="bob")
+        …
+        assert pull.merged
+        assert github.comments_on(pull) == […]
+"""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import tempfile
+import traceback
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from threading import RLock, Thread
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+BOT = "github-actions[bot]"
+
+PERMISSION = {"admin": "admin", "maintain": "write", "write": "write", "triage": "read", "read": "read", "none": "none"}
+"""GitHub's five roles, in the four words of its older permissions."""
+
+Json = dict[str, Any]
+
+
+class RequestError(Exception):
+    """An answer that isn't 2xx."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass
+class Comment:
+    id: int
+    user: str
+    body: str
+    edits: int = 0
+
+
+@dataclass
+class Issue:
+    number: int
+    title: str
+    body: str
+    author: str
+    state: str = "open"
+    labels: set[str] = field(default_factory=set)
+    comments: list[Comment] = field(default_factory=list)
+
+
+@dataclass
+class Review:
+    id: int
+    user: str
+    state: str
+    """APPROVED, CHANGES_REQUESTED, COMMENTED or DISMISSED."""
+    commit: str
+    """The head that was looked at."""
+
+
+@dataclass(kw_only=True)
+class PullRequest(Issue):
+    """A test may set draft, labels, head_repository, blocked, computing, state or base at any time."""
+
+    head: str
+    base: str
+    head_repository: str | None
+    """Another name: a fork. None: a fork that was deleted."""
+    draft: bool = False
+    blocked: bool = False
+    """Branch protection asks for something that isn't there."""
+    computing: int = 0
+    """How often GitHub still answers that it doesn't know if it can be merged. Meanwhile refs/pull/N/merge stays."""
+    head_sha: str = ""
+    base_sha: str = ""
+    conflict: bool = False
+    merged: bool = False
+    merge_commit: str | None = None
+    """What main got."""
+    reviews: list[Review] = field(default_factory=list)
+
+
+@dataclass
+class Check:
+    """A check run."""
+
+    id: int
+    name: str
+    head_sha: str
+    status: str
+    conclusion: str | None
+    output: Json
+    app: str = "github-actions"
+
+
+Route = Callable[..., tuple[int, Any]]
+ROUTES: list[tuple[str, re.Pattern[str], Route]] = []
+
+
+def route(method: str, pattern: str) -> Callable[[Route], Route]:
+    """Answer `method` on paths below the repository that match `pattern`."""
+
+    def register(function: Route) -> Route:
+        ROUTES.append((method, re.compile(pattern), function))
+        return function
+
+    return register
+
+
+class FakeGitHub:
+    """The server, and what everybody but the workflows does on GitHub."""
+
+    def __init__(self, git_dir: Path, repository: str = "acme/meshflow") -> None:
+        self.git_dir = git_dir
+        self.repository = repository
+        self.roles: dict[str, str] = {}
+        """Who may do what, such as {"bob": "write"}; everybody else reads."""
+        self.issues: dict[int, Issue] = {}
+        self.checks: list[Check] = []
+        self.calls: list[str] = []
+        """Every request: `PUT /pulls/1/merge 405`."""
+        self.faults: list[str] = []
+        """Tracebacks of this module's own. There should be none."""
+        self.merge_refusals: list[str] = []
+        """Reasons for which the next merges are refused, each once."""
+        self._hooks: list[tuple[re.Pattern[str], Callable[[], object]]] = []
+        self._ids = count(1001)
+        self._numbers = count(1)
+        self._lock = RLock()
+        self._asked: Json = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        if not git_dir.exists():
+            subprocess.run(["git", "init", "-q", "--bare", "-b", "main", git_dir], check=True)  # noqa: S607
+
+    def __enter__(self) -> Self:
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What GitHub sets for a job, as far as it concerns the API."""
+        return {
+            "GITHUB_API_URL": self.url,
+            "GITHUB_GRAPHQL_URL": f"{self.url}/graphql",
+            "GITHUB_SERVER_URL": "https://github.example",
+            "GITHUB_REPOSITORY": self.repository,
+            "GITHUB_TOKEN": "the-token-of-the-job",
+            "GITHUB_RUN_ID": "4711",
+        }
+
+    # What people do
+
+    def push(self, branch: str, files: dict[str, str | None], *, author: str = "ann", start: str = "main") -> str:
+        """Commit `files`, text by path, None to delete, to `branch`, which begins at `start` if it is new; its sha."""
+        with tempfile.TemporaryDirectory() as folder:
+            index = {"GIT_INDEX_FILE": f"{folder}/index"}
+            parent = self.sha(branch) or self.sha(start)
+            if parent:
+                self.git("read-tree", parent, env=index)
+            for path, text in files.items():
+                blob = "0" * 40 if text is None else self.git("hash-object", "-w", "--stdin", stdin=text)
+                mode = "0" if text is None else "100644"
+                self.git("update-index", "--index-info", env=index, stdin=f"{mode} {blob}\t{path}\n")
+            tree = self.git("write-tree", env=index)
+        return self._commit(branch, tree, [parent] if parent else [], f"Change {', '.join(files)}", author)
+
+    def push_folder(self, branch: str, folder: Path, *, author: str = "ann", start: str = "main") -> str:
+        """Commit `folder` as it is, but for what its .gitignore names, to `branch`; its sha."""
+        with tempfile.TemporaryDirectory() as scratch:
+            index = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(folder)}
+            self.git("add", "--all", ".", env=index, cwd=folder)
+            tree = self.git("write-tree", env=index)
+        parent = self.sha(branch) or self.sha(start)
+        return self._commit(branch, tree, [parent] if parent else [], f"Change {branch}", author)
+
+    def open_pull(  # noqa: PLR0913 - what a pull request has
+        self,
+        head: str,
+        *,
+        author: str = "ann",
+        base: str = "main",
+        title: str | None = None,
+        draft: bool = False,
+        fork: str | None = None,
+    ) -> PullRequest:
+        """Open a pull request of branch `head`; with `fork`, its full name, the branch counts as being there."""
+        pull = PullRequest(
+            number=next(self._numbers),
+            title=title or head,
+            body="",
+            author=author,
+            head=head,
+            base=base,
+            head_repository=fork or self.repository,
+            draft=draft,
+        )
+        self.issues[pull.number] = pull
+        self._refresh(pull)
+        return pull
+
+    def open_issue(self, title: str, *, author: str = "ann", body: str = "") -> Issue:
+        issue = Issue(next(self._numbers), title, body, author)
+        self.issues[issue.number] = issue
+        return issue
+
+    def review(self, pull: PullRequest, user: str, state: str, *, commit: str | None = None) -> Review:
+        """Review `pull` as it is now, or as it was at `commit`."""
+        self._refresh(pull)
+        review = Review(next(self._ids), user, state, commit or pull.head_sha)
+        pull.reviews.append(review)
+        return review
+
+    def comment(self, issue: Issue, body: str, *, user: str) -> Comment:
+        comment = Comment(next(self._ids), user, body)
+        issue.comments.append(comment)
+        return comment
+
+    def check(self, sha: str, name: str, conclusion: str | None = "success", *, app: str = "github-actions") -> Check:
+        """A check run of `sha`; with None as the conclusion one that still runs."""
+        status = "completed" if conclusion else "in_progress"
+        check = Check(next(self._ids), name, sha, status, conclusion, {}, app)
+        self.checks.append(check)
+        return check
+
+    def when(self, call: str, action: Callable[[], object]) -> None:
+        """Do `action` just before the next request that matches `call`, such as `PUT /pulls/1/merge`, is answered."""
+        self._hooks.append((re.compile(call), action))
+
+    # The payloads of events
+
+    def pull_event(
+        self, pull: PullRequest, action: str, *, sender: str | None = None, label: str | None = None
+    ) -> Json:
+        """Event pull_request or pull_request_target; `action` is opened, synchronize, labeled, closed and others."""
+        payload = {"action": action, "number": pull.number, "pull_request": self._pull(pull)}
+        if label:
+            payload["label"] = {"name": label}
+        return payload | self._about(sender or pull.author)
+
+    def comment_event(self, issue: Issue, body: str, *, user: str, action: str = "created") -> Json:
+        """Event issue_comment, on a pull request or a plain issue; the comment is made."""
+        comment = self._comment(self.comment(issue, body, user=user))
+        return {"action": action, "issue": self._issue(issue), "comment": comment} | self._about(user)
+
+    def schedule_event(self) -> Json:
+        return {"schedule": "2 * * * *"} | self._about(BOT)
+
+    # What came of it
+
+    def comments_on(self, issue: Issue, user: str = BOT) -> list[str]:
+        """What `user` has to say there, oldest first."""
+        return [comment.body for comment in issue.comments if comment.user == user]
+
+    def checks_of(self, sha: str) -> dict[str, str | None]:
+        """The conclusion of the newest check run of each name."""
+        return {check.name: check.conclusion for check in self.checks if check.head_sha == sha}
+
+    def sha(self, ref: str) -> str | None:
+        """The commit of a branch, or of any other ref; None if there is none."""
+        return self.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False) or None
+
+    def tree(self, ref: str) -> str:
+        return self.git("rev-parse", f"{ref}^{{tree}}")
+
+    def git(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        stdin: str | None = None,
+        cwd: Path | None = None,
+        check: bool = True,
+    ) -> str:
+        """What git says about the bare repository. Raises CalledProcessError if it fails, unless `check` is off."""
+        done = subprocess.run(
+            ["git", *arguments],  # noqa: S607
+            cwd=cwd or self.git_dir,
+            env={**os.environ, "GIT_DIR": str(self.git_dir), **(env or {})},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=check,
+        )
+        return done.stdout.strip()
+
+    # What the API answers
+
+    def answer(self, method: str, path: str, asked: Json) -> tuple[int, Any]:
+        """The status and the JSON for a request; `asked` is its query, or its body."""
+        prefix = f"/repos/{self.repository}"
+        local = path.removeprefix(prefix)
+        # Outside of the lock: an action may run another job, which asks too.
+        for hook in [hook for hook in self._hooks if hook[0].search(f"{method} {local}")]:
+            self._hooks.remove(hook)
+            hook[1]()
+        with self._lock:
+            self._asked = asked
+            try:
+                status, answer = self._route(method, local)
+            except RequestError as error:
+                status, answer = error.status, {"message": str(error)}
+            except Exception:  # noqa: BLE001 - a fault here must not look like one of the asker
+                self.faults.append(traceback.format_exc())
+                status, answer = 422, {"message": "the fake GitHub has a fault: see its .faults"}
+            self.calls.append(f"{method} {local} {status}")
+        return status, answer
+
+    def _route(self, method: str, path: str) -> tuple[int, Any]:
+        for known, pattern, function in ROUTES:
+            if known == method and (match := pattern.fullmatch(path)):
+                return function(self, *map(unquote, match.groups()))
+        raise RequestError(404, "Not Found")
+
+    @route("POST", "/graphql")
+    def _merge_state(self) -> tuple[int, Any]:
+        number = re.search(r"pullRequest\(number: (\d+)", self._asked["query"])
+        pull = self._find_pull(number[1] if number else "0")
+        self._refresh(pull)
+        state = self._state(pull).upper()
+        return 200, {"data": {"repository": {"pullRequest": {"title": pull.title, "mergeStateStatus": state}}}}
+
+    @route("GET", r"/collaborators/([^/]+)/permission")
+    def _permission(self, login: str) -> tuple[int, Any]:
+        if login.endswith("[bot]"):
+            raise RequestError(404, f"{login} is not a user")
+        role = self.roles.get(login, "read")
+        return 200, {"permission": PERMISSION[role], "role_name": role, "user": _user(login)}
+
+    @route("GET", r"/pulls/(\d+)")
+    def _get_pull(self, number: str) -> tuple[int, Any]:
+        return 200, self._pull(self._find_pull(number))
+
+    @route("GET", r"/pulls/(\d+)/reviews")
+    def _get_reviews(self, number: str) -> tuple[int, Any]:
+        return 200, [
+            {"id": review.id, "user": _user(review.user), "state": review.state, "commit_id": review.commit, "body": ""}
+            for review in self._find_pull(number).reviews
+        ]
+
+    @route("GET", r"/pulls/(\d+)/commits")
+    def _get_commits(self, number: str) -> tuple[int, Any]:
+        pull = self._find_pull(number)
+        self._refresh(pull)
+        shas = self.git("rev-list", "--reverse", f"{pull.base_sha}..{pull.head_sha}").split()
+        return 200, [self._commit_json(sha) for sha in shas]
+
+    @route("GET", r"/pulls/(\d+)/files")
+    def _get_files(self, number: str) -> tuple[int, Any]:
+        pull = self._find_pull(number)
+        self._refresh(pull)
+        return 200, list(self._files(pull.base_sha, pull.head_sha))
+
+    @route("GET", r"/compare/([^/]+)\.\.\.([^/]+)")
+    def _compare(self, base: str, head: str) -> tuple[int, Any]:
+        files = list(self._files(self._resolve(base), self._resolve(head)))
+        return 200, {"url": self._api(f"/compare/{base}...{head}"), "files": files[:300], "commits": []}
+
+    @route("PUT", r"/pulls/(\d+)/merge")
+    def _merge(self, number: str) -> tuple[int, Any]:
+        pull = self._find_pull(number)
+        self._refresh(pull)
+        if self.merge_refusals:
+            raise RequestError(405, self.merge_refusals.pop(0))
+        if pull.state == "closed" or self._state(pull) in {"draft", "blocked", "dirty"}:
+            raise RequestError(405, "Pull Request is not mergeable")
+        if self._asked.get("sha", pull.head_sha) != pull.head_sha:
+            raise RequestError(409, "Head branch was modified. Review and try the merge again.")
+        parents = [pull.base_sha] if self._asked.get("merge_method") == "squash" else [pull.base_sha, pull.head_sha]
+        title = self._asked.get("commit_title") or f"{pull.title} (#{pull.number})"
+        tree = self.tree(f"refs/pull/{pull.number}/merge")
+        pull.merge_commit = self._commit(
+            pull.base, tree, parents, f"{title}\n\n{self._asked.get('commit_message', '')}", pull.author
+        )
+        pull.merged, pull.state = True, "closed"
+        return 200, {"sha": pull.merge_commit, "merged": True, "message": "Pull Request successfully merged"}
+
+    @route("GET", r"/commits/([^/]+)")
+    def _get_commit(self, ref: str) -> tuple[int, Any]:
+        return 200, self._commit_json(self._resolve(ref))
+
+    @route("GET", r"/commits/([^/]+)/check-runs")
+    def _get_checks(self, ref: str) -> tuple[int, Any]:
+        sha = self._resolve(ref)
+        found = [check for check in self.checks if check.head_sha == sha]
+        if "check_name" in self._asked:
+            found = [check for check in found if check.name == self._asked["check_name"]]
+        return 200, {"total_count": len(found), "check_runs": [self._check(check) for check in reversed(found)]}
+
+    @route("POST", "/check-runs")
+    def _create_check(self) -> tuple[int, Any]:
+        conclusion, status = self._asked.get("conclusion"), self._asked.get("status", "queued")
+        check = Check(
+            next(self._ids),
+            self._asked["name"],
+            self._asked["head_sha"],
+            status,
+            conclusion,
+            self._asked.get("output", {}),
+        )
+        self.checks.append(check)
+        return 201, self._check(check)
+
+    @route("PATCH", r"/check-runs/(\d+)")
+    def _update_check(self, number: str) -> tuple[int, Any]:
+        check = next((check for check in self.checks if check.id == int(number)), None)
+        if not check:
+            raise RequestError(404, "Not Found")
+        for name in ("status", "conclusion", "output"):
+            setattr(check, name, self._asked.get(name, getattr(check, name)))
+        return 200, self._check(check)
+
+    @route("GET", r"/git/refs?/(.+)")
+    def _get_ref(self, ref: str) -> tuple[int, Any]:
+        name = f"refs/{ref.removeprefix('refs/')}"
+        if name.startswith("refs/pull/"):
+            self._refresh(self._find_pull(name.split("/")[2]))
+        return 200, {
+            "ref": name,
+            "url": self._api(f"/git/{name}"),
+            "object": {"type": "commit", "sha": self._resolve(name)},
+        }
+
+    @route("GET", r"/git/commits/([^/]+)")
+    def _get_git_commit(self, sha: str) -> tuple[int, Any]:
+        found = self._commit_json(self._resolve(sha))
+        return 200, {**found["commit"], "sha": found["sha"], "parents": found["parents"]}
+
+    @route("GET", r"/git/trees/([^/]+)")
+    def _get_tree(self, sha: str) -> tuple[int, Any]:
+        lines = self.git("ls-tree", *(["-r"] if "recursive" in self._asked else []), sha).splitlines()
+        entries = [(line.split("\t")[1], *line.split("\t")[0].split()) for line in lines]
+        tree = [{"path": path, "mode": mode, "type": kind, "sha": entry} for path, mode, kind, entry in entries]
+        return 200, {"sha": sha, "url": self._api(f"/git/trees/{sha}"), "tree": tree, "truncated": False}
+
+    @route("GET", r"/git/blobs/([^/]+)")
+    def _get_blob(self, sha: str) -> tuple[int, Any]:
+        content = base64.b64encode(self.git("cat-file", "blob", sha).encode()).decode()
+        return 200, {"sha": sha, "url": self._api(f"/git/blobs/{sha}"), "encoding": "base64", "content": content}
+
+    @route("GET", "/issues")
+    def _get_issues(self) -> tuple[int, Any]:
+        labels = {label for label in self._asked.get("labels", "").split(",") if label}
+        state = self._asked.get("state", "open")
+        return 200, [
+            self._issue(issue)
+            for issue in reversed(self.issues.values())
+            if labels <= issue.labels and state in {"all", issue.state}
+        ]
+
+    @route("POST", "/issues")
+    def _create_issue(self) -> tuple[int, Any]:
+        issue = self.open_issue(self._asked["title"], author=BOT, body=self._asked.get("body", ""))
+        issue.labels = set(self._asked.get("labels", []))
+        return 201, self._issue(issue)
+
+    @route("GET", r"/issues/(\d+)")
+    def _get_issue(self, number: str) -> tuple[int, Any]:
+        return 200, self._issue(self._find(number))
+
+    @route("PATCH", r"/issues/(\d+)")
+    def _update_issue(self, number: str) -> tuple[int, Any]:
+        issue = self._find(number)
+        issue.title, issue.body = self._asked.get("title", issue.title), self._asked.get("body", issue.body)
+        issue.state = self._asked.get("state", issue.state)
+        issue.labels = set(self._asked.get("labels", issue.labels))
+        return 200, self._issue(issue)
+
+    @route("GET", r"/issues/(\d+)/comments")
+    def _get_comments(self, number: str) -> tuple[int, Any]:
+        return 200, [self._comment(comment) for comment in self._find(number).comments]
+
+    @route("POST", r"/issues/(\d+)/comments")
+    def _create_comment(self, number: str) -> tuple[int, Any]:
+        if len(self._asked["body"]) > 65_536:
+            raise RequestError(422, "Body is too long (maximum is 65536 characters)")
+        return 201, self._comment(self.comment(self._find(number), self._asked["body"], user=BOT))
+
+    @route("PATCH", r"/issues/comments/(\d+)")
+    def _update_comment(self, number: str) -> tuple[int, Any]:
+        for issue in self.issues.values():
+            for comment in issue.comments:
+                if comment.id == int(number):
+                    comment.body, comment.edits = self._asked["body"], comment.edits + 1
+                    return 200, self._comment(comment)
+        raise RequestError(404, "Not Found")
+
+    @route("GET", r"/issues/(\d+)/labels")
+    def _get_labels(self, number: str) -> tuple[int, Any]:
+        return 200, [{"name": label} for label in sorted(self._find(number).labels)]
+
+    @route("POST", r"/issues/(\d+)/labels")
+    def _add_labels(self, number: str) -> tuple[int, Any]:
+        self._find(number).labels |= set(self._asked["labels"])
+        return self._get_labels(number)
+
+    def _find(self, number: str) -> Issue:
+        if int(number) not in self.issues:
+            raise RequestError(404, "Not Found")
+        return self.issues[int(number)]
+
+    def _find_pull(self, number: str) -> PullRequest:
+        found = self._find(number)
+        if not isinstance(found, PullRequest):
+            raise RequestError(404, "Not Found")
+        return found
+
+    def _resolve(self, ref: str) -> str:
+        if not (sha := self.sha(ref)):
+            raise RequestError(404, f"No commit found for SHA: {ref}")
+        return sha
+
+    def _refresh(self, pull: PullRequest) -> None:
+        """Bring the pull request, and refs/pull/N/{head,merge}, up to its branches, as GitHub does."""
+        if pull.state == "closed":
+            return
+        pull.head_sha, pull.base_sha = (
+            self._resolve(f"refs/heads/{pull.head}"),
+            self._resolve(f"refs/heads/{pull.base}"),
+        )
+        self.git("update-ref", f"refs/pull/{pull.number}/head", pull.head_sha)
+        if pull.computing:
+            return
+        parents = [pull.base_sha, pull.head_sha]
+        tree = self.git("merge-tree", "--write-tree", *parents, check=False).splitlines()
+        pull.conflict = len(tree) != 1
+        ref = f"refs/pull/{pull.number}/merge"
+        # One that conflicts keeps the ref it had.
+        if not pull.conflict and self.git("log", "-1", "--format=%P", ref, "--", check=False).split() != parents:
+            self._commit(ref, tree[0], parents, f"Merge {pull.head_sha} into {pull.base_sha}", BOT)
+
+    def _commit(self, ref: str, tree: str, parents: list[str], message: str, author: str) -> str:
+        who = {
+            f"GIT_{role}_{part}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for part, value in (("NAME", author), ("EMAIL", f"{author}@users.noreply.github.com"))
+        }
+        options = [option for parent in parents for option in ("-p", parent)]
+        sha = self.git("commit-tree", tree, *options, "-F", "-", env=who, stdin=message)
+        self.git("update-ref", ref if ref.startswith("refs/") else f"refs/heads/{ref}", sha)
+        return sha
+
+    def _files(self, base: str, head: str) -> Iterator[Json]:
+        names = {"A": "added", "D": "removed", "M": "modified", "R": "renamed", "C": "copied", "T": "changed"}
+        parts = iter(self.git("diff", "--name-status", "-z", "-M", f"{base}...{head}").rstrip("\0").split("\0"))
+        for letter in parts:
+            if not letter:
+                return
+            file = {"status": names[letter[0]], "filename": next(parts)}
+            if letter[0] in "RC":
+                file |= {"previous_filename": file["filename"], "filename": next(parts)}
+            yield file
+
+    def _state(self, pull: PullRequest) -> str:
+        """GitHub's mergeable_state, in lower case."""
+        if pull.computing:
+            return "unknown"
+        states = {"draft": pull.draft, "dirty": pull.conflict, "blocked": pull.blocked}
+        return next((state for state, holds in states.items() if holds), "clean")
+
+    def _api(self, path: str) -> str:
+        return f"{self.url}/repos/{self.repository}{path}"
+
+    def _about(self, sender: str) -> Json:
+        owner, name = self.repository.split("/")
+        repository = {"name": name, "full_name": self.repository, "owner": _user(owner), "default_branch": "main"}
+        return {"repository": repository, "sender": _user(sender)}
+
+    def _comment(self, comment: Comment) -> Json:
+        association = "COLLABORATOR" if self.roles.get(comment.user, "read") != "read" else "NONE"
+        return {
+            "id": comment.id,
+            "url": self._api(f"/issues/comments/{comment.id}"),
+            "user": _user(comment.user),
+            "body": comment.body,
+            "author_association": association,
+        }
+
+    def _check(self, check: Check) -> Json:
+        return {
+            "id": check.id,
+            "url": self._api(f"/check-runs/{check.id}"),
+            "name": check.name,
+            "head_sha": check.head_sha,
+            "status": check.status,
+            "conclusion": check.conclusion,
+            "output": check.output,
+            "app": {"slug": check.app},
+        }
+
+    def _issue(self, issue: Issue) -> Json:
+        payload = {
+            "url": self._api(f"/issues/{issue.number}"),
+            "number": issue.number,
+            "title": issue.title,
+            "body": issue.body,
+            "user": _user(issue.author),
+            "state": issue.state,
+            "labels": [{"name": label} for label in sorted(issue.labels)],
+            "comments_url": self._api(f"/issues/{issue.number}/comments"),
+        }
+        if isinstance(issue, PullRequest):
+            payload["pull_request"] = {"url": self._api(f"/pulls/{issue.number}")}
+        return payload
+
+    def _pull(self, pull: PullRequest) -> Json:
+        self._refresh(pull)
+        state = self._state(pull)
+        if pull.computing:
+            pull.computing -= 1
+        head = {"full_name": pull.head_repository, "fork": True} if pull.head_repository else None
+        payload = self._issue(pull) | {
+            "id": pull.number,
+            "url": self._api(f"/pulls/{pull.number}"),
+            "issue_url": self._api(f"/issues/{pull.number}"),
+            "draft": pull.draft,
+            "merged": pull.merged,
+            "merge_commit_sha": pull.merge_commit or self.sha(f"refs/pull/{pull.number}/merge"),
+            "mergeable": None if state == "unknown" else state != "dirty",
+            "mergeable_state": state,
+            "head": {"ref": pull.head, "sha": pull.head_sha, "repo": head},
+            "base": {"ref": pull.base, "sha": pull.base_sha, "repo": {"full_name": self.repository}},
+            "_links": {"self": {"href": self._api(f"/pulls/{pull.number}")}},
+        }
+        del payload["pull_request"]
+        return payload
+
+    def _commit_json(self, sha: str) -> Json:
+        _, tree, parents, *emails = self.git("log", "-1", "--format=%H%n%T%n%P%n%ae%n%ce", sha).split("\n")
+        author, committer = (_user(email.split("@")[0]) if email.endswith("github.com") else None for email in emails)
+        return {
+            "sha": sha,
+            "url": self._api(f"/commits/{sha}"),
+            "commit": {"message": self.git("log", "-1", "--format=%B", sha), "tree": {"sha": tree}},
+            "author": author,
+            "committer": committer,
+            "parents": [{"sha": parent, "url": self._api(f"/commits/{parent}")} for parent in parents.split()],
+        }
+
+
+def _user(login: str) -> Json:
+    return {"login": login, "id": zlib.crc32(login.encode()), "type": "Bot" if login.endswith("[bot]") else "User"}
+
+
+def _handler(github: FakeGitHub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            address = urlsplit(self.path)
+            query = {name: values[-1] for name, values in parse_qs(address.query).items()}
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Authorization"):
+                status, answer = github.answer(self.command, address.path, json.loads(raw) if raw else query)
+            else:
+                status, answer = 401, {"message": "Requires authentication"}
+            headers = {"Content-Type": "application/json; charset=utf-8"}
+            # Pages, also of lists in an object, so that whoever reads only the first gets only that.
+            lists = [answer] if isinstance(answer, list) else [answer.get("check_runs", [])]
+            page, size = int(query.get("page", 1)), int(query.get("per_page", 30))
+            if len(lists[0]) > page * size:
+                following = f"{github.url}{address.path}?page={page + 1}&per_page={size}"
+                headers["Link"] = f'<{following}>; rel="next"'
+            lists[0][:] = lists[0][(page - 1) * size : page * size]
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            for name, value in (headers | {"Content-Length": str(len(content))}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - as http.server calls them
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing: .calls has it."""
+
+    return Handler
