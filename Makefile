@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help dev demo test chaos-test snowflake-test snowddl-test bench-landing lint format sample lock clean
+.PHONY: help dev demo test chaos-test snowflake-test snowddl-test bench-landing lint hooks format sample lock clean
 
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -50,12 +50,11 @@ snowddl-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL wh
 bench-landing: .venv/landing.installed ## Measure the loader beside the limit, about ten minutes
 	@$(BIN)/python benchmarks/landing/run.py
 
-lint: .venv/dev.installed ## Check conventions, format and types
-	@$(BIN)/sqlmesh lint
-	@$(BIN)/sqlmesh format --check
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
+lint: .venv/dev.installed ## Check conventions, format, types, workflows and secrets, and repair what can be
+	@PRE_COMMIT_HOME=.cache/pre-commit $(BIN)/pre-commit run --all-files $(if $(CI),--show-diff-on-failure)
+
+hooks: .venv/dev.installed ## Check every commit as lint does, and run unit tests before a push
+	@$(BIN)/pre-commit install
 
 format: .venv/dev.installed ## Write SQL and Python in the project's format
 	@$(BIN)/sqlmesh format
