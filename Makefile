@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# A file of tests at a time on each core: what a file's tests share is made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 PIP := --quiet --disable-pip-version-check
 
 .PHONY: help dev demo test chaos-test snowflake-test snowddl-test bench-landing lint hooks format sample lock clean
@@ -29,13 +31,13 @@ demo: .venv/landing.installed ## Start two live applications, land what they wri
 
 test: .venv/dev.installed ## Run every test that needs nothing but Python
 	@$(BIN)/sqlmesh test
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare what remains with the applications
 	@$(BIN)/python -m pytest tests/chaos
 
 snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## Prove the life cycle, loads and parity against an emulated Snowflake
-	@$(BIN)/python -m pytest tests/integration
+	@$(PYTEST) tests/integration
 
 # The emulator wants other versions of DuckDB and SQLGlot than SQLMesh.
 .venv-emulator: requirements/emulator.lock | .venv
