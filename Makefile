@@ -2,9 +2,11 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# A file of tests at a time on each core: what a file's tests share is made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help dev demo test chaos-test snowflake-test snowddl-test bench-landing lint format sample lock clean
+.PHONY: help dev demo test chaos-test snowflake-test snowddl-test bench-landing lint hooks format sample lock clean
 
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -29,13 +31,13 @@ demo: .venv/landing.installed ## Start two live applications, land what they wri
 
 test: .venv/dev.installed ## Run every test that needs nothing but Python
 	@$(BIN)/sqlmesh test
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare what remains with the applications
 	@$(BIN)/python -m pytest tests/chaos
 
 snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## Prove the life cycle, loads and parity against an emulated Snowflake
-	@$(BIN)/python -m pytest tests/integration
+	@$(PYTEST) tests/integration
 
 # The emulator wants other versions of DuckDB and SQLGlot than SQLMesh.
 .venv-emulator: requirements/emulator.lock | .venv
@@ -50,12 +52,11 @@ snowddl-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL wh
 bench-landing: .venv/landing.installed ## Measure the loader beside the limit, about ten minutes
 	@$(BIN)/python benchmarks/landing/run.py
 
-lint: .venv/dev.installed ## Check conventions, format and types
-	@$(BIN)/sqlmesh lint
-	@$(BIN)/sqlmesh format --check
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
+lint: .venv/dev.installed ## Check conventions, format, types, workflows and secrets, and repair what can be
+	@PRE_COMMIT_HOME=.cache/pre-commit $(BIN)/pre-commit run --all-files $(if $(CI),--show-diff-on-failure)
+
+hooks: .venv/dev.installed ## Check every commit as lint does, and run unit tests before a push
+	@$(BIN)/pre-commit install
 
 format: .venv/dev.installed ## Write SQL and Python in the project's format
 	@$(BIN)/sqlmesh format

@@ -36,6 +36,12 @@ case "$*" in
   git -C "$2" rev-parse 'HEAD^{tree}' > "$STAND_INS/prod" ;;
 esac
 """
+START = """
+import os, sys
+from meshflow.cli import main
+sys.executable = os.environ["STAND_INS"] + "/python"
+main()
+"""
 
 
 class Scene:
@@ -55,7 +61,6 @@ class Scene:
         self.environment = {
             **state,
             "STAND_INS": str(self.stand_ins),
-            "PATH": f"{self.stand_ins}:{os.environ['PATH']}",
         }
         self.job = self.check_out("job")
         (self.stand_ins / "prod").write_text(github.tree("main"))
@@ -73,10 +78,8 @@ class Scene:
         workspace = job.folder / "workspace"
         for path, ref in ((workspace, "main"), (workspace / "change", f"refs/pull/{self.pull.number}/merge")):
             subprocess.run(["git", "init", "-q", path], check=True)  # noqa: S607
-            for arguments in (
-                ["fetch", "-q", "--depth=1", f"file://{self.github.git_dir}", ref],
-                ["checkout", "-q", "FETCH_HEAD"],
-            ):
+            fetch = ["fetch", "-q", "--depth=1", f"file://{self.github.git_dir}", ref]
+            for arguments in (fetch, ["checkout", "-q", "FETCH_HEAD"]):
                 subprocess.run(["git", "-C", path, *arguments], check=True)  # noqa: S607
         return job
 
@@ -92,6 +95,7 @@ class Scene:
         command = [sha if part == self.sha and sha else part for part in self.command()]
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(job.folder / "workspace")
+            patch.setattr(sys, "executable", str(self.stand_ins / "python"))  # tools are taken from beside it
             result = CliRunner(env=self.environment | job.environment).invoke(main, command)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result
@@ -101,8 +105,8 @@ class Scene:
         (self.stand_ins / "hold").touch()
         job = job or self.job
         process = subprocess.Popen(
-            [sys.executable, "-c", "from meshflow.cli import main; main()", *self.command()],
-            env=os.environ | self.environment | job.environment,
+            [sys.executable, "-c", START, *self.command()],
+            env=os.environ | self.environment | job.environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
             cwd=job.folder / "workspace",
         )
         self.wait_for(lambda: any(call.startswith("bot") for call in self.calls))

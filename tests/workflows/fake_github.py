@@ -15,7 +15,6 @@ of it stands in its attributes:
         assert github.comments_on(pull) == […]
 """
 
-import base64
 import json
 import os
 import re
@@ -407,11 +406,6 @@ class FakeGitHub:
         self._refresh(pull)
         return 200, list(self._files(pull.base_sha, pull.head_sha))
 
-    @route("GET", r"/compare/([^/]+)\.\.\.([^/]+)")
-    def _compare(self, base: str, head: str) -> tuple[int, Any]:
-        files = list(self._files(self._resolve(base), self._resolve(head)))
-        return 200, {"url": self._api(f"/compare/{base}...{head}"), "files": files[:300], "commits": []}
-
     @route("PUT", r"/pulls/(\d+)/merge")
     def _merge(self, number: str) -> tuple[int, Any]:
         pull = self._find_pull(number)
@@ -488,11 +482,6 @@ class FakeGitHub:
         entries = [(line.split("\t")[1], *line.split("\t")[0].split()) for line in lines]
         tree = [{"path": path, "mode": mode, "type": kind, "sha": entry} for path, mode, kind, entry in entries]
         return 200, {"sha": sha, "url": self._api(f"/git/trees/{sha}"), "tree": tree, "truncated": False}
-
-    @route("GET", r"/git/blobs/([^/]+)")
-    def _get_blob(self, sha: str) -> tuple[int, Any]:
-        content = base64.b64encode(self.git("cat-file", "blob", sha).encode()).decode()
-        return 200, {"sha": sha, "url": self._api(f"/git/blobs/{sha}"), "encoding": "base64", "content": content}
 
     @route("GET", "/issues")
     def _get_issues(self) -> tuple[int, Any]:

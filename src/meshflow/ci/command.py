@@ -27,12 +27,21 @@ def ci() -> None:
     """What the workflows in .github/workflows ask, decide and say. Made for jobs of GitHub Actions."""
 
 
+CHANGE = click.option(
+    "--path",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where the pull request's merge with main is checked out.",
+)
+
+
 @ci.command()
-def admit() -> None:
-    """May the environment of the event's pull request be built? Outputs admitted, sha, merge_sha, environment."""
+@CHANGE
+def admit(path: Path) -> None:
+    """May the environment of the event's pull request be built? Outputs sha, merge_sha, environment if so."""
     from meshflow.ci.admit import admit as admit_pull
 
-    admit_pull()
+    admit_pull(path)
 
 
 @ci.command()
@@ -46,12 +55,7 @@ def gate(approvals: int) -> None:
 
 @ci.command()
 @click.option("--sha", required=True, help="The head that was admitted by the gate.")
-@click.option(
-    "--path",
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where its merge with main is checked out.",
-)
+@CHANGE
 @GATEWAY
 @APPROVALS
 @click.option("--wait", default=3600.0, show_default=True, help="Seconds to wait for others to be done with prod.")

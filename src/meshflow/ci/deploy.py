@@ -6,9 +6,10 @@ killed after that, the comment stands, and `/deploy` again, or the next `meshflo
 
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import NoReturn
 
 import click
 import requests
@@ -16,36 +17,12 @@ from github import GithubException
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
+from meshflow.ci.checkout import Checkout
 from meshflow.ci.gate import Command, environment, refusals, require, tip, trial_merge
 from meshflow.ci.github import BRANCH, code, connect, event, refusal, run_url, sticky_comment
 from meshflow.ci.lock import Lock, prod_lock
 
 HEALED = "comment `/deploy` again, or the next scheduled run takes it back."
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """What stands in a folder: a commit."""
-
-    path: Path
-    sha: str
-    tree: str
-    parents: list[str]
-
-    @classmethod
-    def at(cls, path: Path) -> Self:
-        """Raises click.ClickException if `path` is no clean checkout."""
-        # Of the commit itself: in a shallow clone, git log says that there are no parents.
-        lines = _git(path, "cat-file", "commit", "HEAD").partition("\n\n")[0].splitlines()
-        fields = [line.split(" ", 1) for line in lines]
-        if changed := _git(path, "status", "--porcelain", "--untracked-files=no"):
-            raise click.ClickException(f"{path} is not as it was checked out:\n{changed}")
-        return cls(
-            path,
-            _git(path, "rev-parse", "HEAD"),
-            next(value for name, value in fields if name == "tree"),
-            [value for name, value in fields if name == "parent"],
-        )
 
 
 def deploy(sha: str, path: Path, *, gateway: str, approvals: int, wait: float) -> None:
@@ -126,7 +103,7 @@ class Deployment:
         newest = tip(self.repository)
         if self.pull.head.sha != sha or self.repository.get_git_commit(newest).tree.sha != self.change.tree:
             self._fail(
-                f"It was merged before this run came to it, and {code(BRANCH)} isn't what was to be deployed: prod "
+                f"It was merged before this run came to it, and {code(BRANCH)} is not what was to be deployed: prod "
                 f"stays as it is, and the next scheduled run brings it to {code(BRANCH)}."
             )
         if self._plan(self.change):
@@ -168,9 +145,11 @@ class Deployment:
     def _run(self, command: list[str], variables: dict[str, str] | None = None) -> int:
         """The exit status. What it prints goes to the log."""
         click.echo(f"$ {' '.join(command)}")
+        # The tools beside ours, of main's environment.
+        here = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         # Should we be killed, it goes on, and the lock with it.
         return subprocess.run(  # noqa: S603 - commands of this file
-            command, env=os.environ | (variables or {}), pass_fds=self.lock.descriptors, check=False
+            command, env=os.environ | here | (variables or {}), pass_fds=self.lock.descriptors, check=False
         ).returncode
 
     def _fail(self, body: str) -> NoReturn:
@@ -180,11 +159,3 @@ class Deployment:
     def _say(self, body: str) -> None:
         click.echo(body)
         sticky_comment(self.repository, self.pull.number, "deploy", body)
-
-
-def _git(path: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(path), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - commands of this file
-    if done.returncode:
-        raise click.ClickException(f"{path} is no checkout: {done.stderr.strip()}")
-    return done.stdout.strip()

@@ -1,0 +1,133 @@
+"""Which changes may be planned with our keys before anybody has read them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from sqlmesh.core import dialect
+from sqlmesh.core.macros import MacroEvaluator
+
+from meshflow.ci.declarative import needing_approval
+
+MODEL = """MODEL (
+  name retail.dim_product,
+  kind FULL,
+  cron @cadence,
+  physical_properties (creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)),
+  audits (grain_is_unique(columns := product_id))
+);
+
+SELECT product_id::INT AS product_id, @money(price)::DECIMAL(18, 2) AS price_amount FROM intermediate.products;
+
+ON_VIRTUAL_UPDATE_BEGIN;
+@mask(mask_text, product_id);
+ON_VIRTUAL_UPDATE_END;
+"""
+FILE = "models/retail/dim_product.sql"
+INJECTED = """@EVAL("a' + __import__('os').getcwd() + '")"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A clone with one commit, to be changed and merged."""
+    _git(tmp_path, "init", "--quiet")
+    write(tmp_path, FILE, MODEL)
+    write(tmp_path, "config.yaml", "default_gateway: local\n")
+    _git(tmp_path, "add", "--all")
+    _git(tmp_path, "commit", "--quiet", "--message", "main")
+    return tmp_path
+
+
+def write(checkout: Path, file: str, text: str) -> None:
+    path = checkout / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def verdict(checkout: Path) -> dict[str, str]:
+    _git(checkout, "add", "--all")
+    _git(checkout, "commit", "--quiet", "--message", "change")
+    return needing_approval(checkout)
+
+
+def test_sqlmesh_does_run_python_that_stands_in_sql() -> None:
+    """The reason for all of this: if this fails, SQLMesh has become stricter, and the rule may follow."""
+    [query] = dialect.parse(f"SELECT {INJECTED}", default_dialect="snowflake")
+    assert os.fspath(Path.cwd()) in MacroEvaluator(dialect="snowflake").transform(query).sql("snowflake")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        (FILE, MODEL.replace("::INT", "::BIGINT")),
+        (FILE, MODEL.replace("@money(price)", "@money(price * 2)")),
+        ("models/retail/new.sql", MODEL.replace("dim_product", "new").replace("WHERE", "")),
+        ("audits/new.sql", "AUDIT (name new);\n\nSELECT * FROM @this_model WHERE x < 0"),
+        ("tests/models/retail/test_new.yaml", "test_x:\n  model: retail.new\n"),
+        ("seeds/retail/sales.csv", "a,b\n1,{{ 2 }}\n"),
+        ("docs/threat-model.md", "{{ anything }} @anybody"),
+        ("README.md", "hello\n"),
+    ],
+)
+def test_what_only_says_what_to_select_passes(checkout: Path, file: str, text: str) -> None:
+    write(checkout, FILE, MODEL.replace("price)", "price) /* @this_model */"))
+    _git(checkout, "commit", "--all", "--quiet", "--message", "main goes on")
+    write(checkout, file, text)
+    assert verdict(checkout) == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("config.yaml", "gateways: {{ env_var('MESHFLOW_STATE_PASSWORD') }}\n", "is code"),
+        (".env", "MESHFLOW_SNOWFLAKE_HOST=evil.example.org\n", "is code"),
+        ("macros/money.py", "import os\n", "is code"),
+        ("models/retail/python.py", "import os\n", "is code"),
+        ("models/config.yaml", "x: 1\n", "is code"),
+        ("requirements/snowflake.lock", "evil==1\n", "is code"),
+        (".github/workflows/ci.yml", "on: push\n", "is code"),
+        (FILE, MODEL.replace("product_id::INT", "{{ ''.__class__ }}"), "holds Jinja"),
+        (FILE, MODEL.replace("SELECT", "JINJA_QUERY_BEGIN;\nSELECT"), "holds Jinja"),
+        ("tests/models/retail/test_new.yaml", "test_x: {% print(1) %}\n", "holds Jinja"),
+        ("external_models/edtech.yaml", "- name: {{ 1 }}\n", "holds Jinja"),
+        (FILE, MODEL.replace("product_id::INT", INJECTED), "calls @EVAL"),
+        (FILE, MODEL.replace("TRANSIENT", """"a' + x() + '\""""), "calls @IF"),
+        (FILE, MODEL.replace("product_id::INT", "@'@x'"), "calls @'"),
+        (FILE, MODEL.replace("product_id::INT", "@new_macro(1)"), "calls @new_macro"),
+        (FILE, MODEL.replace("SELECT", "PUT file:///proc/self/environ @~;\nSELECT"), "calls @~"),
+        (FILE, MODEL.replace("SELECT", "PUT file:///proc/self/environ '%x';\nSELECT"), "holds statements besides"),
+        (FILE, MODEL.replace("SELECT", "INSERT INTO x SELECT 1;\nSELECT"), "holds statements besides"),
+        (FILE, MODEL.replace("@mask(mask_text, product_id)", "PUT file:///etc/passwd @~"), "calls @~"),
+        (FILE, MODEL.replace("@mask(mask_text, product_id)", "DROP TABLE x"), "holds statements besides"),
+        (FILE, MODEL.replace("kind FULL", "kind SEED (path '/proc/self/environ')"), "reads a file"),
+        (FILE, MODEL.replace("kind FULL", "kind CUSTOM (materialization 'x')"), "reads a file"),
+        (FILE, "MODEL (", "can't be parsed"),
+    ],
+)
+def test_what_could_run_code_needs_somebody_to_have_read_it(checkout: Path, file: str, text: str, reason: str) -> None:
+    write(checkout, file, text)
+    found = verdict(checkout)
+    assert list(found) == [file]
+    assert reason in found[file]
+
+
+def test_a_link_is_not_taken_for_the_sql_it_is_called(checkout: Path) -> None:
+    (checkout / "models/retail/new.sql").symlink_to("/proc/self/environ")
+    assert verdict(checkout) == {"models/retail/new.sql": "is a link, a submodule or executable"}
+
+
+def test_taking_code_away_is_a_change_of_code_and_taking_a_model_away_is_not(checkout: Path) -> None:
+    (checkout / FILE).unlink()
+    (checkout / "config.yaml").unlink()
+    assert list(verdict(checkout)) == ["config.yaml"]
+
+
+def test_a_model_may_not_be_renamed_into_code(checkout: Path) -> None:
+    (checkout / FILE).rename(checkout / "models/retail/dim_product.py")
+    assert list(verdict(checkout)) == ["models/retail/dim_product.py"]
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)  # noqa: S607

@@ -1,0 +1,151 @@
+"""Hooks work without a network and without an activated environment, and each catches what it is there for."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from workspace import PARTS
+
+# Put together here, so that the hooks that look for them pass this file.
+PEM = "-----BEGIN {}PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END {}PRIVATE KEY-----\n"
+AWS = "AKIA" + "IOSFODNN7EXAMPL3"
+VALUE = "Winter-" + "2026-is-here"
+WORKFLOW = "on: push\njobs: {{a: {{runs-on: ubuntu-24.04, steps: [{{{}}}]}}}}\n"
+CONFLICT = "<" * 7 + " HEAD\nmine\n" + "=" * 7 + "\ntheirs\n" + ">" * 7 + " change\n"
+
+FAULTS = [
+    ("trailing-whitespace", "docs/page.md", "a line \n", "docs/page.md"),
+    ("end-of-file", "docs/page.md", "a line", "docs/page.md"),
+    ("ruff-check", "src/meshflow/planted.py", "print(1)\n", "T201"),
+    ("ruff-format", "src/meshflow/planted.py", "x = { 1:2 }\n", "reformatted"),
+    ("mypy", "src/meshflow/planted.py", "x: int = 'one'\n", "src/meshflow/planted.py:1"),
+    ("sqlmesh-format", "audits/planted.sql", "AUDIT (name planted); select 1 from t where x", "modified by this hook"),
+    ("sqlmesh-lint", "models/retail/rpt_planted.sql", "MODEL (name retail.rpt_planted); SELECT 1 AS x", "hasunittest"),
+    ("yaml", "planted.yml", "a: [1\n", "planted.yml"),
+    ("toml", "planted.toml", "a = \n", "planted.toml"),
+    ("json", "planted.json", "{'a': 1}\n", "planted.json"),
+    ("actionlint", ".github/workflows/ci.yml", WORKFLOW.format("run: a, us: b"), '"us"'),
+    ("zizmor", ".github/workflows/ci.yml", WORKFLOW.format("uses: a/b@v1"), "unpinned-uses"),
+    ("zizmor", ".github/workflows/ci.yml", "on: push\njobs: {a: {steps: []}}\n", "failed to"),
+    ("workflow-schema", ".github/workflows/ci.yml", "on: push\njobs: {a: {runs-on: x, timeout: 1}}\n", "timeout"),
+    ("action-schema", ".github/actions/a/action.yml", "name: x\nruns: {using: composite}\n", "description"),
+    ("dependabot-schema", ".github/dependabot.yml", "version: 2\nupdates: [{directory: /}]\n", "package-ecosystem"),
+    ("issue-form-schema", ".github/ISSUE_TEMPLATE/bug.yml", "name: x\ndescription: y\n", "body"),
+    ("issue-config-schema", ".github/ISSUE_TEMPLATE/config.yml", "blank_issues: true\n", "blank_issues"),
+    ("secrets", "docs/key.md", PEM.format("", ""), "Private Key"),
+    ("secrets", "src/meshflow/planted.py", f'key = "{AWS}"\n', "AWS Access Key"),
+    ("secrets", "planted.yaml", f"snowflake:\n  password: {VALUE}\n", "Secret Keyword"),
+    ("secrets", "src/meshflow/planted.py", f'connect(user="CI", password="{VALUE}")\n', "Secret Keyword"),
+    ("keys-and-env", "docs/key.md", PEM.format("ENCRYPTED ", "ENCRYPTED "), "docs/key.md"),
+    ("keys-and-env", "prod.env", f"MESHFLOW_STATE_PASSWORD={VALUE}\n", "prod.env"),
+    ("merge-conflict", "docs/page.md", CONFLICT, "docs/page.md"),
+    ("large-files", "seeds/planted.csv", "x" * 520_000, "seeds/planted.csv"),
+]  # fmt: skip
+
+UNCHANGED = ["ruff-check", "actionlint", "zizmor", "secrets", "keys-and-env", "merge-conflict", "large-files"]
+"""Quick ones that look at whole files and have something to look at in the project."""
+
+
+def run(clone: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """In the clone, with nothing activated, no home to write to and a proxy that nobody answers at."""
+    dead = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    who = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {
+        "PATH": os.defpath, "HOME": "/nonexistent", "PRE_COMMIT_HOME": str(clone / ".cache/pre-commit"),
+        "GIT_CONFIG_NOSYSTEM": "1", **dead, **who,
+    }  # fmt: skip
+    return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
+
+
+def must(clone: Path, *command: str) -> None:
+    done = run(clone, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def cloned(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit: the project as it stands, without its Python, which would take mypy 15 s."""
+    clone = tmp_path_factory.mktemp("clone")
+    parts = (
+        ".pre-commit-config.yaml",
+        ".secrets.baseline",
+        ".gitignore",
+        "pyproject.toml",
+        ".github",
+        "docs",
+        ".env.example",
+    )
+    for part in (*PARTS, *parts):
+        source = project / part
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        (clone / part).parent.mkdir(parents=True, exist_ok=True)
+        copy(source, clone / part)
+    (clone / "data").mkdir()
+    (clone / "src/meshflow").mkdir(parents=True)
+    (clone / ".venv").symlink_to(sys.prefix)
+    must(clone, "git", "init", "--quiet", "--initial-branch", "main")
+    (clone / ".git/info/exclude").write_text(".venv\n__pycache__\n")
+    must(clone, "git", "add", "--all")
+    must(clone, "git", "commit", "--quiet", "--message", "As it is")
+    return clone
+
+
+@pytest.fixture
+def clone(cloned: Path) -> Iterator[Path]:
+    yield cloned
+    must(cloned, "git", "reset", "--quiet", "--hard", "HEAD")
+
+
+def plant(clone: Path, file: str, text: str) -> None:
+    (clone / file).parent.mkdir(parents=True, exist_ok=True)
+    (clone / file).write_text(text, encoding="utf-8")
+    must(clone, "git", "add", "--force", file)
+
+
+def test_every_hook_comes_from_the_locked_environment_and_is_proved_here(project: Path) -> None:
+    config = YAML(typ="safe").load((project / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]
+    hooks = config["repos"][0]["hooks"]
+    for hook in hooks:
+        assert hook["language"] == "pygrep" or (hook["language"] == "system" and hook["entry"].startswith(".venv/bin/"))
+    assert {hook["id"] for hook in hooks} == {hook for hook, *_ in FAULTS} | {"unit-tests"}
+
+
+@pytest.mark.parametrize(("hook", "file", "text", "said"), FAULTS)
+def test_a_hook_catches(hook: str, file: str, text: str, said: str, clone: Path) -> None:
+    plant(clone, file, text)
+    checked = run(clone, ".venv/bin/pre-commit", "run", hook, "--files", file)
+    assert checked.returncode == 1
+    assert said in checked.stdout
+    assert "Traceback" not in checked.stdout
+
+
+@pytest.mark.parametrize("hook", UNCHANGED)
+def test_a_hook_passes_what_is_committed(hook: str, clone: Path) -> None:
+    checked = run(clone, ".venv/bin/pre-commit", "run", hook, "--all-files")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_installed_hooks_refuse_a_commit_and_a_push(clone: Path, tmp_path: Path) -> None:
+    must(clone, ".venv/bin/pre-commit", "install")
+
+    plant(clone, "docs/key.md", f"aws: {AWS}\n")
+    refused = run(clone, "git", "commit", "--message", "A key")
+    assert refused.returncode == 1
+    assert "AWS Access Key" in refused.stderr + refused.stdout
+    must(clone, "git", "reset", "--quiet", "--hard")
+
+    test = "tests/models/retail/test_dim_product.yaml"
+    plant(clone, test, (clone / test).read_text(encoding="utf-8").replace("Desk Lamp", "Lamp", 1))
+    must(clone, "git", "commit", "--no-verify", "--quiet", "--message", "A wrong test")
+    must(clone, "git", "init", "--quiet", "--bare", str(tmp_path))
+    pushed = run(clone, "git", "push", "--quiet", str(tmp_path), "main")
+    assert pushed.returncode == 1
+    assert "unit tests of models" in pushed.stdout + pushed.stderr
+    assert "Expected" in pushed.stdout + pushed.stderr
+    must(clone, "git", "reset", "--quiet", "--hard", "HEAD~")
