@@ -45,7 +45,7 @@ main()
 
 
 class Scene:
-    """A repository with an approved pull request, checked out as deploy.yml does, and a prod that was built from main."""
+    """A repository with an approved pull request, checked out as by deploy.yml, and a prod that was built from main."""
 
     def __init__(self, github: FakeGitHub, folder: Path, state: dict[str, str]) -> None:
         self.github, self.folder = github, folder

@@ -11,7 +11,7 @@ from fake_github import FakeGitHub, Job, PullRequest
 from meshflow.ci.github import code
 from meshflow.cli import main
 
-MODEL = "MODEL (name retail.fct_sales, cron @cadence);\nSELECT 1 AS a\n"
+MODEL = "MODEL (name retail.fct_sales);\nSELECT 1 AS a\n"
 TOKEN = "the-token-of-the-job"  # noqa: S105 - FakeGitHub's
 
 
