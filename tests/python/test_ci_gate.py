@@ -176,6 +176,13 @@ def test_a_trial_merge_that_never_comes_is_refused(github: FakeGitHub, pull: Pul
     refused(github, pull, tmp_path, "comment again in a minute")
 
 
+def test_what_is_pushed_while_the_gate_looks_is_not_let_through(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path
+) -> None:
+    github.when("GET /git/ref/pull/1/merge", lambda: github.push("feature", {"macros/evil.py": "import os"}))
+    refused(github, pull, tmp_path, "approved by 0 of 1")
+
+
 def test_an_approval_of_an_earlier_commit_does_not_count(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.push("feature", {"models/retail/fct_sales.sql": MODEL + "-- more\n"})
     pull = github.open_pull("feature")
