@@ -1,0 +1,108 @@
+"""The lock on prod: whoever changes it, on GitHub or elsewhere, is alone with it."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import click
+import psycopg2  # type: ignore[import-untyped]
+import psycopg2.errors  # type: ignore[import-untyped]
+
+KEY = "meshflow prod"
+
+# Both ends notice within a minute that the other is gone without a word, such as a runner that is switched off.
+ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+SESSION = "-c timezone=UTC -c idle_session_timeout=0 " + " ".join(
+    f"-c tcp_{key}={value}" for key, value in ALIVE.items()
+)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Prod is ours, as long as the session in SQLMesh's state database lives."""
+
+    _session: "psycopg2.extensions.connection"
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """For `pass_fds` of a subprocess that changes prod: the session, and with it the lock, then outlives us.
+
+        Were we killed, the subprocess would go on, and prod must not be free before it has ended.
+        """
+        return (self._session.fileno(),)
+
+    def check(self) -> None:
+        """Raises click.ClickException if the session is gone, and with it the right to change prod."""
+        try:
+            with self._session.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.Error as error:
+            raise click.ClickException(f"The lock on prod is lost: {_reason(error)}") from None
+
+
+@contextmanager
+def prod_lock(purpose: str, wait: float = 0) -> Iterator[Lock | str]:
+    """Be the only one to change prod in the block, after waiting up to `wait` seconds; or learn who is.
+
+    A PostgreSQL advisory lock on SQLMesh's state database (MESHFLOW_STATE_…): the server frees it when the session
+    ends, however we do. The session has to be real, so no pooler that shares one among transactions.
+    Gives a text, `deploy #12 on runner-7, process 812, since 2026-11-21 14:00:00 UTC`, if another one holds it.
+    Raises click.ClickException if the server can't be reached.
+    """
+    name = f"{purpose} on {socket.gethostname()}, process {os.getpid()}"
+    with closing(_connect(name)) as session, session.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, round(wait * 1000))}ms"])
+        try:
+            cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [KEY])
+        except psycopg2.errors.LockNotAvailable:
+            yield _holder(cursor)
+        else:
+            yield Lock(session)
+
+
+def _holder(cursor: "psycopg2.extensions.cursor") -> str:
+    cursor.execute(
+        """
+        SELECT application_name || ', since ' || to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+        FROM pg_locks JOIN pg_stat_activity USING (pid) JOIN pg_database ON pg_database.oid = database
+        WHERE locktype = 'advisory' AND granted AND pg_database.datname = current_database()
+          AND (classid::bigint << 32) | objid::bigint = hashtextextended(%s, 0)
+        """,
+        [KEY],
+    )
+    row = cursor.fetchone()
+    return str(row[0]) if row else "one that has just ended"
+
+
+def _connect(name: str) -> "psycopg2.extensions.connection":
+    def get(part: str, default: str | None = None) -> str:
+        value = os.environ.get(f"MESHFLOW_STATE_{part}", default)
+        if not value:
+            raise click.ClickException(f"MESHFLOW_STATE_{part} isn't set: SQLMesh's state is where prod is locked")
+        return value
+
+    host, port, database = get("HOST"), get("PORT", "5432"), get("DATABASE")
+    try:
+        session = psycopg2.connect(
+            host=host,
+            port=port,
+            user=get("USER"),
+            password=get("PASSWORD"),
+            dbname=database,
+            application_name=name[:63],  # PostgreSQL cuts it there, with a notice
+            options=SESSION,
+            connect_timeout=10,
+            **ALIVE,
+        )
+    except psycopg2.OperationalError as error:
+        raise click.ClickException(f"SQLMesh's state at {host}:{port}/{database}: {_reason(error)}") from None
+    session.autocommit = True  # a session idle in a transaction would hold back the vacuum
+    return session
+
+
+def _reason(error: psycopg2.Error) -> str:
+    """What the server or libpq said, in its last words: the lines before name the address again."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rpartition("FATAL:")[2].rpartition("failed: ")[2].strip().rstrip(".")
