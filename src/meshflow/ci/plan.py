@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 from github import Github
+from sqlglot import exp
 from sqlmesh.core.console import MarkdownConsole, set_console
 from sqlmesh.core.context import Context
 from sqlmesh.core.plan import Plan
@@ -63,6 +64,12 @@ def bot(path: Path, client: Github | None = None) -> tuple[GithubController, Con
     context = Context(paths=str(path))
     token = "" if client else github.variable("GITHUB_TOKEN")
     return GithubController(paths=path, token=token, client=client, context=context), context
+
+
+def table_name(name: str) -> str:
+    """`retail.dim_product` for SQLMesh's name of a model."""
+    table = exp.to_table(name)
+    return f"{table.db}.{table.name}".lower()
 
 
 def count_intervals(snapshot: Snapshot, intervals: int) -> int:

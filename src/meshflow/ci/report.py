@@ -5,14 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from sqlglot import exp
 from sqlmesh.core.context import Context
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import Snapshot, SnapshotId
 
 from meshflow.ci import github
 from meshflow.ci.diff import Comparison, Difference, compare
-from meshflow.ci.plan import bot, project
+from meshflow.ci.plan import bot, project, table_name
 
 MARKER = "report"
 
@@ -152,6 +151,4 @@ def _fit(lines: list[str], texts: list[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """`retail.dim_product` for SQLMesh's name of a model, safe in Markdown."""
-    table = exp.to_table(name)
-    return github.code(f"{table.db}.{table.name}".lower())
+    return github.code(table_name(name))
