@@ -1,6 +1,7 @@
 """The plan of a pull request as SQLMesh's bot makes it, and whether it is within what anybody may build."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +13,12 @@ from sqlmesh.core.context import Context
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.integrations.github.cicd.controller import GithubController
+from sqlmesh.utils.errors import NoChangesPlanError, SQLMeshError
 
 from meshflow.ci import github
 
 LABEL = "over-budget"
 """With it on a pull request, somebody who may label has agreed to the cost."""
-
-project = click.option(
-    "--path",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=".",
-    help="The project: where the pull request's merge commit is checked out.",
-)
 
 
 @dataclass(frozen=True)
@@ -54,14 +49,14 @@ class Limits:
         return cls(models, intervals)
 
 
-def bot(path: Path, client: Github | None = None) -> tuple[GithubController, Context]:
-    """SQLMesh's own bot for the pull request of the event, and the project at `path` as it loads it.
+def bot(path: Path, gateway: str, client: Github | None = None) -> tuple[GithubController, Context]:
+    """SQLMesh's own bot for the pull request of the event, and the project at `path` as it loads it on `gateway`.
 
     Its plans are ours, so that what is judged and told is what it applies. It asks GitHub through `client`, by default
     with GITHUB_TOKEN, and says nothing on the way: a model's text isn't to be trusted on the console either.
     """
     set_console(MarkdownConsole(width=1000, warning_capture_only=True, error_capture_only=True))
-    context = Context(paths=str(path))
+    context = Context(paths=str(path), gateway=gateway)
     token = "" if client else github.variable("GITHUB_TOKEN")
     return GithubController(paths=path, token=token, client=client, context=context), context
 
@@ -78,6 +73,23 @@ def count_intervals(snapshot: Snapshot, intervals: int) -> int:
     SQLMesh notes every hour for every kind, and computes those that aren't incremental once for all of them.
     """
     return intervals if snapshot.is_model and snapshot.model.kind.is_incremental else 1
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Raise click.ClickException for whatever SQLMesh can't load or plan in the block."""
+    try:
+        yield
+    except SQLMeshError as error:
+        raise click.ClickException(f"SQLMesh can't plan the pull request: {error}") from None
+
+
+def planned(controller: GithubController) -> list[Work]:
+    """What the bot would build for the pull request."""
+    try:
+        return work(controller.pr_plan)
+    except NoChangesPlanError:  # it makes no environment for a pull request that leaves the models alone
+        return []
 
 
 def work(plan: Plan) -> list[Work]:
@@ -117,18 +129,17 @@ def _total(found: Sequence[Work]) -> int:
     return sum(one.intervals for one in found)
 
 
-@click.command()
-@project
-def budget(path: Path) -> None:
-    """Fail if the pull request would build more models or intervals than config.yaml allows, unless it has the label.
+def budget(path: Path, gateway: str) -> None:
+    """Hold the event's pull request, merged with main at `path`, to what it may build. Nothing is applied.
 
-    Nothing is applied. Writes the output `budget`, a line for `meshflow ci report`.
+    Writes the output `budget`, a line for `report`. Raises click.ClickException if it is over and hasn't the label.
     """
-    with github.clear_errors():
-        controller, context = bot(path)
+    with clear_errors():
+        controller, context = bot(path, gateway)
         # Asked now: a job that is run again still has the event of the first time, without a label set since.
         labels = {label.name for label in github.connect().get_pull(github.event()["pull_request"]["number"]).labels}
-    judge(work(controller.pr_plan), Limits.of(context), allowed=LABEL in labels)
+        found = planned(controller)
+    judge(found, Limits.of(context), allowed=LABEL in labels)
 
 
 def judge(found: Sequence[Work], limits: Limits, *, allowed: bool) -> None:

@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import click
 from sqlmesh.core.context import Context
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import Snapshot, SnapshotId
 
 from meshflow.ci import github
 from meshflow.ci.diff import Comparison, Difference, compare
-from meshflow.ci.plan import bot, project, table_name
+from meshflow.ci.plan import bot, clear_errors, table_name
 
 MARKER = "report"
 
@@ -25,23 +24,24 @@ MOST_COLUMNS = 12
 """Columns named in a cell of the table."""
 
 
-@click.command()
-@project
-@click.option("--budget", default="", metavar="TEXT", help="What `meshflow ci budget` wrote: what has been built.")
-def report(path: Path, budget: str) -> None:
-    """Tell on the pull request what its environment changes, in one comment that is updated in place."""
-    with github.clear_errors():
-        controller, context = bot(path)
-        plan, environment = controller.prod_plan_with_gaps, controller.pr_environment_name
+def report(path: Path, gateway: str, budget: str = "") -> None:
+    """Tell on the event's pull request what its environment changes, in one comment that is updated in place.
+
+    `path` is where its merge with main is checked out; `budget` is what plan.budget wrote before it was built.
+    """
     pull = github.event()["pull_request"]
-    text = describe(context, plan, environment, commit=pull["head"]["sha"], budget=budget)
+    with clear_errors():
+        controller, context = bot(path, gateway)
+        plan, environment = controller.prod_plan_with_gaps, controller.pr_environment_name
+        text = describe(context, plan, environment, commit=pull["head"]["sha"], budget=budget)
     github.write_summary(text)
-    with github.clear_errors():
-        github.sticky_comment(github.connect(), pull["number"], MARKER, text)
+    github.sticky_comment(github.connect(), pull["number"], MARKER, text)
 
 
 def describe(context: Context, plan: Plan, environment: str, *, commit: str, budget: str = "") -> str:
     """The comment, Markdown: `plan` is the one that would bring prod to what `environment` is built from."""
+    if context.state_reader.get_environment(environment) is None:
+        return f"### There is no {github.code(environment)}\n\nNo model differs from prod's: there is nothing to build."
     downstream = {one for found in plan.indirectly_modified.values() for one in found}
     compared = compare(context, environment, _names(plan.directly_modified), _names(downstream))
     head = [f"### {github.code(environment)} against prod", ""]

@@ -24,7 +24,7 @@ from sqlmesh.utils.errors import AuditError, NodeAuditsErrors, SQLMeshError
 
 from meshflow.ci import github
 from meshflow.ci.lock import Lock, prod_lock
-from meshflow.ci.plan import count_intervals, project, table_name
+from meshflow.ci.plan import count_intervals, table_name
 
 
 @dataclass
@@ -108,8 +108,10 @@ class Findings(GenericNotificationTarget):  # type: ignore[misc]  # frozen, says
 
 @dataclass
 class Outcome:
-    """A run of prod: `healed` says why it had to be planned first, `brought` which models were brought to the checkout's
-    version; `due` is false if nothing had to be run."""
+    """A run of prod. `due` is false if there was nothing to run.
+
+    `healed` says why prod had to be planned first, if so; `brought` names the models that weren't the checkout's.
+    """
 
     record: Record
     findings: Findings
@@ -120,19 +122,17 @@ class Outcome:
     seconds: float = field(default=0, init=False)
 
 
-@click.command()
-@project
-def run(path: Path) -> None:
-    """Run prod, alone with it, after bringing it to what the checkout says if a deploy was killed or half refused.
+def run(path: Path, gateway: str) -> None:
+    """Run prod, alone with it, after bringing it to what `path` says if a deploy was killed or half refused.
 
-    With SQLMesh's state in PostgreSQL under the lock that deploys hold too: if somebody has it, says who and exits 0.
-    State in a DuckDB file needs none, as only one process can open that.
+    With SQLMesh's state in PostgreSQL under the lock that deploys hold too: says who has it, if so, and stops.
+    State in a DuckDB file needs none, as only one process can open that. Raises click.ClickException if the run fails.
     """
     with _alone() as lock:
         if isinstance(lock, str):
             click.echo(f"Nothing done: prod is with {lock}")
             return
-        outcome = run_prod(path)
+        outcome = run_prod(path, gateway)
     github.write_summary(summary(outcome))
     if outcome.failure:
         raise click.ClickException(outcome.failure)
@@ -144,7 +144,7 @@ def _alone() -> AbstractContextManager[Lock | str | None]:
     return prod_lock("run") if os.environ.get("MESHFLOW_STATE_HOST") else nullcontext()
 
 
-def run_prod(path: Path) -> Outcome:
+def run_prod(path: Path, gateway: str) -> Outcome:
     """Bring prod to what the project at `path` says if it isn't there, then compute what is due.
 
     Raises click.ClickException if there is no prod yet: the first plan of a warehouse isn't a scheduler's to apply.
@@ -155,7 +155,7 @@ def run_prod(path: Path) -> Outcome:
     outcome = Outcome(record, findings)
     start = time.monotonic()
     try:
-        context = Context(paths=str(path), notification_targets=[findings])
+        context = Context(paths=str(path), gateway=gateway, notification_targets=[findings])
         _heal(context, outcome)
         status = context.run("prod")
         outcome.due = status is not CompletionStatus.NOTHING_TO_DO
@@ -186,7 +186,9 @@ def _heal(context: Context, outcome: Outcome) -> None:
 def _why(plan: Plan) -> tuple[str, list[str]]:
     """Why prod isn't what the checkout says, and the models that differ."""
     difference = plan.context_diff
-    names = {one.name for one in (*difference.added, *difference.removed_snapshots)} | set(difference.modified_snapshots)
+    names = {one.name for one in (*difference.added, *difference.removed_snapshots)} | set(
+        difference.modified_snapshots
+    )
     if difference.is_unfinalized_environment:
         reason = "A deploy was killed while it promoted prod"
     elif names:
@@ -257,4 +259,4 @@ def _total(models: dict[str, Processed]) -> int | None:
 
 
 def _rows(rows: int | None) -> str:
-    return "–" if rows is None else f"{rows:,}"
+    return "" if rows is None else f"{rows:,}"

@@ -1,1 +1,0 @@
-"""From pull request to production: what the workflows in .github/workflows ask, decide and say."""
