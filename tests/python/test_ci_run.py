@@ -12,6 +12,7 @@ import pytest
 from applications import new_state
 from sqlmesh.core.console import get_console
 from sqlmesh.core.context import Context
+from sqlmesh.core.environment import EnvironmentNamingInfo
 from sqlmesh.core.snapshot import SnapshotEvaluator
 from sqlmesh.core.snapshot.definition import SnapshotIdBatch
 from sqlmesh.core.snapshot.execution_tracker import QueryExecutionStats
@@ -174,10 +175,10 @@ def test_rows_are_summed_over_batches_and_unknown_where_the_engine_does_not_tell
     for batch, rows in enumerate([5, None, 7]):
         stats = QueryExecutionStats(SnapshotIdBatch(snapshot_id=sales.snapshot_id, batch_id=batch), rows)
         interval = (batch * 2 * hour, (batch + 1) * 2 * hour)
-        record.start_evaluation_progress({sales: [interval]}, context.environment_naming_info, None)
+        record.start_evaluation_progress({sales: [interval]}, EnvironmentNamingInfo(), None)
         record.start_snapshot_evaluation_progress(sales)
         record.update_snapshot_evaluation_progress(sales, interval, batch, 1500, 2, 1, execution_stats=stats)
-    record.start_evaluation_progress({view: [(0, hour)]}, context.environment_naming_info, None)
+    record.start_evaluation_progress({view: [(0, hour)]}, EnvironmentNamingInfo(), None)
     record.start_snapshot_evaluation_progress(view)
     record.update_snapshot_evaluation_progress(view, (0, 9 * hour), 0, 100, 1, 0)
     text = told(Outcome(record, Findings()))
