@@ -172,14 +172,13 @@ def test_rows_are_summed_over_batches_and_unknown_where_the_engine_does_not_tell
     sales = context.get_snapshot("intermediate.int_retail__sales_priced", raise_if_missing=True)
     view = context.get_snapshot("retail.fct_sales", raise_if_missing=True)
     record, hour = Record(), 3_600_000
+    batches = [(start * hour, (start + 2) * hour) for start in (0, 2, 4)]
+    record.start_evaluation_progress({sales: batches, view: [(0, 9 * hour)]}, EnvironmentNamingInfo(), None)
+    record.start_snapshot_evaluation_progress(sales)
+    record.start_snapshot_evaluation_progress(view)
     for batch, rows in enumerate([5, None, 7]):
         stats = QueryExecutionStats(SnapshotIdBatch(snapshot_id=sales.snapshot_id, batch_id=batch), rows)
-        interval = (batch * 2 * hour, (batch + 1) * 2 * hour)
-        record.start_evaluation_progress({sales: [interval]}, EnvironmentNamingInfo(), None)
-        record.start_snapshot_evaluation_progress(sales)
-        record.update_snapshot_evaluation_progress(sales, interval, batch, 1500, 2, 1, execution_stats=stats)
-    record.start_evaluation_progress({view: [(0, hour)]}, EnvironmentNamingInfo(), None)
-    record.start_snapshot_evaluation_progress(view)
+        record.update_snapshot_evaluation_progress(sales, batches[batch], batch, 1500, 2, 1, execution_stats=stats)
     record.update_snapshot_evaluation_progress(view, (0, 9 * hour), 0, 100, 1, 0)
     text = told(Outcome(record, Findings()))
     assert "2 models, 7 intervals, 12 rows written" in text
