@@ -1,0 +1,71 @@
+"""A pull request's environment against prod on Snowflake, and what a run of prod tells there."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from applications import Applications, new_state
+from conftest import load
+from emulated import Snowflake
+from workspace import Workspace, plan
+
+from meshflow.ci.diff import compare
+from meshflow.source.server import Server
+
+STUDENT = "models/pii/student.sql"
+FRESHNESS = "models/ops/table_freshness.sql"
+
+
+@pytest.fixture(scope="module")
+def workspace(
+    project: Path,
+    postgres: Server,
+    snowflake: Snowflake,
+    applications: Applications,
+    data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Workspace:
+    """Prod, and environment pr_1 with two marts and a view of refused rows changed."""
+    load(applications, data, at=datetime.now(UTC))
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
+    plan(workspace.context("snowflake"), "prod")
+    workspace.edit(STUDENT, "email::VARCHAR AS email", "UPPER(email)::VARCHAR AS email")
+    workspace.edit(FRESHNESS, "source_table::VARCHAR AS", "REPLACE(source_table, 'courses', 'subjects')::VARCHAR AS")
+    workspace.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
+    workspace.edit(FRESHNESS, "\nFROM landed", "\nFROM landed\nWHERE source_table <> 'retail.sales'")
+    workspace.edit("models/quarantine/retail_sales.sql", "  city, /*", "  UPPER(city) AS city, /*")
+    workspace.context("snowflake").plan("pr_1", auto_apply=True, no_prompts=True, skip_tests=True, skip_linter=True)
+    return workspace
+
+
+def test_differences_are_what_the_server_counts_by_hand(workspace: Workspace, snowflake: Snowflake) -> None:
+    context = workspace.context("snowflake")
+    names = ["PII.STUDENT", "OPS.TABLE_FRESHNESS", "QUARANTINE.RETAIL_SALES"]
+    with snowflake.sent() as statements:
+        found = compare(context, "pr_1", [context.get_model(name).fqn for name in names], [])
+    assert not found.skipped
+    by_model = {one.model: one for one in found.differences}
+
+    def ask(query: str) -> tuple[int, ...]:
+        [row] = snowflake.query(query)
+        return tuple(map(int, row))
+
+    student, freshness, refused = (by_model[name.lower()] for name in names)
+    total, emails = ask("SELECT COUNT(*), COUNT_IF(EMAIL <> UPPER(EMAIL)) FROM ANALYTICS.PII.STUDENT")
+    assert emails
+    assert (student.prod_rows, student.environment_rows, student.added, student.removed) == (total, total, 0, 0)
+    assert (student.changed, student.columns) == (emails, {"email": emails})
+
+    # Of four tables one is called otherwise, one is gone, and the other two have one row more than they have.
+    assert (freshness.prod_rows, freshness.environment_rows) == (4, 3)
+    assert (freshness.added, freshness.removed, freshness.changed) == (1, 2, 2)
+    assert freshness.columns == {"row_count": 2}
+
+    rows, changed = ask("SELECT COUNT(*), COUNT_IF(CITY <> UPPER(CITY)) FROM ANALYTICS.QUARANTINE.RETAIL_SALES")
+    assert changed
+    assert (refused.prod_rows, refused.added, refused.removed, refused.changed) == (rows, 0, 0, changed)
+    assert all(one.is_unique for one in found.differences)
+    selects = [one for one in statements if "CROSS JOIN" in one]
+    assert len(selects) == len(names), "one query a model"
+    assert all("SQLMESH_" in one.split("FROM")[2] for one in selects), "not of the views, which mask"
+    assert not [one for one in statements if one.startswith(("CREATE", "INSERT", "DROP"))], "nothing is left behind"

@@ -1,0 +1,51 @@
+"""A pull request and its prod, and the bot's GitHub: fixtures of test_ci_*.py."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import pytest
+from sqlmesh.core.console import get_console, set_console
+from workspace import Workspace, plan
+
+
+@pytest.fixture(scope="session")
+def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A project whose prod has been built, for tests to clone."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("built"))
+    context = workspace.context()
+    plan(context, "prod")
+    context.close()
+    return workspace
+
+
+@pytest.fixture
+def change(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """The project of pull request 7, not changed yet, beside its prod, in a job of GitHub Actions."""
+    workspace = built.clone(tmp_path)
+    event = {
+        "pull_request": {
+            "number": 7,
+            "head": {"sha": "abc1234" * 6},
+            "_links": {"self": {"href": "https://api.example/repos/meshflow/warehouse/pulls/7"}},
+        }
+    }
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    for name, file in {"EVENT_PATH": "event.json", "OUTPUT": "output", "STEP_SUMMARY": "summary.md"}.items():
+        monkeypatch.setenv(f"GITHUB_{name}", str(tmp_path / file))
+    monkeypatch.setenv("MESHFLOW_DATA", str(workspace.data))
+    console = get_console()
+    yield workspace
+    set_console(console)
+
+
+@pytest.fixture
+def client() -> Mock:
+    """GitHub for the bot: pull request 7, from a branch `feature`, without reviews."""
+    asked = Mock()
+    asked.get_repo.return_value.get_pull.return_value = SimpleNamespace(
+        head=SimpleNamespace(ref="feature"), base=SimpleNamespace(ref="main"), get_reviews=list
+    )
+    return asked

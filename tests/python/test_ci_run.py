@@ -1,0 +1,186 @@
+"""A run of prod by the scheduler: alone, on what the checkout says, and told in numbers that hold."""
+
+import html
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import click
+import pytest
+from applications import new_state
+from sqlmesh.core.console import get_console
+from sqlmesh.core.context import Context
+from sqlmesh.core.environment import EnvironmentNamingInfo
+from sqlmesh.core.snapshot import SnapshotEvaluator
+from sqlmesh.core.snapshot.definition import SnapshotIdBatch
+from sqlmesh.core.snapshot.execution_tracker import QueryExecutionStats
+from workspace import Workspace, recorded, table_writes
+
+from meshflow.ci.lock import prod_lock
+from meshflow.ci.run import Findings, Outcome, Record, run, run_prod, summary
+from meshflow.source.server import Server
+
+HOURS = 3
+"""For which prod hasn't run."""
+
+FRESHNESS = "models/ops/table_freshness.sql"
+
+
+@pytest.fixture(scope="module")
+def neglected(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A project whose prod was built some hours ago."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("neglected"))
+    context = workspace.context()
+    at = datetime.now(UTC) - timedelta(hours=HOURS)
+    context.plan("prod", auto_apply=True, no_prompts=True, skip_tests=True, execution_time=at)
+    context.close()
+    return workspace
+
+
+@pytest.fixture
+def workspace(neglected: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    for name in ("MESHFLOW_STATE_HOST", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MESHFLOW_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    console = get_console()
+    yield neglected.clone(tmp_path)
+    assert get_console() is console, "whoever runs it gets the console back"
+
+
+def told(outcome: Outcome) -> str:
+    return html.unescape(summary(outcome))
+
+
+def table(context: Context, model: str) -> str:
+    """The table behind a model of prod."""
+    return str(context.get_snapshot(model, raise_if_missing=True).table_name())
+
+
+def test_what_is_due_is_run_and_told_model_by_model_and_then_nothing_is_due(workspace: Workspace) -> None:
+    outcome = run_prod(workspace.path, "local")
+    text = told(outcome)
+    models = outcome.record.models
+    count = len([model for model in workspace.context().models.values() if model.kind.is_incremental])
+    incremental = [one for one in models.values() if one.intervals != 1]
+    assert {one.intervals for one in incremental} <= {HOURS, HOURS + 1}, "the hour may turn while the test runs"
+    assert len(incremental) == count
+    total = sum(one.intervals for one in models.values())
+    assert text.startswith(f"### Run of prod: succeeded\n\n{len(models)} models, {total} intervals, ")
+    assert "<code>retail.fct_sales</code> | 1 |" in text
+    assert re.search(r"\| <code>odd_rows</code> \| <code>shared.dim_location</code> \| 1 \| no, a warning \|", text)
+    again = run_prod(workspace.path, "local")
+    assert not again.due or datetime.now(UTC).minute < 2, "the hour may turn while the test runs"
+    assert not again.failure
+    if not again.due:
+        assert told(again) == "### Run of prod: nothing was due"
+
+
+def test_prod_that_is_not_the_checkouts_is_brought_there_first_and_named(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    run(workspace.path, "local")
+    said = "Prod was not what the checkout says, so it was planned again: "
+    assert f"::notice::{said}ops.table_freshness\n" in capsys.readouterr().out
+    assert f"{said}<code>ops.table_freshness</code>." in html.unescape((workspace.root / "summary.md").read_text())
+    context = workspace.context()
+    assert not context.plan_builder("prod", skip_tests=True).build().has_changes
+
+
+def test_prod_left_half_promoted_by_a_killed_deploy_is_promoted_again(workspace: Workspace) -> None:
+    workspace.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
+    context = workspace.context()
+    with patch.object(SnapshotEvaluator, "promote", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        context.plan("prod", auto_apply=True, no_prompts=True, skip_tests=True)
+    assert not context.state_reader.get_environment("prod").finalized_ts
+    context.close()
+    outcome = run_prod(workspace.path, "local")
+    assert outcome.healed.startswith("A deploy was killed while it promoted prod")
+    assert not outcome.failure
+    context = workspace.context()
+    assert context.state_reader.get_environment("prod").finalized_ts
+    [(rows,)] = context.engine_adapter.fetchall("SELECT MIN(row_count - live_row_count) FROM ops.table_freshness")
+    assert rows >= 1, "the view is the checkout's"
+
+
+def test_an_audit_that_stops_the_run_is_named_with_its_model_and_what_was_left_out(workspace: Workspace) -> None:
+    context = workspace.context()
+    levels = table(context, "shared.ref_course_level")
+    context.engine_adapter.execute(f"INSERT INTO {levels} SELECT * FROM {levels}")
+    context.close()
+    with pytest.raises(click.ClickException, match=r"^The run of prod has failed at edtech\.dim_course$"):
+        run(workspace.path, "local")
+    text = html.unescape((workspace.root / "summary.md").read_text())
+    assert text.startswith("### Run of prod: failed")
+    assert re.search(r"\| <code>grain_is_unique</code> \| <code>edtech.dim_course</code> \| \d+ \| yes \|", text)
+    assert re.search(r"Not run, as they read what failed: .*<code>edtech.rpt_student_credits</code>", text)
+    assert "| <code>edtech.dim_course</code> | 1 |" not in text, "what failed isn't counted as done"
+
+
+def test_of_an_error_the_summary_says_the_kind_and_not_the_values(workspace: Workspace) -> None:
+    context = workspace.context()
+    name = table(context, "shared.ref_course_level")
+    context.engine_adapter.execute(f"DROP TABLE {name}")
+    context.close()
+    outcome = run_prod(workspace.path, "local")
+    assert outcome.failure == "The run of prod has failed at edtech.dim_course"
+    text = told(outcome)
+    assert re.search(r"<code>edtech.dim_course</code> failed: \w+, see the log\.", text)
+    assert "does not exist" not in text
+
+
+def test_a_plan_that_cannot_be_applied_fails_and_leaves_prod_as_it_was(workspace: Workspace) -> None:
+    workspace.edit(FRESHNESS, "last_updated_at::TIMESTAMPNTZ AS", "NULLIF(1, 1 / 0)::TIMESTAMPNTZ AS")
+    workspace.edit(FRESHNESS, "source_table::VARCHAR AS", "NULL::VARCHAR AS")
+    outcome = run_prod(workspace.path, "local")
+    assert outcome.failure.startswith("The run of prod has failed: ")
+    context = workspace.context()
+    [(rows,)] = context.engine_adapter.fetchall("SELECT COUNT(source_table) FROM ops.table_freshness")
+    assert rows == 4
+
+
+def test_without_prod_nothing_is_built(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace.copy_of(project, tmp_path)
+    monkeypatch.setenv("MESHFLOW_DATA", str(workspace.data))
+    with pytest.raises(click.ClickException, match="There is no prod yet"):
+        run_prod(workspace.path, "local")
+    assert workspace.context().state_reader.get_environment("prod") is None
+
+
+def test_while_somebody_else_is_at_prod_nothing_is_done(
+    workspace: Workspace,
+    postgres: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in new_state(postgres).items():
+        monkeypatch.setenv(name, value)
+    with prod_lock("deploy #12") as lock, recorded() as statements:
+        assert not isinstance(lock, str)
+        run(workspace.path, "local")
+    assert capsys.readouterr().out.startswith("Nothing done: prod is with deploy #12 on ")
+    assert table_writes(statements) == []
+    assert not (workspace.root / "summary.md").exists()
+
+
+def test_rows_are_summed_over_batches_and_unknown_where_the_engine_does_not_tell(workspace: Workspace) -> None:
+    context = workspace.context()
+    sales = context.get_snapshot("intermediate.int_retail__sales_priced", raise_if_missing=True)
+    view = context.get_snapshot("retail.fct_sales", raise_if_missing=True)
+    record, hour = Record(), 3_600_000
+    batches = [(start * hour, (start + 2) * hour) for start in (0, 2, 4)]
+    record.start_evaluation_progress({sales: batches, view: [(0, 9 * hour)]}, EnvironmentNamingInfo(), None)
+    record.start_snapshot_evaluation_progress(sales)
+    record.start_snapshot_evaluation_progress(view)
+    for batch, rows in enumerate([5, None, 7]):
+        stats = QueryExecutionStats(SnapshotIdBatch(snapshot_id=sales.snapshot_id, batch_id=batch), rows)
+        record.update_snapshot_evaluation_progress(sales, batches[batch], batch, 1500, 2, 1, execution_stats=stats)
+    record.update_snapshot_evaluation_progress(view, (0, 9 * hour), 0, 100, 1, 0)
+    text = told(Outcome(record, Findings()))
+    assert "2 models, 7 intervals, 12 rows written" in text
+    assert "| <code>intermediate.int_retail__sales_priced</code> | 6 | 12 | 4.5 | 6 | 3 |" in text
+    assert "| <code>retail.fct_sales</code> | 1 |  | 0.1 | 1 | 0 |" in text
