@@ -74,3 +74,33 @@ def alert(state: str, workflow: str) -> None:
     from meshflow.ci.alert import failed, recovered
 
     (failed if state == "failed" else recovered)(workflow)
+
+
+@ci.command()
+@CHANGE
+@GATEWAY
+def budget(path: Path, gateway: str) -> None:
+    """Fail if the event's pull request would build more than config.yaml allows and has no label over-budget."""
+    from meshflow.ci.plan import budget as hold_to_budget
+
+    hold_to_budget(path, gateway)
+
+
+@ci.command()
+@CHANGE
+@GATEWAY
+@click.option("--budget", default="", metavar="TEXT", help="What `meshflow ci budget` wrote: what has been built.")
+def report(path: Path, gateway: str, budget: str) -> None:
+    """Tell on the event's pull request what its environment changes, in one comment that is updated in place."""
+    from meshflow.ci.report import report as report_changes
+
+    report_changes(path, gateway, budget)
+
+
+@ci.command()
+@GATEWAY
+def run(gateway: str) -> None:
+    """Bring prod to what the working directory says if it isn't there, then compute what is due, alone with prod."""
+    from meshflow.ci.run import run as run_prod
+
+    run_prod(Path(), gateway)
