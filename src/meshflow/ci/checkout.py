@@ -31,7 +31,7 @@ class Checkout:
     def merged(cls, path: Path, main: str, head: str) -> Self:
         """Commit `main` and commit `head` merged, checked out at `path`, a clone that has both.
 
-        Raises Conflict, or click.ClickException if `path` is no clean checkout or lacks a commit.
+        Raises ConflictError, or click.ClickException if `path` is no clean checkout or lacks a commit.
         """
         cls.at(path)
         for commit in (main, head):
@@ -41,11 +41,11 @@ class Checkout:
             git(path, *MERGER, "merge", "--quiet", "--no-ff", "--no-edit", head)
         except click.ClickException:
             git(path, "merge", "--abort")
-            raise Conflict from None
+            raise ConflictError from None
         return cls.at(path)
 
 
-class Conflict(Exception):
+class ConflictError(Exception):
     """Two commits that change the same lines."""
 
 

@@ -23,15 +23,15 @@ SQL = ("models/*.sql", "audits/*.sql")
 YAML = ("tests/models/*.yaml", "external_models/*.yaml")
 
 JINJA = re.compile(r"\{\{|\{%|\{#|JINJA", re.IGNORECASE)
-HEADERS = {
-    dialect.Model: frozenset(
-        "name kind owner cron start grain grains references tags description audits signals enabled depends_on columns "
-        "column_descriptions clustered_by partitioned_by physical_properties".split()
-    ),
-    dialect.Audit: frozenset({"name", "blocking", "defaults", "description"}),
+DESCRIBING = {"name", "owner", "tags", "description", "grain", "grains", "references", "columns", "column_descriptions"}
+SCHEDULING = {"kind", "cron", "start", "signals", "enabled", "depends_on", "audits"}
+STORING = {"clustered_by", "partitioned_by", "physical_properties"}
+HEADERS: dict[type[exp.Expr], set[str]] = {
+    dialect.Model: DESCRIBING | SCHEDULING | STORING,
+    dialect.Audit: {"name", "blocking", "defaults", "description"},
 }
-"""What a header may set. Not `gateway`: on gateway local DuckDB would compute the query beside our keys, and DuckDB reads
-files. Not `ignored_rules`, nor what is executed before or after."""
+"""What a header may set. Not `gateway`: on gateway local DuckDB would compute the query in the process with our keys,
+and DuckDB reads files. Not `ignored_rules`, nor what is executed before or after."""
 
 PLAIN_FILE = "100644"
 NO_FILE = "000000"

@@ -125,13 +125,14 @@ class Outcome:
 def run(path: Path, gateway: str) -> None:
     """Run prod, alone with it, after bringing it to what `path` says if a deploy was killed or half refused.
 
-    With SQLMesh's state in PostgreSQL under the lock that deploys hold too: says who has it, if so, and stops.
-    State in a DuckDB file needs none, as only one process can open that. Raises click.ClickException if the run fails.
+    With SQLMesh's state in PostgreSQL under the lock that deploys hold too.
+    State in a DuckDB file needs none, as only one process can open that.
+    Raises click.ClickException if the run fails, or with who has the lock.
     """
     with _alone() as lock:
         if isinstance(lock, str):
-            click.echo(f"Nothing done: prod is with {lock}")
-            return
+            # Not for GitHub's queue to prevent, so it is somebody elsewhere, or a job that was killed: worth an alert.
+            raise click.ClickException(f"Nothing done: prod is with {lock}")
         outcome = run_prod(path, gateway)
     github.write_summary(summary(outcome))
     if outcome.failure:
