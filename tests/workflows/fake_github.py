@@ -209,7 +209,7 @@ class FakeGitHub:
 
     # What people do
 
-    def push(  # noqa: PLR0913 - what a push has
+    def push(
         self,
         branch: str,
         files: dict[str, str | None],
@@ -284,7 +284,7 @@ class FakeGitHub:
         issue.comments.append(comment)
         return comment
 
-    def check(  # noqa: PLR0913 - what a check has
+    def check(
         self,
         sha: str,
         name: str,

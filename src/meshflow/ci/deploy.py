@@ -104,6 +104,11 @@ class Deployment:
 
     def complete(self) -> None:
         """What a killed deploy, or a merge by hand, has left to do: prod becomes what main says."""
+        if tip(self.repository) != self.main.sha:
+            self._fail(
+                f"It was merged before this run came to it, and {code(BRANCH)} has moved on: prod stays as it is, and "
+                f"the next scheduled run brings it to {code(BRANCH)}."
+            )
         if self._plan(self.main):
             self._fail("It is merged, but not in prod: the plan failed. The next scheduled run tries again.")
         self._finish(self.main.sha)
