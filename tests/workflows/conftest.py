@@ -100,6 +100,7 @@ def connected(runner: Runner, warehouse: Warehouse, keys: Keys) -> Runner:
         variables={
             "MESHFLOW_SNOWFLAKE_ACCOUNT": snowflake["MESHFLOW_SNOWFLAKE_ACCOUNT"],
             **{f"MESHFLOW_STATE_{name}": state[f"MESHFLOW_STATE_{name}"] for name in ("HOST", "USER", "DATABASE")},
+            "MESHFLOW_STATE_SSLMODE": "disable",
         },
         secrets={
             "snowflake-ci": common | {"MESHFLOW_SNOWFLAKE_PRIVATE_KEY": keys.private("CI")},

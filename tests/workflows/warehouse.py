@@ -17,6 +17,7 @@ from emulated import Snowflake
 from fake_github import FakeGitHub, PullRequest
 from workspace import table_writes
 
+from meshflow.ci.checkout import Checkout
 from meshflow.source.traffic import write_batch
 
 BIN = Path(__file__).parents[2] / ".venv" / "bin"
@@ -45,14 +46,17 @@ class Warehouse:
     def sqlmesh(self, *arguments: str) -> str:
         return self.command("sqlmesh", "--gateway", "snowflake", *arguments)
 
-    def build(self, github: FakeGitHub, pull: PullRequest, folder: Path) -> None:
-        """Build the environment of a pull request, without its checks: `folder` takes the checkout."""
+    def build(self, github: FakeGitHub, pull: PullRequest, folder: Path) -> str:
+        """Build the environment of a pull request, without its checks, and return the tree that was built.
+
+        `folder` takes the checkout.
+        """
         git("clone", "--quiet", github.git_dir, folder, at=self.main)
-        git("fetch", "--quiet", "origin", f"refs/pull/{pull.number}/merge", at=folder)
-        git("checkout", "--quiet", "--detach", "FETCH_HEAD", at=folder)
+        change = Checkout.merged(folder, pull.base_sha, pull.head_sha)
         ci = {"MESHFLOW_SNOWFLAKE_USER": "CI", "MESHFLOW_SNOWFLAKE_PRIVATE_KEY": self.snowflake.keys.private("CI")}
         plan = ("plan", f"pr_{pull.number}", "--auto-apply", "--skip-tests")
         self.command("sqlmesh", "--paths", str(folder), "--gateway", "snowflake", *plan, **ci)
+        return change.tree
 
     def command(self, name: str, *arguments: str, **variables: str) -> str:
         """What a command prints, run by somebody with all rights and `main` checked out."""

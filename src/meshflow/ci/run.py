@@ -209,7 +209,9 @@ def summary(outcome: Outcome) -> str:
     if models:
         passed = sum(one.audits_passed for one in models.values())
         intervals = sum(one.intervals for one in models.values())
-        done = f"{len(models):,} models, {intervals:,} intervals, {_rows(_total(models))} rows written"
+        # Of a table that is replaced whole, the warehouse doesn't tell.
+        rows = _rows(_total(models)) or "an unknown number of"
+        done = f"{len(models):,} models, {intervals:,} intervals, {rows} rows written"
         lines += [
             f"{done}, {outcome.seconds:,.0f} s; {passed:,} audits passed, {len(errors):,} found rows.",
             "",
