@@ -160,7 +160,7 @@ def test_while_somebody_else_is_at_prod_nothing_is_done(
         monkeypatch.setenv(name, value)
     with prod_lock("deploy #12") as lock, recorded() as statements:
         assert not isinstance(lock, str)
-        with pytest.raises(click.ClickException, match="^Nothing done: prod is with deploy #12 on "):
+        with pytest.raises(click.ClickException, match=r"^Nothing done: prod is with deploy #12 on "):
             run(workspace.path, "local")
     assert table_writes(statements) == []
     assert not (workspace.root / "summary.md").exists()
