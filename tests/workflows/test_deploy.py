@@ -173,7 +173,9 @@ def test_a_deploy_and_a_run_do_not_meet(actions: Actions, github: FakeGitHub, wa
     deploy, cron = actions.comment(pull, "ann"), actions.cron("run.yml")
     run = cron.wait()
     assert deploy.wait().jobs == {"gate": "success", "deploy": "success"}
-    assert run.jobs == {"run": "success", "alert": "success"}, run
+    # On GitHub the one queues behind the other. Here there is the lock alone: a deploy waits for it, a run doesn't.
+    if run.jobs != {"run": "success", "alert": "success"}:
+        assert f"Nothing done: prod is with deploy #{pull.number} on " in run.log, run
     assert pull.merged
     assert deployed(warehouse) == columns_of_country(github)
 
