@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help dev demo test chaos-test snowflake-test snowddl-test bench-landing lint hooks format sample lock clean
+.PHONY: help dev demo test chaos-test snowflake-test snowddl-test ci-test bench-landing lint hooks format sample lock clean
 
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -38,6 +38,9 @@ chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and c
 
 snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## Prove the life cycle, loads and parity against an emulated Snowflake
 	@$(PYTEST) tests/integration
+
+ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## Run the workflows of GitHub Actions, without GitHub, against an emulated Snowflake
+	@$(PYTEST) tests/workflows
 
 # The emulator wants other versions of DuckDB and SQLGlot than SQLMesh.
 .venv-emulator: requirements/emulator.lock | .venv

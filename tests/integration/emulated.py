@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 PYTHON = Path(__file__).parents[2] / ".venv-emulator" / "bin" / "python"
 """Of the environment that `make .venv-emulator` makes."""
 
-USERS = ("TRANSFORMER", "LOADER")
+USERS = ("TRANSFORMER", "LOADER", "CI")
 
 
 @dataclass

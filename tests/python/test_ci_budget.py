@@ -100,15 +100,36 @@ def test_over_budget_fails_in_one_line_unless_the_label_is_set_now(
 ) -> None:
     change.edit(COUNTRY, "states.country::VARCHAR", "UPPER(states.country)::VARCHAR")
     change.edit("config.yaml", "pr_models: 25", "pr_models: 0")
-    answered = SimpleNamespace(labels=[SimpleNamespace(name=label)])
-    monkeypatch.setattr(github, "connect", lambda: SimpleNamespace(get_pull=lambda _: answered))
+    said = on_github(monkeypatch, label=label)
     monkeypatch.setattr(pull_request_plan, "bot", lambda path, gateway: bot(path, gateway, client))
     told = "1 models of 0, 1 intervals of 12,000"
     with nullcontext() if allowed else pytest.raises(click.ClickException, match=f"^Over budget: {told}"):
         budget(change.path, "local")
     assert told in (change.root / "summary.md").read_text()
     assert told in (change.root / "output").read_text()
+    assert [told in text for text in said] == ([] if allowed else [True, True]), "a comment and a check"
     assert not bot(change.path, "local", client)[1].state_reader.get_environment("pr_7"), "nothing is applied"
+
+
+@pytest.mark.parametrize("moved", [{"state": "closed"}, {"sha": "a later one"}], ids=str)
+def test_nothing_is_built_of_what_was_closed_or_pushed_to_meanwhile(
+    change: Workspace, monkeypatch: pytest.MonkeyPatch, moved: dict[str, str]
+) -> None:
+    on_github(monkeypatch, **moved)
+    with pytest.raises(click.ClickException, match="has been closed or pushed to"):
+        budget(change.path, "local")
+
+
+def on_github(
+    monkeypatch: pytest.MonkeyPatch, label: str = "", state: str = "open", sha: str = "abc1234" * 6
+) -> list[str]:
+    """The pull request as GitHub has it now, and what is said on it."""
+    head, labels, said = SimpleNamespace(sha=sha), [SimpleNamespace(name=label)], list[str]()
+    pull = SimpleNamespace(number=7, state=state, head=head, labels=labels)
+    monkeypatch.setattr(github, "connect", lambda: SimpleNamespace(get_pull=lambda _: pull))
+    monkeypatch.setattr(github, "sticky_comment", lambda *arguments: said.append(arguments[-1]))
+    monkeypatch.setattr(pull_request_plan, "build_check", lambda *arguments: said.append(arguments[-1]))
+    return said
 
 
 def test_a_budget_that_is_no_number_is_named(change: Workspace, client: Mock) -> None:

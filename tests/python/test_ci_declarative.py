@@ -48,7 +48,7 @@ def write(checkout: Path, file: str, text: str) -> None:
 def verdict(checkout: Path) -> dict[str, str]:
     _git(checkout, "add", "--all")
     _git(checkout, "commit", "--quiet", "--message", "change")
-    return needing_approval(checkout)
+    return needing_approval(checkout, "HEAD^1")
 
 
 def test_sqlmesh_does_run_python_that_stands_in_sql() -> None:
@@ -63,7 +63,7 @@ def test_sqlmesh_does_run_python_that_stands_in_sql() -> None:
         (FILE, MODEL.replace("::INT", "::BIGINT")),
         (FILE, MODEL.replace("@money(price)", "@money(price * 2)")),
         ("models/retail/new.sql", MODEL.replace("dim_product", "new").replace("WHERE", "")),
-        ("audits/new.sql", "AUDIT (name new);\n\nSELECT * FROM @this_model WHERE x < 0"),
+        ("audits/new.sql", "AUDIT (name new, dialect snowflake);\n\nSELECT * FROM @this_model WHERE x < 0"),
         ("tests/models/retail/test_new.yaml", "test_x:\n  model: retail.new\n"),
         ("seeds/retail/sales.csv", "a,b\n1,{{ 2 }}\n"),
         ("docs/threat-model.md", "{{ anything }} @anybody"),
@@ -102,6 +102,10 @@ def test_what_only_says_what_to_select_passes(checkout: Path, file: str, text: s
         (FILE, MODEL.replace("@mask(mask_text, product_id)", "DROP TABLE x"), "holds statements besides"),
         (FILE, MODEL.replace("kind FULL", "kind SEED (path '/proc/self/environ')"), "reads a file"),
         (FILE, MODEL.replace("kind FULL", "kind CUSTOM (materialization 'x')"), "reads a file"),
+        (FILE, MODEL.replace("kind FULL", "kind FULL, gateway local"), "sets gateway"),
+        (FILE, MODEL.replace("kind FULL", "kind FULL, ignored_rules ALL"), "sets ignored_rules"),
+        (FILE, MODEL.replace("kind FULL", "kind FULL, dialect duckdb"), "sets dialect"),
+        (FILE, "SELECT 1 AS one", "has no header"),
         (FILE, "MODEL (", "can't be parsed"),
     ],
 )

@@ -67,8 +67,8 @@ class Scene:
 
     def _open(self, branch: str) -> PullRequest:
         pull = self.github.open_pull(branch)
-        for name in ("ok", "SQLMesh - PR Environment Synced"):
-            self.github.check(pull.head_sha, name)
+        self.github.check(pull.head_sha, "ok")
+        self.github.check(pull.head_sha, "PR environment", external_id=pull.base_sha)
         self.github.review(pull, "bob", "APPROVED")
         return pull
 
@@ -76,11 +76,9 @@ class Scene:
         """A job of deploy.yml for the pull request as it is now, in a folder of its own."""
         job = self.github.job(self.github.comment_event(self.pull, "/deploy", user="bob"), self.folder / name)
         workspace = job.folder / "workspace"
-        for path, ref in ((workspace, "main"), (workspace / "change", f"refs/pull/{self.pull.number}/merge")):
-            subprocess.run(["git", "init", "-q", path], check=True)  # noqa: S607
-            fetch = ["fetch", "-q", "--depth=1", f"file://{self.github.git_dir}", ref]
-            for arguments in (fetch, ["checkout", "-q", "FETCH_HEAD"]):
-                subprocess.run(["git", "-C", path, *arguments], check=True)  # noqa: S607
+        for path, ref in ((workspace, "main"), (workspace / "change", self.pull.head_sha)):
+            subprocess.run(["git", "clone", "-q", self.github.git_dir, path], check=True)  # noqa: S607
+            subprocess.run(["git", "-C", path, "checkout", "-q", ref], check=True)  # noqa: S607
         return job
 
     def command(self) -> list[str]:
@@ -144,11 +142,6 @@ class Scene:
         return comment
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meshflow.ci.gate.PAUSE", 0)
-
-
 @pytest.fixture(scope="module")
 def state(postgres: Server) -> dict[str, str]:
     return new_state(postgres)
@@ -200,11 +193,9 @@ def test_an_approval_taken_back_after_the_gate_is_refused(scene: Scene) -> None:
     refused(scene, scene.deploy(), "approved by 0 of 1")
 
 
-def test_a_checkout_of_something_else_is_refused(scene: Scene) -> None:
-    change = scene.job.folder / "workspace" / "change"
-    subprocess.run(["git", "-C", change, "fetch", "-q", scene.github.git_dir, "feature"], check=True)  # noqa: S607
-    subprocess.run(["git", "-C", change, "checkout", "-q", "FETCH_HEAD"], check=True)  # noqa: S607
-    refused(scene, scene.deploy(), "has moved on since")
+def test_what_branch_protection_would_refuse_is_refused_before(scene: Scene) -> None:
+    scene.pull.blocked = True
+    refused(scene, scene.deploy(), "would refuse the merge")
 
 
 def test_a_checkout_that_was_changed_is_refused(scene: Scene) -> None:
@@ -283,14 +274,13 @@ def test_a_merge_whose_answer_was_lost_counts(scene: Scene) -> None:
 
 def test_running_again_after_a_merge_finishes_what_is_left(scene: Scene) -> None:
     scene.github.answer("PUT", f"/repos/{scene.github.repository}/pulls/1/merge", {"merge_method": "squash"})
-    assert scene.deploy().exit_code == 0
+    assert scene.deploy(scene.check_out("again")).exit_code == 0
     assert scene.agree
     assert "Deployed and merged" in scene.comment
 
 
-def test_running_again_after_main_went_on_leaves_prod_alone_and_says_so(scene: Scene) -> None:
+def test_a_merge_that_came_before_leaves_prod_alone_and_says_so(scene: Scene) -> None:
     scene.github.answer("PUT", f"/repos/{scene.github.repository}/pulls/1/merge", {"merge_method": "squash"})
-    scene.github.push("main", {"models/y.sql": "SELECT 2\n"})
     assert scene.deploy().exit_code == 1
     assert scene.calls == []
     assert "prod stays as it is" in scene.comment

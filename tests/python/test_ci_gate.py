@@ -15,11 +15,6 @@ MODEL = "MODEL (name retail.fct_sales);\nSELECT 1 AS a\n"
 TOKEN = "the-token-of-the-job"  # noqa: S105 - FakeGitHub's
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meshflow.ci.gate.PAUSE", 0)
-
-
 @pytest.fixture
 def github(tmp_path: Path) -> Iterator[FakeGitHub]:
     """A repository in which bob and carl may write, and ann's branch `feature` changes a model."""
@@ -42,7 +37,7 @@ def pull(github: FakeGitHub) -> PullRequest:
 
 def make_green(github: FakeGitHub, pull: PullRequest) -> None:
     github.check(pull.head_sha, "ok")
-    github.check(pull.head_sha, "SQLMesh - PR Environment Synced")
+    github.check(pull.head_sha, "PR environment", external_id=pull.base_sha)
 
 
 def run(job: Job, *arguments: str) -> Result:
@@ -81,8 +76,7 @@ def refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path, why: str, **o
 def test_an_approved_pull_request_passes_the_gate(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     result, job = gate(github, pull, tmp_path)
     assert result.exit_code == 0, result.output
-    merge = github.sha("refs/pull/1/merge")
-    assert job.outputs == {"sha": pull.head_sha, "merge_sha": merge, "environment": "pr_1", "number": "1"}
+    assert job.outputs == {"sha": pull.head_sha}
     assert github.comments_on(pull) == []
 
 
@@ -155,32 +149,34 @@ def test_a_conflict_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: 
     refused(github, pull, tmp_path, "it conflicts with")
 
 
-def test_what_branch_protection_would_refuse_is_refused_before(
+def test_what_branch_protection_says_to_a_job_that_may_not_merge_is_not_asked(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     pull.blocked = True
-    refused(github, pull, tmp_path, "it is blocked")
+    assert gate(github, pull, tmp_path)[0].exit_code == 0
 
 
-def test_a_trial_merge_that_takes_github_a_while_is_waited_for(
+def test_a_change_of_workflows_is_refused_because_no_job_may_merge_it(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
-    newest = github.push("main", {"other.md": "text"})
-    pull.computing = 3
-    _, job = gate(github, pull, tmp_path)
-    assert github.git("rev-parse", f"{job.outputs['merge_sha']}^1") == newest
+    github.push("feature", {".github/workflows/new.yml": "on: push\n"})
+    refused(github, pull, tmp_path, "which a job may not merge")
 
 
-def test_a_trial_merge_that_never_comes_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
-    pull.computing = 1000
-    refused(github, pull, tmp_path, "comment again in a minute")
+def test_an_environment_that_was_built_with_an_older_main_is_refused(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path
+) -> None:
+    github.push("main", {"other.md": "text"})
+    refused(github, pull, tmp_path, "which has moved on: re-run its workflow")
 
 
 def test_what_is_pushed_while_the_gate_looks_is_not_let_through(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
-    github.when("GET /git/ref/pull/1/merge", lambda: github.push("feature", {"macros/evil.py": "import os"}))
-    refused(github, pull, tmp_path, "approved by 0 of 1")
+    sha = pull.head_sha
+    github.when("GET /pulls/1/reviews", lambda: github.push("feature", {"macros/evil.py": "import os"}))
+    _, job = gate(github, pull, tmp_path)
+    assert job.outputs == {"sha": sha}, "what deploy is held to"
 
 
 def test_an_approval_of_an_earlier_commit_does_not_count(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
@@ -207,6 +203,14 @@ def test_who_wrote_one_of_the_commits_can_not_approve_them(github: FakeGitHub, t
     make_green(github, pull)
     github.review(pull, "bob", "APPROVED")
     refused(github, pull, tmp_path, "approved by 0 of 1", user="ann")
+
+
+def test_who_pushed_a_commit_as_somebody_else_can_not_approve_it(github: FakeGitHub, tmp_path: Path) -> None:
+    github.push("feature", {"models/retail/fct_sales.sql": f"{MODEL} -- 2"}, author="ann", pusher="bob")
+    pull = github.open_pull("feature")
+    make_green(github, pull)
+    github.review(pull, "bob", "APPROVED")
+    refused(github, pull, tmp_path, "approved by 0 of 1", user="carl")
 
 
 def test_two_approvals_are_of_two_people(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
@@ -254,7 +258,7 @@ def test_reviews_beyond_the_first_page_count(github: FakeGitHub, pull: PullReque
     refused(github, pull, tmp_path, f"changes are requested by {code('carl')}")
 
 
-@pytest.mark.parametrize("name", ["ok", "SQLMesh - PR Environment Synced"])
+@pytest.mark.parametrize("name", ["ok", "PR environment"])
 @pytest.mark.parametrize("conclusion", ["failure", "cancelled", "skipped", None])
 def test_the_newest_run_of_a_check_has_to_have_succeeded(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path, name: str, conclusion: str | None
@@ -266,7 +270,8 @@ def test_the_newest_run_of_a_check_has_to_have_succeeded(
 def test_a_check_of_another_app_does_not_count(github: FakeGitHub, tmp_path: Path) -> None:
     pull = github.open_pull("feature")
     github.review(pull, "bob", "APPROVED")
-    github.check(pull.head_sha, "SQLMesh - PR Environment Synced")
+    make_green(github, pull)
+    github.checks.pop(0)
     github.check(pull.head_sha, "ok", app="mallory")
     refused(github, pull, tmp_path, "check `ok` of")
 
@@ -313,13 +318,11 @@ def test_what_github_answers_is_one_line(github: FakeGitHub, pull: PullRequest, 
 
 
 def admit(github: FakeGitHub, pull: PullRequest, folder: Path) -> tuple[Result, Job]:
-    """`meshflow ci admit` on refs/pull/N/merge, checked out as the workflow does."""
+    """`meshflow ci admit` on the head of the event, checked out as the workflow does."""
     job = github.job(github.pull_event(pull, "synchronize"), folder)
     change = folder / "change"
-    subprocess.run(["git", "init", "-q", change], check=True)  # noqa: S607
-    fetch = ["fetch", "-q", "--depth=2", f"file://{github.git_dir}", f"refs/pull/{pull.number}/merge"]
-    for arguments in (fetch, ["checkout", "-q", "FETCH_HEAD"]):
-        subprocess.run(["git", "-C", change, *arguments], check=True)  # noqa: S607
+    subprocess.run(["git", "clone", "-q", github.git_dir, change], check=True)  # noqa: S607
+    subprocess.run(["git", "-C", change, "checkout", "-q", pull.head_sha], check=True)  # noqa: S607
     return run(job, "admit", "--path", str(change)), job
 
 
@@ -327,8 +330,10 @@ def test_a_change_of_models_is_admitted_without_a_word(github: FakeGitHub, tmp_p
     pull = github.open_pull("feature", draft=True)
     result, job = admit(github, pull, tmp_path / "job")
     assert result.exit_code == 0, result.output
-    merge = github.sha("refs/pull/1/merge")
-    assert job.outputs == {"sha": pull.head_sha, "merge_sha": merge, "environment": "pr_1"}
+    assert job.outputs == {"sha": pull.head_sha, "main": github.sha("main")}
+    change = tmp_path / "job" / "change"
+    assert (change / "models/retail/fct_sales.sql").exists()
+    assert (change / "README.md").read_text() == "A warehouse.\n"
     assert github.comments_on(pull) == []
 
 
@@ -392,16 +397,21 @@ def test_who_requests_changes_holds_back_what_another_has_approved(github: FakeG
     assert admit(github, pull, tmp_path / "job")[0].exit_code == 1
 
 
-def test_a_checkout_that_is_not_the_newest_merge_is_not_admitted(github: FakeGitHub, tmp_path: Path) -> None:
+def test_what_is_pushed_meanwhile_is_not_what_is_admitted(github: FakeGitHub, tmp_path: Path) -> None:
     pull = github.open_pull("feature")
-
-    def push() -> None:
-        github.push("feature", {"macros/evil.py": "import os"})
-
-    github.when("GET /pulls/1$", push)
+    sha = pull.head_sha
+    github.when("GET /pulls/1$", lambda: github.push("feature", {"macros/evil.py": "import os"}))
     result, job = admit(github, pull, tmp_path / "job")
-    assert (result.exit_code, job.outputs) == (1, {})
-    assert "re-run this job" in result.output
+    assert result.exit_code == 0, result.output
+    assert job.outputs["sha"] == sha
+
+
+def test_a_pull_request_is_merged_with_main_as_it_is_now(github: FakeGitHub, tmp_path: Path) -> None:
+    pull = github.open_pull("feature")
+    newest = github.push("main", {"README.md": "A larger warehouse.\n"})
+    _, job = admit(github, pull, tmp_path / "job")
+    assert job.outputs["main"] == newest
+    assert (tmp_path / "job/change/README.md").read_text() == "A larger warehouse.\n"
 
 
 def test_a_conflict_is_not_admitted(github: FakeGitHub, tmp_path: Path) -> None:
@@ -409,6 +419,8 @@ def test_a_conflict_is_not_admitted(github: FakeGitHub, tmp_path: Path) -> None:
     github.push("main", {"models/retail/fct_sales.sql": "SELECT 2\n"})
     result, job = admit(github, pull, tmp_path / "job")
     assert (result.exit_code, job.outputs) == (1, {})
+    (comment,) = github.comments_on(pull)
+    assert "it conflicts with" in comment
 
 
 @pytest.mark.parametrize(

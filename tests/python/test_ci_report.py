@@ -181,9 +181,12 @@ def test_the_comment_goes_to_the_pull_request_of_the_event(
     monkeypatch.setattr(github, "connect", SimpleNamespace)
     monkeypatch.setattr(github, "sticky_comment", lambda *arguments: said.append(arguments[1:]))
     monkeypatch.setattr(module, "bot", lambda path, gateway: bot(path, gateway, client))
-    report(change.path, "local")
+    checks: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module, "build_check", lambda *arguments: checks.append(arguments[1:]))
+    report(change.path, "local", "the-commit-of-main")
     [(number, marker, text)] = said
     assert (number, marker) == (7, "report")
+    assert checks == [("abc1234" * 6, "the-commit-of-main", "success", text)]
     assert text.strip() == (change.root / "summary.md").read_text().strip()
 
 
@@ -193,4 +196,4 @@ def test_a_project_that_does_not_load_fails_in_one_line(
     change.edit(FRESHNESS, "grain source_table,", "kind FOOL,")
     monkeypatch.setattr(module, "bot", lambda path, gateway: bot(path, gateway, client))
     with pytest.raises(click.ClickException, match=r"^SQLMesh can't plan the pull request: "):
-        report(change.path, "local")
+        report(change.path, "local", "the-commit-of-main")

@@ -155,14 +155,13 @@ def test_while_somebody_else_is_at_prod_nothing_is_done(
     workspace: Workspace,
     postgres: Server,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, value in new_state(postgres).items():
         monkeypatch.setenv(name, value)
     with prod_lock("deploy #12") as lock, recorded() as statements:
         assert not isinstance(lock, str)
-        run(workspace.path, "local")
-    assert capsys.readouterr().out.startswith("Nothing done: prod is with deploy #12 on ")
+        with pytest.raises(click.ClickException, match=r"^Nothing done: prod is with deploy #12 on "):
+            run(workspace.path, "local")
     assert table_writes(statements) == []
     assert not (workspace.root / "summary.md").exists()
 

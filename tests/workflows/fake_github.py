@@ -110,6 +110,7 @@ class Check:
     conclusion: str | None
     output: Json
     app: str = "github-actions"
+    external_id: str = ""
 
 
 Route = Callable[..., tuple[int, Any]]
@@ -161,6 +162,7 @@ class FakeGitHub:
         """Tracebacks of this module's own. There should be none."""
         self.merge_refusals: list[str] = []
         """Reasons for which the next merges are refused, each once."""
+        self._pushes: list[tuple[str, str]] = []
         self._hooks: list[tuple[re.Pattern[str], Callable[[], object]]] = []
         self._ids = count(1001)
         self._numbers = count(1)
@@ -207,8 +209,17 @@ class FakeGitHub:
 
     # What people do
 
-    def push(self, branch: str, files: dict[str, str | None], *, author: str = "ann", start: str = "main") -> str:
+    def push(
+        self,
+        branch: str,
+        files: dict[str, str | None],
+        *,
+        author: str = "ann",
+        pusher: str | None = None,
+        start: str = "main",
+    ) -> str:
         """Commit `files`, text by path, None to delete, to `branch`, which begins at `start` if it is new; its sha."""
+        self._pushes.append((branch, pusher or author))
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             parent = self.sha(branch) or self.sha(start)
@@ -223,6 +234,7 @@ class FakeGitHub:
 
     def push_folder(self, branch: str, folder: Path, *, author: str = "ann", start: str = "main") -> str:
         """Commit `folder` as it is, but for what its .gitignore names, to `branch`; its sha."""
+        self._pushes.append((branch, author))
         with tempfile.TemporaryDirectory() as scratch:
             index = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(folder)}
             self.git("add", "--all", ".", env=index, cwd=folder)
@@ -272,10 +284,18 @@ class FakeGitHub:
         issue.comments.append(comment)
         return comment
 
-    def check(self, sha: str, name: str, conclusion: str | None = "success", *, app: str = "github-actions") -> Check:
+    def check(
+        self,
+        sha: str,
+        name: str,
+        conclusion: str | None = "success",
+        *,
+        app: str = "github-actions",
+        external_id: str = "",
+    ) -> Check:
         """A check run of `sha`; with None as the conclusion one that still runs."""
         status = "completed" if conclusion else "in_progress"
-        check = Check(next(self._ids), name, sha, status, conclusion, {}, app)
+        check = Check(next(self._ids), name, sha, status, conclusion, {}, app, external_id)
         self.checks.append(check)
         return check
 
@@ -382,6 +402,14 @@ class FakeGitHub:
         role = self.roles.get(login, "read")
         return 200, {"permission": PERMISSION[role], "role_name": role, "user": _user(login)}
 
+    @route("GET", "/activity")
+    def _get_activity(self) -> tuple[int, Any]:
+        return 200, [
+            {"ref": f"refs/heads/{branch}", "activity_type": "push", "actor": _user(pusher)}
+            for branch, pusher in reversed(self._pushes)
+            if self._asked.get("ref") in {None, f"refs/heads/{branch}"}
+        ]
+
     @route("GET", r"/pulls/(\d+)")
     def _get_pull(self, number: str) -> tuple[int, Any]:
         return 200, self._pull(self._find_pull(number))
@@ -418,7 +446,7 @@ class FakeGitHub:
             raise RequestError(409, "Head branch was modified. Review and try the merge again.")
         parents = [pull.base_sha] if self._asked.get("merge_method") == "squash" else [pull.base_sha, pull.head_sha]
         title = self._asked.get("commit_title") or f"{pull.title} (#{pull.number})"
-        tree = self.tree(f"refs/pull/{pull.number}/merge")
+        tree = self.git("merge-tree", "--write-tree", pull.base_sha, pull.head_sha)
         pull.merge_commit = self._commit(
             pull.base, tree, parents, f"{title}\n\n{self._asked.get('commit_message', '')}", pull.author
         )
@@ -447,6 +475,7 @@ class FakeGitHub:
             status,
             conclusion,
             self._asked.get("output", {}),
+            external_id=self._asked.get("external_id", ""),
         )
         self.checks.append(check)
         return 201, self._check(check)
@@ -570,8 +599,8 @@ class FakeGitHub:
         tree = self.git("merge-tree", "--write-tree", *parents, check=False).splitlines()
         pull.conflict = len(tree) != 1
         ref = f"refs/pull/{pull.number}/merge"
-        # One that conflicts keeps the ref it had.
-        if not pull.conflict and self.git("log", "-1", "--format=%P", ref, "--", check=False).split() != parents:
+        # One that conflicts keeps the ref it had, and so does one whose head hasn't moved, wherever main is.
+        if not pull.conflict and self.sha(f"{ref}^2") != pull.head_sha:
             self._commit(ref, tree[0], parents, f"Merge {pull.head_sha} into {pull.base_sha}", BOT)
 
     def _commit(self, ref: str, tree: str, parents: list[str], message: str, author: str) -> str:
@@ -630,6 +659,7 @@ class FakeGitHub:
             "status": check.status,
             "conclusion": check.conclusion,
             "output": check.output,
+            "external_id": check.external_id,
             "app": {"slug": check.app},
         }
 

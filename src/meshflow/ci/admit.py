@@ -6,18 +6,18 @@ import click
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
-from meshflow.ci.checkout import Checkout
+from meshflow.ci.checkout import Checkout, ConflictError
 from meshflow.ci.declarative import needing_approval
-from meshflow.ci.gate import environment, read_reviews, same_repository, trial_merge
+from meshflow.ci.gate import conflict, environment, read_reviews, same_repository, tip
 from meshflow.ci.github import BRANCH, code, connect, event, sticky_comment, write_outputs
 
 SHOWN = 20
 
 
 def admit(path: Path) -> None:
-    """Write the outputs for a build, none for a fork, and say on the pull request why not.
+    """Write the outputs `main` and `sha` for a build, none for a fork, and say on the pull request why not.
 
-    `path` is a checkout of its trial merge, with the merge's first parent. Nothing in it is executed.
+    `path` is a clone with the pull request's head and main, which stays merged. Nothing in it is executed.
     Raises click.ClickException if it may be built once something is done about it.
     """
     repository = connect()
@@ -29,22 +29,19 @@ def admit(path: Path) -> None:
         why = "It comes from a fork, whose code never gets credentials"
         _say(repository, pull, f"{why}: somebody who may write reads it, and pushes it to a branch of this repository.")
         return
-    merge = trial_merge(repository, pull)
-    if merge is None:
-        why = f"There is no merge with the newest {code(BRANCH)} yet"
-        _say(repository, pull, f"{why}: resolve the conflict, or re-run this job if there is none.")
-        raise click.ClickException(f"Pull request {pull.number} has no trial merge with {BRANCH}")
-    checkout = Checkout.at(path)
-    if checkout.sha != merge.sha:
-        # A push starts a run of its own; when main moved on, GitHub says nothing.
-        raise click.ClickException(f"{path} is {checkout.sha}, and the merge is {merge.sha} by now: re-run this job")
-    sha = merge.parents[1].sha
-    if found := needing_approval(checkout.path):
+    # The head of the event: whoever pushes meanwhile starts a run of their own.
+    sha, main = event()["pull_request"]["head"]["sha"], tip(repository)
+    try:
+        Checkout.merged(path, main, sha)
+    except ConflictError:
+        _say(repository, pull, f"Resolve that {conflict()}.")
+        raise click.ClickException(f"Pull request {pull.number} conflicts with {BRANCH}") from None
+    if found := needing_approval(path, main):
         _require_approval(repository, pull, sha, found)
     sticky_comment(
         repository, pull.number, "admit", f"`{sha}` is being built as `{environment(pull)}`.", only_update=True
     )
-    write_outputs(sha=sha, merge_sha=merge.sha, environment=environment(pull))
+    write_outputs(main=main, sha=sha)
 
 
 def _require_approval(repository: Repository, pull: PullRequest, sha: str, found: dict[str, str]) -> None:

@@ -13,10 +13,12 @@ LABEL = "alert"
 
 
 def failed(workflow: str) -> None:
-    """Open the issue, or add to the one that is open."""
+    """Open the issue, or name the newest failure in the one that is open."""
     repository = connect()
     if found := _open_issues(repository, workflow):
-        found[0].create_comment(f"It failed again: {run_url()}")
+        # No comment: an hour's workflow would send everybody 24 mails a day.
+        first = found[0].body.partition("\n\nLast time: ")[0]
+        found[0].edit(body=f"{first}\n\nLast time: {run_url()}")
         return
     body = f"It failed: {run_url()}\n\nThis issue is closed by the first run that succeeds. What to do: docs/runbooks/."
     issue = repository.create_issue(_title(workflow), body, labels=[LABEL])

@@ -1,4 +1,8 @@
-"""What stands in a folder: a commit, never executed here."""
+"""What stands in a folder: a commit, never executed here.
+
+Pull requests are merged with main by ourselves: GitHub makes refs/pull/N/merge anew when the pull request is pushed to,
+but not when main moves on (since February 2026), and has none for one that conflicts or is closed.
+"""
 
 import subprocess
 from dataclasses import dataclass
@@ -15,22 +19,37 @@ class Checkout:
     path: Path
     sha: str
     tree: str
-    parents: list[str]
 
     @classmethod
     def at(cls, path: Path) -> Self:
         """Raises click.ClickException if `path` is no clean checkout."""
-        # Of the commit itself: in a shallow clone, git log says that there are no parents.
-        lines = git(path, "cat-file", "commit", "HEAD").partition("\n\n")[0].splitlines()
-        fields = [line.split(" ", 1) for line in lines]
         if changed := git(path, "status", "--porcelain", "--untracked-files=no"):
             raise click.ClickException(f"{path} is not as it was checked out:\n{changed}")
-        return cls(
-            path,
-            git(path, "rev-parse", "HEAD"),
-            next(value for name, value in fields if name == "tree"),
-            [value for name, value in fields if name == "parent"],
-        )
+        return cls(path, git(path, "rev-parse", "HEAD"), git(path, "rev-parse", "HEAD^{tree}"))
+
+    @classmethod
+    def merged(cls, path: Path, main: str, head: str) -> Self:
+        """Commit `main` and commit `head` merged, checked out at `path`, a clone that has both.
+
+        Raises ConflictError, or click.ClickException if `path` is no clean checkout or lacks a commit.
+        """
+        cls.at(path)
+        for commit in (main, head):
+            git(path, "cat-file", "-e", f"{commit}^{{commit}}")
+        git(path, "checkout", "--quiet", "--detach", main)
+        try:
+            git(path, *MERGER, "merge", "--quiet", "--no-ff", "--no-edit", head)
+        except click.ClickException:
+            git(path, "merge", "--abort")
+            raise ConflictError from None
+        return cls.at(path)
+
+
+class ConflictError(Exception):
+    """Two commits that change the same lines."""
+
+
+MERGER = ("-c", "user.name=meshflow", "-c", "user.email=meshflow@localhost")
 
 
 def git(path: Path, *arguments: str) -> str:

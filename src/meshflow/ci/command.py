@@ -31,23 +31,37 @@ CHANGE = click.option(
     "--path",
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the pull request's merge with main is checked out.",
+    help="A clone with the pull request's head and main.",
 )
 
 
 @ci.command()
 @CHANGE
 def admit(path: Path) -> None:
-    """May the environment of the event's pull request be built? Outputs sha, merge_sha, environment if so."""
+    """May the environment of the event's pull request be built? Merges it with main; outputs main and sha if so."""
     from meshflow.ci.admit import admit as admit_pull
 
     admit_pull(path)
 
 
 @ci.command()
+@CHANGE
+@click.option("--main", required=True, help="A commit of main.")
+@click.option("--sha", required=True, help="The head of the pull request.")
+def merge(path: Path, main: str, sha: str) -> None:
+    """Merge the two commits in a clone, as admit has done in its own."""
+    from meshflow.ci.checkout import Checkout, ConflictError
+
+    try:
+        Checkout.merged(path, main, sha)
+    except ConflictError:
+        raise click.ClickException(f"{main} and {sha} conflict") from None
+
+
+@ci.command()
 @APPROVALS
 def gate(approvals: int) -> None:
-    """May the pull request with the comment `/deploy` be deployed? Outputs sha, merge_sha, environment, number."""
+    """May the pull request with the comment `/deploy` be deployed? Outputs sha if so."""
     from meshflow.ci.gate import gate as gate_pull
 
     gate_pull(approvals)
@@ -89,12 +103,13 @@ def budget(path: Path, gateway: str) -> None:
 @ci.command()
 @CHANGE
 @GATEWAY
+@click.option("--main", required=True, help="The commit of main that it was merged with.")
 @click.option("--budget", default="", metavar="TEXT", help="What `meshflow ci budget` wrote: what has been built.")
-def report(path: Path, gateway: str, budget: str) -> None:
+def report(path: Path, gateway: str, main: str, budget: str) -> None:
     """Tell on the event's pull request what its environment changes, in one comment that is updated in place."""
     from meshflow.ci.report import report as report_changes
 
-    report_changes(path, gateway, budget)
+    report_changes(path, gateway, main, budget)
 
 
 @ci.command()

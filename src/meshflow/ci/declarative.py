@@ -23,6 +23,16 @@ SQL = ("models/*.sql", "audits/*.sql")
 YAML = ("tests/models/*.yaml", "external_models/*.yaml")
 
 JINJA = re.compile(r"\{\{|\{%|\{#|JINJA", re.IGNORECASE)
+DESCRIBING = {"name", "owner", "tags", "description", "grain", "grains", "references", "columns", "column_descriptions"}
+SCHEDULING = {"kind", "cron", "start", "signals", "enabled", "depends_on", "audits"}
+STORING = {"clustered_by", "partitioned_by", "physical_properties"}
+HEADERS: dict[type[exp.Expr], set[str]] = {
+    dialect.Model: DESCRIBING | SCHEDULING | STORING,
+    dialect.Audit: {"name", "blocking", "defaults", "description"},
+}
+"""What a header may set. Not `gateway`: on gateway local DuckDB would compute the query in the process with our keys,
+and DuckDB reads files. Not `ignored_rules`, nor what is executed before or after."""
+
 PLAIN_FILE = "100644"
 NO_FILE = "000000"
 
@@ -30,13 +40,13 @@ EVALUATING = frozenset(macros.get_registry()) | {"def", "sql"}
 """SQLMesh's own macros: they evaluate Python made of their arguments. A string macro has no name."""
 
 
-def needing_approval(checkout: Path) -> dict[str, str]:
-    """What HEAD, a merge, changes that could run code: path to reason, empty if all of it is declarative.
+def needing_approval(checkout: Path, main: str) -> dict[str, str]:
+    """What HEAD changes on commit `main` that could run code: path to reason, empty if all of it is declarative.
 
-    `checkout` is a clone with HEAD and its first parent, what is merged into; nothing in it is executed.
+    `checkout` is a clone with both; nothing in it is executed.
     """
-    known = _macros_of_main(checkout)
-    changes = git(checkout, "diff", "--raw", "--no-renames", "--no-abbrev", "-z", "HEAD^1", "HEAD").split("\0")
+    known = _macros_of(checkout, main)
+    changes = git(checkout, "diff", "--raw", "--no-renames", "--no-abbrev", "-z", main, "HEAD").split("\0")
     found = {
         path: next(_reasons(checkout, path, description.split()[1], known), "")
         for description, path in zip(changes[::2], changes[1::2], strict=False)
@@ -44,10 +54,10 @@ def needing_approval(checkout: Path) -> dict[str, str]:
     return {path: reason for path, reason in found.items() if reason}
 
 
-def _macros_of_main(checkout: Path) -> set[str]:
-    """The macros that SQL of the first parent uses, which somebody has read before."""
-    paths = git(checkout, "ls-tree", "-r", "-z", "--name-only", "HEAD^1").split("\0")
-    return {use for path in paths if _is(path, SQL) for use in _macros(git(checkout, "show", f"HEAD^1:{path}"))}
+def _macros_of(checkout: Path, main: str) -> set[str]:
+    """The macros that SQL of main uses, which somebody has read before."""
+    paths = git(checkout, "ls-tree", "-r", "-z", "--name-only", main).split("\0")
+    return {use for path in paths if _is(path, SQL) for use in _macros(git(checkout, "show", f"{main}:{path}"))}
 
 
 def _reasons(checkout: Path, path: str, mode: str, known: set[str]) -> Iterator[str]:
@@ -72,8 +82,18 @@ def _more_than_a_query(text: str) -> Iterator[str]:
     except Exception:  # noqa: BLE001 - whatever a parser stumbles over
         yield "can't be parsed"
         return
-    kinds = [prop.args.get("value") for prop in header.expressions if prop.name.lower() == "kind"]
-    if any(str(kind.this).upper() in {"SEED", "CUSTOM"} for kind in kinds if isinstance(kind, dialect.ModelKind)):
+    if type(header) not in HEADERS:
+        yield "has no header"
+        return
+    values = {prop.name.lower(): prop.args.get("value") for prop in header.expressions}
+    unusual = values.keys() - HEADERS[type(header)]
+    # In another dialect, what we have parsed isn't what SQLMesh will.
+    if str(values.get("dialect", "snowflake")).strip("'").lower() == "snowflake":
+        unusual -= {"dialect"}
+    if unusual:
+        yield f"sets {min(unusual)} in its header"
+    kind = values.get("kind")
+    if isinstance(kind, dialect.ModelKind) and str(kind.this).upper() in {"SEED", "CUSTOM"}:
         yield "reads a file of the machine, or brings a materialization of its own"
     if not all(isinstance(statement, exp.Query) or _is_masking(statement) for statement in statements):
         yield "holds statements besides its query"

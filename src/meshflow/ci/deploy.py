@@ -17,8 +17,8 @@ from github import GithubException
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
-from meshflow.ci.checkout import Checkout
-from meshflow.ci.gate import Command, environment, refusals, require, tip, trial_merge
+from meshflow.ci.checkout import Checkout, ConflictError
+from meshflow.ci.gate import Command, conflict, environment, refusals, require, tip
 from meshflow.ci.github import BRANCH, code, connect, event, refusal, run_url, sticky_comment
 from meshflow.ci.lock import Lock, prod_lock
 
@@ -26,7 +26,7 @@ HEALED = "comment `/deploy` again, or the next scheduled run takes it back."
 
 
 def deploy(sha: str, path: Path, *, gateway: str, approvals: int, wait: float) -> None:
-    """Apply the trial merge of commit `sha`, checked out in `path`, to prod, and merge the pull request of the event.
+    """Merge commit `sha` with main in `path`, a clone with both, apply that to prod, and merge the pull request.
 
     The working directory is a checkout of main, what prod goes back to. Waits `wait` seconds for the lock on prod.
     Raises click.ClickException, having said so on the pull request, if prod and main aren't what was asked for.
@@ -40,24 +40,28 @@ def deploy(sha: str, path: Path, *, gateway: str, approvals: int, wait: float) -
         if isinstance(lock, str):
             require(repository, command, pull, [f"prod is locked by {code(lock)}: comment again when that has ended"])
             return
-        main, change = Checkout.at(Path()), Checkout.at(path)
-        deployment = Deployment(repository, pull, lock, gateway, main, change)
+        main = Checkout.at(Path())
         pull.update()
         if pull.merged:
-            deployment.complete(sha)
+            Deployment(repository, pull, lock, gateway, main, main).complete()
             return
-        merge = trial_merge(repository, pull)
-        reasons = refusals(repository, command, pull, merge, approvals)
+        reasons = refusals(repository, command, pull, approvals)
         if pull.head.sha != sha:
             reasons.append(f"its head is `{pull.head.sha}` now, and not `{sha}` any more")
-        elif merge and (merge.tree.sha, [parent.sha for parent in merge.parents]) != (change.tree, change.parents):
-            reasons.append(f"{code(BRANCH)} has moved on since, to `{tip(repository)}`: comment again")
-        elif merge and main.sha != merge.parents[0].sha:
+        # Asked here, because it is answered for who asks: to the gate, which may not merge, all are blocked.
+        if pull.mergeable_state == "blocked":
+            reasons.append(f"the rules of {code(BRANCH)} would refuse the merge")
+        if tip(repository) != main.sha:
             reasons.append(
                 f"this run began at `{main.sha}` of {code(BRANCH)}, and it has moved on since: comment again"
             )
         require(repository, command, pull, reasons)
-        deployment.apply(sha)
+        try:
+            change = Checkout.merged(path, main.sha, sha)
+        except ConflictError:
+            require(repository, command, pull, [conflict()])
+            return
+        Deployment(repository, pull, lock, gateway, main, change).apply(sha)
 
 
 @dataclass(frozen=True)
@@ -88,27 +92,26 @@ class Deployment:
             self._undo(f"{code(BRANCH)} has moved on meanwhile")
         self._require_lock()
         try:
-            self.pull.merge(merge_method="squash", sha=sha)
+            merged = self.pull.merge(merge_method="squash", sha=sha).sha
         except (GithubException, requests.RequestException) as error:
             # It may be merged all the same: the answer was lost and the request repeated, or somebody else was faster.
             self.pull.update()
             if not self.pull.merged:
                 why = refusal(error) if isinstance(error, GithubException) else type(error).__name__
                 self._undo(f"GitHub refused to merge: {code(why)}")
-        self.pull.update()
-        self._finish(self.pull.merge_commit_sha)
+            merged = self.pull.merge_commit_sha
+        self._finish(merged)
 
-    def complete(self, sha: str) -> None:
-        """What a killed deploy, or a merge by hand, has left to do for a pull request that is merged."""
-        newest = tip(self.repository)
-        if self.pull.head.sha != sha or self.repository.get_git_commit(newest).tree.sha != self.change.tree:
+    def complete(self) -> None:
+        """What a killed deploy, or a merge by hand, has left to do: prod becomes what main says."""
+        if tip(self.repository) != self.main.sha:
             self._fail(
-                f"It was merged before this run came to it, and {code(BRANCH)} is not what was to be deployed: prod "
-                f"stays as it is, and the next scheduled run brings it to {code(BRANCH)}."
+                f"It was merged before this run came to it, and {code(BRANCH)} has moved on: prod stays as it is, and "
+                f"the next scheduled run brings it to {code(BRANCH)}."
             )
-        if self._plan(self.change):
+        if self._plan(self.main):
             self._fail("It is merged, but not in prod: the plan failed. The next scheduled run tries again.")
-        self._finish(newest)
+        self._finish(self.main.sha)
 
     def _finish(self, merged: str) -> None:
         if self.repository.get_git_commit(merged).tree.sha != self.change.tree:

@@ -1,12 +1,12 @@
 """May a pull request go to production? Asked before a job has production's secrets, and again by the job with them."""
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 from github import UnknownObjectException
-from github.GitCommit import GitCommit
+from github.NamedUser import NamedUser
+from github.PaginatedList import PaginatedList
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
@@ -14,14 +14,15 @@ from meshflow.ci.github import BRANCH, code, connect, event, run_url, sticky_com
 
 if TYPE_CHECKING:
     from github.CheckRun import CheckRun
-    from github.NamedUser import NamedUser
     from github.PullRequestReview import PullRequestReview
 
-CHECKS = ("ok", "SQLMesh - PR Environment Synced")
-"""What has to have succeeded on the head: ci.yml, and the bot in pr-environment.yml."""
+OK, BUILT = "ok", "PR environment"
+"""The checks that have to have succeeded on the head: ci.yml's, and what build_check() makes.
 
-ATTEMPTS, PAUSE = 10, 3.0
-"""How often, and every how many seconds, GitHub is asked for a trial merge that it makes in the background."""
+The bot's own check doesn't do: it stands on the head as it is when the bot starts, whatever was checked out.
+"""
+
+WORKFLOWS = ".github/workflows/"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Reviews:
 
 
 def gate(approvals: int) -> None:
-    """Write the outputs for a deploy, none if the event is no `/deploy`, or say on the pull request why not.
+    """Write the output `sha` for a deploy, none if the event is no `/deploy`, or say on the pull request why not.
 
     Raises click.ClickException with every reason.
     """
@@ -64,16 +65,10 @@ def gate(approvals: int) -> None:
         return
     repository = connect()
     pull = repository.get_pull(command.number)
-    merge = trial_merge(repository, pull)
-    require(repository, command, pull, refusals(repository, command, pull, merge, approvals))
+    require(repository, command, pull, refusals(repository, command, pull, approvals))
     accepted = f"`/deploy` by {code(command.user)} is accepted: `{pull.head.sha}`, [by this run]({run_url()})."
     sticky_comment(repository, pull.number, "gate", accepted, only_update=True)
-    write_outputs(
-        sha=pull.head.sha,
-        merge_sha=merge.sha if merge else "",
-        environment=environment(pull),
-        number=str(pull.number),
-    )
+    write_outputs(sha=pull.head.sha)
 
 
 def require(repository: Repository, command: Command, pull: PullRequest, reasons: list[str]) -> None:
@@ -87,27 +82,30 @@ def require(repository: Repository, command: Command, pull: PullRequest, reasons
         raise click.ClickException(f"Pull request {pull.number} may not be deployed: {'; '.join(reasons)}")
 
 
-def refusals(
-    repository: Repository, command: Command, pull: PullRequest, merge: GitCommit | None, approvals: int
-) -> list[str]:
-    """Every reason, in Markdown, why `pull` may not be deployed as it is now. `merge` is its trial_merge()."""
+def refusals(repository: Repository, command: Command, pull: PullRequest, approvals: int) -> list[str]:
+    """Every reason, in Markdown, why `pull` may not be deployed as it is now."""
     sha = pull.head.sha
     reviews = read_reviews(repository, pull, sha)
     allowed = not command.is_bot and may_write(repository, command.user)
-    behind = pull.mergeable_state if pull.mergeable_state in {"blocked", "behind"} else None
     reasons = {
         f"{code(command.user)} may not write to this repository": not allowed,
         "it comes from a fork, whose code never gets production's secrets": not same_repository(repository, pull),
         "it is already merged" if pull.merged else "it is closed": pull.state != "open",
         "it is a draft": pull.draft,
         f"it goes to another branch than {code(BRANCH)}": pull.base.ref != BRANCH,
-        _unmergeable(pull): pull.state == "open" and merge is None,
-        f"the rules of {code(BRANCH)} would refuse the merge: it is {behind}": behind,
+        conflict(): pull.mergeable is False,
+        f"it changes {code(WORKFLOWS)}, which a job may not merge: do that by hand, in a pull request of its own": any(
+            file.filename.startswith(WORKFLOWS) for file in pull.get_files()
+        ),
         f"changes are requested by {_names(reviews.objecting)}": reviews.objecting,
         f"`{sha}` is approved by {len(reviews.approving)} of {approvals} people who may write and haven't written it "
         "themselves; earlier commits don't count": len(reviews.approving) < approvals,
     }
     return [reason for reason, holds in reasons.items() if holds] + _failing_checks(repository, sha)
+
+
+def conflict() -> str:
+    return f"it conflicts with {code(BRANCH)}"
 
 
 def same_repository(repository: Repository, pull: PullRequest) -> bool:
@@ -130,11 +128,11 @@ def read_reviews(repository: Repository, pull: PullRequest, sha: str) -> Reviews
     # Of decisions the last one counts; a comment after it takes nothing back. GitHub lists them by age.
     latest: dict[int, PullRequestReview] = {}
     for review in pull.get_reviews():
-        person: NamedUser | None = review.user
+        person = review.user
         if person and person.type != "Bot" and review.state in {"APPROVED", "CHANGES_REQUESTED", "DISMISSED"}:
             latest[person.id] = review
     last = [review for review in latest.values() if may_write(repository, review.user.login)]
-    writers = {pull.user.id}
+    writers = {pull.user.id} | _pushers(repository, pull)
     for commit in pull.get_commits():
         writers |= {person.id for person in (commit.author, commit.committer) if person}
     return Reviews(
@@ -147,19 +145,16 @@ def read_reviews(repository: Repository, pull: PullRequest, sha: str) -> Reviews
     )
 
 
-def trial_merge(repository: Repository, pull: PullRequest) -> GitCommit | None:
-    """refs/pull/N/merge, once it merges the head of `pull` into main, both as they are now; None if it doesn't."""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE)
-        pull.update()
-        if pull.state != "open" or pull.mergeable is False:
-            return None
-        if pull.mergeable:
-            merge = repository.get_git_commit(repository.get_git_ref(f"pull/{pull.number}/merge").object.sha)
-            if [parent.sha for parent in merge.parents] == [tip(repository), pull.head.sha]:
-                return merge
-    return None
+def _pushers(repository: Repository, pull: PullRequest) -> set[int]:
+    """Who has pushed to the branch of `pull`. Authors of commits are what the pusher says they are."""
+    pushers = PaginatedList(
+        NamedUser,
+        repository.requester,
+        f"{repository.url}/activity",
+        {"ref": f"refs/heads/{pull.head.ref}"},
+        attributesTransformer=lambda activity: activity["actor"] or {},
+    )
+    return {person.id for person in pushers}
 
 
 def tip(repository: Repository) -> str:
@@ -172,10 +167,17 @@ def environment(pull: PullRequest) -> str:
     return f"pr_{pull.number}"
 
 
-def _unmergeable(pull: PullRequest) -> str:
-    if pull.mergeable is False:
-        return f"it conflicts with {code(BRANCH)}"
-    return f"GitHub hasn't merged it with the newest {code(BRANCH)} for a trial yet: comment again in a minute"
+def build_check(repository: Repository, head: str, main: str, conclusion: str, summary: str) -> None:
+    """Say on commit `head` whether its environment was built, merged with commit `main`; gate() asks for both."""
+    repository.create_check_run(
+        BUILT,
+        head,
+        external_id=main,
+        status="completed",
+        conclusion=conclusion,
+        details_url=run_url(),
+        output={"title": f"{BUILT}: {conclusion}", "summary": summary},
+    )
 
 
 def _failing_checks(repository: Repository, sha: str) -> list[str]:
@@ -185,12 +187,15 @@ def _failing_checks(repository: Repository, sha: str) -> list[str]:
         if run.app.slug == "github-actions" and (run.name not in newest or run.id > newest[run.name].id):
             newest[run.name] = run
     reasons = []
-    for name in CHECKS:
+    for name in (OK, BUILT):
         state = (newest[name].conclusion or newest[name].status) if name in newest else "missing"
-        if state == "skipped" and name != "ok":
-            state = "skipped: without a change to models nothing is deployed, and it may be merged as it is"
         if state != "success":
             reasons.append(f"check `{name}` of `{sha}` is {state}")
+        elif name == BUILT and newest[name].external_id != tip(repository):
+            reasons.append(
+                f"its environment was built with `{newest[name].external_id}` of {code(BRANCH)}, which has moved on: "
+                "re-run its workflow PR environment"
+            )
     return reasons
 
 

@@ -91,6 +91,7 @@ def _connect(name: str) -> "psycopg2.extensions.connection":
             user=get("USER"),
             password=get("PASSWORD"),
             dbname=database,
+            sslmode=get("SSLMODE", "prefer"),
             application_name=name[:63],  # PostgreSQL cuts it there, with a notice
             options=SESSION,
             connect_timeout=10,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from github import Github
+from github.PullRequest import PullRequest
 from sqlglot import exp
 from sqlmesh.core.console import MarkdownConsole, set_console
 from sqlmesh.core.context import Context
@@ -16,6 +17,7 @@ from sqlmesh.integrations.github.cicd.controller import GithubController
 from sqlmesh.utils.errors import NoChangesPlanError, SQLMeshError
 
 from meshflow.ci import github
+from meshflow.ci.gate import build_check
 
 LABEL = "over-budget"
 """With it on a pull request, somebody who may label has agreed to the cost."""
@@ -132,14 +134,30 @@ def _total(found: Sequence[Work]) -> int:
 def budget(path: Path, gateway: str) -> None:
     """Hold the event's pull request, merged with main at `path`, to what it may build. Nothing is applied.
 
-    Writes the output `budget`, a line for `report`. Raises click.ClickException if it is over and hasn't the label.
+    Writes the output `budget`, a line for `report`. Raises click.ClickException if it is over and hasn't the label, or
+    isn't what the event was about any more, having said so on the pull request.
     """
+    # Asked now: a job that is run again still has the event of the first time, without a label set since.
+    repository = github.connect()
+    pull = repository.get_pull(github.event()["pull_request"]["number"])
+    require_current(pull)
     with clear_errors():
         controller, context = bot(path, gateway)
-        # Asked now: a job that is run again still has the event of the first time, without a label set since.
-        labels = {label.name for label in github.connect().get_pull(github.event()["pull_request"]["number"]).labels}
         found = planned(controller)
-    judge(found, Limits.of(context), allowed=LABEL in labels)
+    limits, allowed = Limits.of(context), LABEL in {label.name for label in pull.labels}
+    try:
+        judge(found, limits, allowed=allowed)
+    except click.ClickException as error:
+        text = f"{table(found, limits)}\n\n{error.message}."
+        github.sticky_comment(repository, pull.number, "report", text)
+        build_check(repository, pull.head.sha, "", "failure", text)
+        raise
+
+
+def require_current(pull: PullRequest) -> None:
+    """Raises click.ClickException if `pull` is closed, or has another head than in the event."""
+    if pull.state != "open" or pull.head.sha != github.event()["pull_request"]["head"]["sha"]:
+        raise click.ClickException(f"Pull request {pull.number} has been closed or pushed to: nothing is built")
 
 
 def judge(found: Sequence[Work], limits: Limits, *, allowed: bool) -> None:

@@ -10,6 +10,7 @@ from sqlmesh.core.snapshot import Snapshot, SnapshotId
 
 from meshflow.ci import github
 from meshflow.ci.diff import Comparison, Difference, compare
+from meshflow.ci.gate import build_check
 from meshflow.ci.plan import bot, clear_errors, table_name
 
 MARKER = "report"
@@ -24,10 +25,11 @@ MOST_COLUMNS = 12
 """Columns named in a cell of the table."""
 
 
-def report(path: Path, gateway: str, budget: str = "") -> None:
+def report(path: Path, gateway: str, main: str, budget: str = "") -> None:
     """Tell on the event's pull request what its environment changes, in one comment that is updated in place.
 
-    `path` is where its merge with main is checked out; `budget` is what plan.budget wrote before it was built.
+    `path` is where it is merged with commit `main`; `budget` is what plan.budget wrote before it was built. What was
+    built passes the gate with that commit of main only.
     """
     pull = github.event()["pull_request"]
     with clear_errors():
@@ -35,7 +37,9 @@ def report(path: Path, gateway: str, budget: str = "") -> None:
         plan, environment = controller.prod_plan_with_gaps, controller.pr_environment_name
         text = describe(context, plan, environment, commit=pull["head"]["sha"], budget=budget)
     github.write_summary(text)
-    github.sticky_comment(github.connect(), pull["number"], MARKER, text)
+    repository = github.connect()
+    github.sticky_comment(repository, pull["number"], MARKER, text)
+    build_check(repository, pull["head"]["sha"], main, "success", text)
 
 
 def describe(context: Context, plan: Plan, environment: str, *, commit: str, budget: str = "") -> str:

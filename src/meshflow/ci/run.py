@@ -125,13 +125,14 @@ class Outcome:
 def run(path: Path, gateway: str) -> None:
     """Run prod, alone with it, after bringing it to what `path` says if a deploy was killed or half refused.
 
-    With SQLMesh's state in PostgreSQL under the lock that deploys hold too: says who has it, if so, and stops.
-    State in a DuckDB file needs none, as only one process can open that. Raises click.ClickException if the run fails.
+    With SQLMesh's state in PostgreSQL under the lock that deploys hold too.
+    State in a DuckDB file needs none, as only one process can open that.
+    Raises click.ClickException if the run fails, or with who has the lock.
     """
     with _alone() as lock:
         if isinstance(lock, str):
-            click.echo(f"Nothing done: prod is with {lock}")
-            return
+            # Not for GitHub's queue to prevent, so it is somebody elsewhere, or a job that was killed: worth an alert.
+            raise click.ClickException(f"Nothing done: prod is with {lock}")
         outcome = run_prod(path, gateway)
     github.write_summary(summary(outcome))
     if outcome.failure:
@@ -208,7 +209,9 @@ def summary(outcome: Outcome) -> str:
     if models:
         passed = sum(one.audits_passed for one in models.values())
         intervals = sum(one.intervals for one in models.values())
-        done = f"{len(models):,} models, {intervals:,} intervals, {_rows(_total(models))} rows written"
+        # Of a table that is replaced whole, the warehouse doesn't tell.
+        rows = _rows(_total(models)) or "an unknown number of"
+        done = f"{len(models):,} models, {intervals:,} intervals, {rows} rows written"
         lines += [
             f"{done}, {outcome.seconds:,.0f} s; {passed:,} audits passed, {len(errors):,} found rows.",
             "",
