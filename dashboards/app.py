@@ -9,7 +9,7 @@ import retail
 import streamlit as st
 import trust
 from dotenv import load_dotenv
-from panel import View, age
+from panel import View, age, small
 
 from meshflow.serve import Published, Warehouse, warehouses
 
@@ -62,7 +62,7 @@ def choose() -> View | None:
 def watch(warehouse: Warehouse) -> None:
     """How old what is shown is, and the page anew when there is something newer."""
     if not isinstance(warehouse, Published):
-        st.caption("Answers are asked for again after ten minutes.")
+        small("Answers are asked for again after ten minutes.")
         return
     shown = warehouse.version
     try:
@@ -75,7 +75,7 @@ def watch(warehouse: Warehouse) -> None:
     if warehouse.is_busy:
         st.info("A plan or a run is at work. What you see is the warehouse as it was before.")
     if warehouse.copy:
-        st.caption(f"The warehouse was last written {age(warehouse.copy.written_at)}.")
+        small(f"The warehouse was last written {age(warehouse.copy.written_at)}.")
 
 
 def main() -> None:

@@ -8,18 +8,24 @@ BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SVG = {"embedOptions": {"renderer": "svg"}}
 
 
-def line(rows: pd.DataFrame, highest: float, *, day: str, measure: str, series: str, unit: str) -> alt.Chart:
+def line(  # noqa: PLR0913 - what it draws
+    rows: pd.DataFrame, highest: float, *, day: str, measure: str, series: str, unit: str
+) -> alt.Chart:
     """`measure` by `day`, a line for each `series`: its order says which is blue and solid, which orange and dashed."""
     names = list(dict.fromkeys(rows[series]))
     return (
         alt.Chart(rows, usermeta=SVG)
         .mark_line(point=True)
         .encode(
-            x=alt.X(f"{day}:T", title=None),
+            x=alt.X(f"utcyearmonthdate({day}):T", title=None),  # a day is a day, west of Greenwich too
             y=_height(measure, highest, unit),
             color=alt.Color(f"{series}:N", title=None, sort=names).scale(range=[BLUE, ORANGE]).legend(orient="top"),
             strokeDash=alt.StrokeDash(f"{series}:N", title=None, sort=names).scale(range=[[1, 0], [6, 4]]),
-            tooltip=[f"{day}:T", f"{series}:N", alt.Tooltip(f"{measure}:Q", title=unit, format=",")],
+            tooltip=[
+                alt.Tooltip(f"utcyearmonthdate({day}):T", title="day"),
+                f"{series}:N",
+                alt.Tooltip(f"{measure}:Q", title=unit, format=","),
+            ],
         )
     )
 
@@ -51,7 +57,9 @@ def stacks(rows: pd.DataFrame, _: float, *, x: str, measure: str, series: str, u
     )
 
 
-def heat_map(rows: pd.DataFrame, highest: float, *, x: str, y: str, measure: str, unit: str) -> alt.Chart:
+def heat_map(  # noqa: PLR0913 - what it draws
+    rows: pd.DataFrame, highest: float, *, x: str, y: str, measure: str, unit: str
+) -> alt.Chart:
     """A cell for each `x` and `y`, its figure in it."""
     base = alt.Chart(rows).encode(
         x=alt.X(f"{x}:O", title=None, sort=None).axis(labelAngle=0), y=alt.Y(f"{y}:N", title=None).axis(labelLimit=200)

@@ -5,7 +5,7 @@ from functools import partial
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, panel, pick, say_if_stale, source
+from panel import View, panel, pick, say_if_stale, small, source
 
 from meshflow.serve import Query
 
@@ -122,7 +122,7 @@ def _totals(view: View, query: Query) -> None:
             st.markdown(f"**{environment}**")
         for column, measure in zip(st.columns(3), ("courses", "enrollments", "students"), strict=True):
             column.metric(measure.capitalize(), f"{answer.rows.iloc[0][measure]:,}", border=True)
-        st.caption(source(view, environment, query, answer, LANDED))
+        small(source(view, environment, query, answer, LANDED))
 
 
 def _heat_map(rows: pd.DataFrame, _: float) -> object:

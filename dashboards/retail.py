@@ -5,7 +5,7 @@ from functools import partial
 
 import charts
 import streamlit as st
-from panel import View, panel, pick, say_if_stale, source
+from panel import View, panel, pick, say_if_stale, small, source
 
 from meshflow.serve import Query
 
@@ -123,4 +123,4 @@ def _totals(view: View, filters: dict[str, list[str]], period: tuple[date, date]
             figure = f"{new[measure]:,.2f} USD" if unit == "USD" else f"{new[measure]:,}"
             change = f"{(new[measure] - old[measure]) / old[measure]:+.1%}" if old[measure] else None
             column.metric(label, figure, change, delta_color="off", border=True)
-        st.caption(f"{source(view, environment, now, answer, LANDED)} Change from {before[0]} to {before[1]}.")
+        small(f"{source(view, environment, now, answer, LANDED)} Change from {before[0]} to {before[1]}.")

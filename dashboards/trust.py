@@ -5,7 +5,7 @@ from functools import partial
 
 import charts
 import streamlit as st
-from panel import View, panel, pick, say_if_stale, source
+from panel import View, panel, pick, say_if_stale, small, source
 
 from meshflow.serve import Query
 
@@ -151,7 +151,7 @@ def _totals(view: View, query: Query, note: str) -> None:
             st.markdown(f"**{environment}**")
         for column, measure in zip(st.columns(5), ("landed", *OUTCOMES), strict=True):
             column.metric(f"Rows {measure}", f"{answer.rows.iloc[0][measure]:,}", border=True)
-        st.caption(f"{source(view, environment, query, answer, LANDED)} {note}")
+        small(f"{source(view, environment, query, answer, LANDED)} {note}")
 
 
 def _outcomes(rows: object, highest: float) -> object:

@@ -66,7 +66,7 @@ def publish(warehouse: Path, folder: Path) -> Copy:
     """
     state = _state(warehouse)
     with _publishing:
-        target = folder / f"{warehouse.stem}.{state[0][0]}.duckdb"
+        target = folder / f"{warehouse.stem}.{max(written for written, _, _ in state)}.duckdb"
         if not target.exists():
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
@@ -158,6 +158,4 @@ def _extract(copied: Path, served: Path) -> None:
                     continue
             connection.execute("DETACH served")  # writes it out, and says so if it can't
     except duckdb.Error as error:
-        raise click.ClickException(
-            f"A copy of the warehouse can't be read: {str(error).splitlines()[0]}"
-        ) from None
+        raise click.ClickException(f"A copy of the warehouse can't be read: {str(error).splitlines()[0]}") from None

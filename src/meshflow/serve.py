@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import duckdb
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 from sqlglot import exp, parse_one
 
 from meshflow.publish import SERVED, Busy, Copy, latest, publish
@@ -26,7 +26,7 @@ class Query:
     """A SELECT in Snowflake's dialect on the tables of prod; values are bound to its `?`, in SELECT or WHERE."""
 
     sql: str
-    values: tuple[Any, ...] = ()
+    parameters: tuple[Any, ...] = ()
 
     def only(self, column: str, values: Sequence[Any]) -> "Query":
         """The rows whose `column`, such as `locations.country`, is one of `values`; all rows if there are none."""
@@ -34,7 +34,7 @@ class Query:
             return self
         condition = exp.to_column(column).isin(*[exp.Placeholder() for _ in values])
         select = parse_one(self.sql, into=exp.Select, dialect="snowflake").where(condition)
-        return replace(self, sql=select.sql(dialect="snowflake"), values=(*self.values, *values))
+        return replace(self, sql=select.sql(dialect="snowflake"), parameters=(*self.parameters, *values))
 
     @cached_property
     def tables(self) -> list[str]:
@@ -114,7 +114,7 @@ class Published(Warehouse):
         copy = self.copy
         try:
             with closing(duckdb.connect(str(copy.path), read_only=True)) as connection:
-                cursor = connection.execute(query.written(environment, "duckdb"), list(query.values))
+                cursor = connection.execute(query.written(environment, "duckdb"), list(query.parameters))
                 return Answer(_frame(cursor.description, cursor.fetchall()), copy.written_at)
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise _lacking(environment, query, error) from None
@@ -138,7 +138,7 @@ class Snowflake(Warehouse):
             if self._connection is None:
                 self._connection = connector.connect(**credentials())
             with self._connection.cursor() as cursor:
-                cursor.execute(query.written(environment, "snowflake"), query.values or None)
+                cursor.execute(query.written(environment, "snowflake"), query.parameters or None)
                 return Answer(_frame(cursor.description, cursor.fetchall()), datetime.now(UTC))
         except connector.errors.ProgrammingError as error:
             raise _lacking(environment, query, error) from None
