@@ -25,7 +25,7 @@ NOTHING = """
 
 
 @st.cache_resource
-def known(data: Path, _there: frozenset[str]) -> dict[str, Warehouse]:
+def known(data: Path, files: frozenset[str]) -> dict[str, Warehouse]:  # noqa: ARG001 - a new file, a new answer
     """One of each for all sessions: a connection, and a copy."""
     return warehouses(data)
 

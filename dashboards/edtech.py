@@ -1,7 +1,9 @@
 """EdTech: courses, when people enroll in them, credits and ages. Numbers of people, never a person."""
 
+import calendar
 from functools import partial
 
+import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
@@ -12,6 +14,8 @@ from meshflow.serve import Query
 LANDED = Query("SELECT MAX(_landed_at) AS landed_at FROM edtech.fct_enrollment")
 COURSES = Query("SELECT course_name, course_level, course_status FROM edtech.dim_course")
 YEARS = Query("SELECT DISTINCT enrollment_year FROM edtech.rpt_course_enrollments_by_month")
+
+MONTHS = [f"{month.lower()}_enrollment_count" for month in calendar.month_name[1:]]
 
 TOTAL = """
 SELECT
@@ -81,7 +85,7 @@ def page(view: View) -> None:
         "Courses by status and level",
         filtered(BY_STATUS),
         partial(charts.stacks, x="status:N", measure="course_count", series="level", unit="courses"),
-        measure="course_count",
+        top=lambda rows: rows.groupby("status")["course_count"].sum().max(),
     )
     years = sorted(view.options(YEARS)["enrollment_year"], reverse=True)
     if years:
@@ -90,27 +94,27 @@ def page(view: View) -> None:
             f"Enrollments by course and month, {year}",
             filtered(BY_MONTH, year),
             _heat_map,
-            measure="total_enrollment_count",
+            top=lambda rows: rows[MONTHS].max(axis=None),
         )
     draw(
         "Cumulative enrollments",
         filtered(CUMULATIVE),
         partial(charts.line, day="day", measure="enrollment_count", series="counted", unit="enrollments"),
-        measure="enrollment_count",
+        top=lambda rows: rows["enrollment_count"].max(),
     )
     everyone = "All students: the filters don't apply."
     draw(
         "Students by credits taken",
         Query(CREDITS),
         partial(charts.bars, by="credits", measure="student_count", unit="students"),
-        measure="student_count",
+        top=lambda rows: rows["student_count"].max(),
         note=everyone,
     )
     draw(
         "Students by age",
         Query(AGES),
         partial(charts.bars, by="age_band", measure="student_count", unit="students"),
-        measure="student_count",
+        top=lambda rows: rows["student_count"].max(),
         note=everyone,
     )
 
@@ -125,11 +129,8 @@ def _totals(view: View, query: Query) -> None:
         small(source(view, environment, query, answer, LANDED))
 
 
-def _heat_map(rows: pd.DataFrame, _: float) -> object:
+def _heat_map(rows: pd.DataFrame, highest: float) -> alt.LayerChart:
     """The table's column per month as a row per month: a cell each."""
-    months = [name for name in rows if name.endswith("_enrollment_count") and not name.startswith("total")]
-    cells = rows.melt(["course_name"], months, "month", "enrollments")
+    cells = rows.melt(["course_name"], MONTHS, "month", "enrollments")
     cells["month"] = cells["month"].str[:3].str.capitalize()
-    return charts.heat_map(
-        cells, float(cells["enrollments"].max()), x="month", y="course_name", measure="enrollments", unit="enrollments"
-    )
+    return charts.heat_map(cells, highest, x="month", y="course_name", measure="enrollments", unit="enrollments")

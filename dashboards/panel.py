@@ -18,8 +18,8 @@ KEPT = timedelta(minutes=10)
 STALE = timedelta(days=1)
 """Live data this old have stopped: applications write every few minutes."""
 
-Draw = Callable[[pd.DataFrame, float], alt.Chart]
-"""Draws rows; the number is the highest of the measure in all environments, so that two charts have one scale."""
+Draw = Callable[[pd.DataFrame, float], alt.TopLevelMixin]
+"""Draws rows; the number is how high the charts of all environments go, so that they have one scale."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,25 @@ def _ask(_warehouse: Warehouse, version: str, environment: str, sql: str, parame
 
 
 def panel(  # noqa: PLR0913 - what a panel shows
-    view: View, title: str, query: Query, draw: Draw | None, *, measure: str, landed: Query, note: str = ""
+    view: View,
+    title: str,
+    query: Query,
+    draw: Draw | None = None,
+    *,
+    top: Callable[[pd.DataFrame], Any] | None = None,
+    landed: Query,
+    note: str = "",
 ) -> None:
-    """A chart for each environment side by side, its rows as a table and as CSV.
+    """A chart for each environment side by side, its rows as a table and as CSV; without `draw` the table alone.
 
-    `measure` is the column that charts draw, `landed` asks for the newest `_landed_at` of what is shown. Without `draw`
-    the table is all there is.
+    `top` is how high the chart of some rows goes, `landed` asks for the newest `_landed_at` of what is shown.
     """
     st.header(title)
     if note:
         small(note)
     answers = [_try(view, environment, query) for environment in view.environments]
-    highest = max((_highest(answer.rows[measure]) for answer in answers if isinstance(answer, Answer)), default=0)
+    filled = [answer.rows for answer in answers if isinstance(answer, Answer) and not answer.rows.empty]
+    highest = max((float(top(rows)) for rows in filled), default=0) if top else 0
     for column, environment, answer in zip(st.columns(len(answers)), view.environments, answers, strict=True):
         with column:
             if len(answers) > 1:
@@ -75,7 +82,7 @@ def _show(environment: str, title: str, rows: pd.DataFrame, draw: Draw | None, h
     if draw:
         st.altair_chart(draw(_plain(rows), highest), alt=name, key=f"chart {name}")
     with st.expander("Rows", expanded=draw is None):
-        st.dataframe(rows, hide_index=True, alt=name, key=f"table {name}")
+        st.dataframe(rows, hide_index=True, alt=f"Rows of {name}", key=f"table {name}")
         st.download_button(
             "Download as CSV",
             csv(rows),
@@ -149,10 +156,6 @@ def _try(view: View, environment: str, query: Query) -> Answer | click.ClickExce
         return view.ask(environment, query)
     except click.ClickException as error:
         return error
-
-
-def _highest(values: pd.Series) -> float:
-    return float(pd.to_numeric(values).max()) if len(values) else 0
 
 
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:

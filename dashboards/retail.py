@@ -76,7 +76,7 @@ def page(view: View) -> None:
         over_time = Query(BY_PERIOD, (first, length.days, first, before[0], last))
     else:
         over_time = Query(BY_DAY, (first, last))
-    chart = partial(panel, view, measure=measure, landed=LANDED)
+    chart = partial(panel, view, top=lambda rows: rows[measure].max(), landed=LANDED)
     draw = partial(charts.line, day="day", measure=measure, series="period", unit=unit)
     chart("Over time", _filtered(over_time, filters), draw)
     places = _filtered(Query(BY_PLACE[level], (first, last)), filters)

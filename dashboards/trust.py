@@ -3,7 +3,9 @@
 from datetime import date, timedelta
 from functools import partial
 
+import altair as alt
 import charts
+import pandas as pd
 import streamlit as st
 from panel import View, panel, pick, say_if_stale, small, source
 
@@ -90,15 +92,13 @@ def page(view: View) -> None:
     draw(
         "Last loads and freshness",
         Query(FRESHNESS).only("freshness.source_table", tables),
-        None,
-        measure="row_count",
         note="last_landed_at is the start of the newest load that brought a row, UTC. The period doesn't apply.",
     )
     draw(
         "Rows accepted and refused, by month",
         Query(OVER_TIME, (first, last)).only("counts.source_table", tables),
         _outcomes,
-        measure="accepted",
+        top=lambda rows: rows[list(OUTCOMES)].sum(axis=1).max(),
         note=counted,
     )
     draw(
@@ -111,7 +111,7 @@ def page(view: View) -> None:
             measure="refused_count",
             unit="rows",
         ),
-        measure="refused_count",
+        top=lambda rows: rows["refused_count"].max(),
         note="A row refused for two reasons counts under both. The rows below say what to do about each.",
     )
     draw(
@@ -125,13 +125,11 @@ def page(view: View) -> None:
             measure="refused_count",
             unit="rows",
         ),
-        measure="refused_count",
+        top=lambda rows: rows["refused_count"].max(),
     )
     draw(
         "Reconciliation with the applications",
         Query(RECONCILIATION).only("counts.source_table", tables),
-        None,
-        measure="source_rows",
         note="The newest `meshflow reconcile` of each table, counted at counted_at. The period doesn't apply.",
     )
 
@@ -154,7 +152,7 @@ def _totals(view: View, query: Query, note: str) -> None:
         small(f"{source(view, environment, query, answer, LANDED)} {note}")
 
 
-def _outcomes(rows: object, highest: float) -> object:
+def _outcomes(rows: pd.DataFrame, highest: float) -> alt.Chart:
     """A column per outcome as a row per outcome."""
     long = rows.melt(["month"], list(OUTCOMES), "outcome", "row_count")
     long["month"] = long["month"].map("{:%Y-%m}".format)

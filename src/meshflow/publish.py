@@ -53,8 +53,6 @@ class Copy:
     path: Path
     written_at: datetime
     """When the warehouse was last written before it was copied, UTC."""
-    copied_at: datetime
-    """UTC."""
 
 
 def publish(warehouse: Path, folder: Path) -> Copy:
@@ -75,6 +73,7 @@ def publish(warehouse: Path, folder: Path) -> Copy:
                 served = Path(temporary, "served.duckdb")
                 _extract(copied, served)
                 served.replace(target)
+        target.touch()  # the newest of the copies, even if an older warehouse was restored
         for outdated in _copies(warehouse, folder)[:-2]:
             outdated.unlink(missing_ok=True)
     return _described(target)
@@ -87,13 +86,21 @@ def latest(warehouse: Path, folder: Path) -> Copy | None:
 
 
 def _copies(warehouse: Path, folder: Path) -> list[Path]:
-    """Oldest first: the number in the name is the nanosecond in which the warehouse was last written."""
-    return sorted(folder.glob(f"{warehouse.stem}.*.duckdb"))
+    """Those that were current last stand last."""
+    return sorted(folder.glob(f"{warehouse.stem}.*.duckdb"), key=_touched)
+
+
+def _touched(copy: Path) -> int:
+    try:
+        return copy.stat().st_mtime_ns
+    except FileNotFoundError:  # another dashboard has just removed it
+        return 0
 
 
 def _described(copy: Path) -> Copy:
+    """The number in a copy's name is the nanosecond in which the warehouse was last written."""
     written = int(copy.suffixes[-2].removeprefix(".")) / 1e9
-    return Copy(copy, datetime.fromtimestamp(written, UTC), datetime.fromtimestamp(copy.stat().st_mtime, UTC))
+    return Copy(copy, datetime.fromtimestamp(written, UTC))
 
 
 def _state(warehouse: Path) -> list[tuple[int, int, int]]:

@@ -91,7 +91,7 @@ class Published(Warehouse):
     def __init__(self, gateway: str, data: Path) -> None:
         """`data` is the folder of the DuckDB files, and of copies below it."""
         self._file, self._folder = data / f"{gateway}_analytics.duckdb", data / "dashboards"
-        self.title = {"local": "Sample data", "landed": "Live data"}[gateway] + f" (DuckDB, gateway {gateway})"
+        self.title = {"local": "Sample data", "landed": "Live data"}[gateway]
         self.is_sample = gateway == "local"
         self.is_busy = False
         """Whether a plan or a run is at work, so that the copy is of before it."""

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import copyfile, copytree
@@ -124,11 +124,19 @@ def test_a_copy_that_is_being_read_outlives_the_next_and_older_ones_go(warehouse
     copies = []
     for hour in range(3):
         os.utime(warehouse, ns=(0, hour * 3_600_000_000_000 + 1))
-        copies.append(publish(warehouse, folder).path)
-    assert sorted(folder.iterdir()) == sorted(copies[1:])
-    newest = latest(warehouse, folder)
-    assert newest
-    assert newest.path == copies[2]
+        copies.append(publish(warehouse, folder))
+    assert set(folder.iterdir()) == {copy.path for copy in copies[1:]}
+    assert latest(warehouse, folder) == copies[2]
+
+
+def test_an_older_warehouse_that_was_restored_is_the_one_shown(warehouse: Path, folder: Path) -> None:
+    newer = [publish(warehouse, folder)]
+    for hour in (3, 2, 1):
+        os.utime(warehouse, ns=(0, hour * 3_600_000_000_000))
+        restored = publish(warehouse, folder)
+        assert restored not in newer
+        assert latest(warehouse, folder) == restored
+        newer.append(restored)
 
 
 def test_no_copy_is_taken_while_a_process_has_the_warehouse_open(warehouse: Path, folder: Path) -> None:
@@ -204,26 +212,31 @@ def test_runs_and_the_copies_taken_meanwhile_dont_disturb_each_other(workspace: 
     students = "SELECT SUM(student_count) FROM edtech.rpt_students_by_age_band"
     refused = "SELECT SUM(refused_count) FROM ops.refused_rows"
     expected = [rows(before.path, query) for query in (totals, students, refused)]
-    now = datetime.now(UTC).replace(tzinfo=None)
-    busy, copies = 0, {before.path}
-    for hours in (2, 4):
-        command = [sys.executable, "-c", RUN, str(now + timedelta(hours=hours))]
-        environment = os.environ | {"MESHFLOW_DATA": str(data)}
-        with subprocess.Popen(
-            command, cwd=workspace.path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
-            while process.poll() is None:
-                try:
-                    copies.add(copy := publish(warehouse, folder).path)
-                except Busy:
-                    busy += 1
-                    continue
-                assert [rows(copy, query) for query in (totals, students, refused)] == expected
-            assert process.stdout
-            assert process.returncode == 0, process.stdout.read()
-    copies.add(publish(warehouse, folder).path)
-    assert busy, "the runs and the copies did meet"
-    assert len(copies) >= 3, "each run was seen once it had ended"
+    at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=2)
+    busy = 0
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, str(at)],
+        cwd=workspace.path,
+        env=os.environ | {"MESHFLOW_DATA": str(data)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as run:
+        while run.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                run.wait(timeout=0.01)
+            try:
+                copy = publish(warehouse, folder).path
+            except Busy:
+                busy += 1
+                continue
+            assert [rows(copy, query) for query in (totals, students, refused)] == expected
+        assert run.stdout
+        assert run.returncode == 0, run.stdout.read()
+    after = publish(warehouse, folder)
+    assert [rows(after.path, query) for query in (totals, students, refused)] == expected
+    assert after.written_at > before.written_at, "the run has written"
+    assert busy, "the run and the copies did meet"
 
 
 def test_environments_are_those_that_are_built_prod_first(data: Path) -> None:
