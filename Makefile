@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help dev demo test chaos-test snowflake-test snowddl-test ci-test bench-landing lint hooks format sample lock clean
+.PHONY: help dev demo dashboard ui test chaos-test snowflake-test snowddl-test ci-test browser-test bench-landing lint hooks format sample lock clean
 
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -28,6 +28,9 @@ dev: .venv/base.installed ## Build the whole warehouse from sample data and ask 
 
 demo: .venv/landing.installed ## Start two live applications, land what they write, run, and compare before and after
 	@$(BIN)/meshflow demo
+
+dashboard: .venv/dashboards.installed ## Open the dashboards on whatever there is: Snowflake, live data, the sample
+	@$(BIN)/streamlit run dashboards/app.py
 
 test: .venv/dev.installed ## Run every test that needs nothing but Python
 	@$(BIN)/sqlmesh test
@@ -74,4 +77,4 @@ lock: .venv/dev.installed ## Resolve pyproject.toml into requirements/*.lock
 
 clean: ## Remove databases, caches and the environment
 	@if [ -d data/postgres ]; then $(BIN)/meshflow source down; fi
-	@rm -rf .venv .venv-emulator .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/cron.lock
+	@rm -rf .venv .venv-emulator .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/dashboards data/cron.lock
