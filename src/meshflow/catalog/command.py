@@ -65,6 +65,8 @@ def _build(gateway: str | None) -> tuple[str, int]:
     from meshflow.catalog.contents import Reader
     from meshflow.catalog.site import page
 
+    if not any(Path(name).exists() for name in ("config.yaml", "config.yml", "config.py")):
+        raise click.ClickException(f"There is no project in {Path.cwd()}: go to the folder that holds config.yaml")
     try:
         contents = Reader(Context(paths=".", gateway=gateway), datetime.now(UTC)).catalog()
     except SQLMeshError as error:

@@ -1,13 +1,11 @@
 """The catalog as a site: one HTML file that needs nothing else, from a folder or from a server."""
 
 import json
-import os
 from base64 import b64encode
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from meshflow.catalog.contents import Catalog
 
@@ -45,11 +43,12 @@ def page(catalog: Catalog) -> str:
 def write(html: str, folder: Path) -> Path:
     """Write index.html to `folder`, whole or not at all, and return where it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / "index.html"
-    with NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
-        file.write(html)
-    os.chmod(file.name, 0o644)  # noqa: PTH101 - a web server has to read it
-    os.replace(file.name, target)  # noqa: PTH105
+    target, new = folder / "index.html", folder / "index.html.new"
+    try:
+        new.write_text(html, encoding="utf-8")
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
     return target
 
 
