@@ -128,6 +128,14 @@ def test_search_finds_a_column_and_its_lineage_reaches_the_landed_column(watched
     assert {"raw.retail.sales", "price", "discount", "retail.rpt_net_revenue_by_country"} <= shown(watched)
 
 
+def test_every_word_of_a_search_occurs_and_names_come_before_descriptions(watched: Page, site: str) -> None:
+    open_page(watched, site)
+    watched.get_by_role("searchbox").fill("shipping fct_sales")
+    expect(watched.locator("main td:first-child a")).to_have_text(
+        ["retail.fct_sales.shipping_amount", "retail.fct_sales.net_revenue_amount"]
+    )
+
+
 def test_a_landed_column_feeds_the_report_it_ends_up_in(watched: Page, site: str) -> None:
     open_page(watched, f"{site}#/column/raw.retail.sales/price")
     feeds = watched.locator("h2:text('Feeds') + table")
