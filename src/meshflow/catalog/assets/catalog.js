@@ -8,6 +8,8 @@ const content = document.getElementById("content");
 const search = document.getElementById("search");
 const SHOWN = 200; // search results: more is a question for another word
 const NEAR = 40; // models: up to so many are drawn at once around a model, else its neighbours
+const LEGEND =
+  "From left to right. Landed tables have a thick border; a dashed arrow means that a table waits for another without reading it.";
 
 // What reads a model, and what each column feeds: the other direction of what the catalog holds.
 const readers = new Map();
@@ -25,7 +27,8 @@ const columnOf = ([model, column]) => models.get(model)?.columns.find(({ name })
 const sourcesOf = (column) => columnOf(column)?.sources ?? [];
 const feedsOf = (column) => feeds.get(columnKey(...column)) ?? [];
 const schemaOf = (name) => name.slice(0, Math.max(name.lastIndexOf("."), 0));
-const isLanded = (name) => !models.has(name) || models.get(name).contract !== null || models.get(name).kind === "EXTERNAL";
+const isLanded = (name) =>
+  !models.has(name) || models.get(name).contract !== null || models.get(name).kind === "EXTERNAL";
 
 // --- Elements
 
@@ -42,19 +45,46 @@ const link = (name) => (models.has(name) ? element("a", { href: route("model", n
 const columnLink = ([model, column], text = column) =>
   columnOf([model, column]) ? element("a", { href: route("column", model, column) }, text) : text;
 const code = (inside) => element("code", {}, inside);
-const list = (names) => names.map((name, index) => [index ? ", " : "", link(name)]);
+const joined = (values, between = ", ") => values.map((value, index) => [index ? between : "", value]);
+const list = (names) => joined(names.map(link));
 const firstSentence = (text) => text.match(/^.*?[.?!](?=\s|$)/s)?.[0] ?? text;
 const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 function table(headings, rows) {
-  return element("table", {},
-    element("thead", {}, element("tr", {}, headings.map((heading) => element("th", { scope: "col" }, heading)))),
-    element("tbody", {}, rows.map((cells) => element("tr", {}, cells.map((cell) => element("td", {}, cell ?? ""))))));
+  return element(
+    "table",
+    {},
+    element(
+      "thead",
+      {},
+      element(
+        "tr",
+        {},
+        headings.map((heading) => element("th", { scope: "col" }, heading)),
+      ),
+    ),
+    element(
+      "tbody",
+      {},
+      rows.map((cells) =>
+        element(
+          "tr",
+          {},
+          cells.map((cell) => element("td", {}, cell ?? "")),
+        ),
+      ),
+    ),
+  );
 }
 
 function facts(pairs) {
-  return element("dl", {}, pairs.filter(([, value]) => value && value.length !== 0).map(
-    ([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+  return element(
+    "dl",
+    {},
+    pairs
+      .filter(([, value]) => value && value.length !== 0)
+      .map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
+  );
 }
 
 function text(summary, body, open = false) {
@@ -71,8 +101,11 @@ const markup = (name) => label(name).replace(/[&<>"]/g, (sign) => `&#${sign.char
 
 /** A place that fills with the drawing of `graph`, with `here` in view; `name` says what it shows. */
 function drawing(name, graph) {
-  const place = element("div", { class: "graph", role: "region", tabindex: 0, "aria-label": name },
-    element("p", { class: "quiet" }, "Drawing …"));
+  const place = element(
+    "div",
+    { class: "graph", role: "region", tabindex: 0, "aria-label": name },
+    element("p", { class: "quiet" }, "Drawing …"),
+  );
   const tools = element("div", { class: "tools" });
   draw(place, tools, graph);
   return element("div", {}, tools, place);
@@ -82,17 +115,20 @@ async function draw(place, tools, graph) {
   try {
     graphviz ??= Viz.instance();
     const viz = await graphviz;
-    const svg = viz.renderSVGElement({
-      graphAttributes: { rankdir: "LR", nodesep: 0.12, ranksep: 0.6, bgcolor: "transparent" },
-      nodeAttributes: { shape: "box", fontname: "Courier", fontsize: 11, margin: "0.12,0.06", height: 0.3 },
-      edgeAttributes: { arrowsize: 0.6 },
-      ...graph,
-    }, { trustedTypePolicy: trusted });
+    const svg = viz.renderSVGElement(
+      {
+        graphAttributes: { rankdir: "LR", nodesep: 0.12, ranksep: 0.6, bgcolor: "transparent" },
+        nodeAttributes: { shape: "box", fontname: "Courier", fontsize: 11, margin: "0.12,0.06", height: 0.3 },
+        edgeAttributes: { arrowsize: 0.6 },
+        ...graph,
+      },
+      { trustedTypePolicy: trusted },
+    );
     // Titles would be read out and shown as tips: they are numbers, or what stands there anyway.
     for (const title of svg.querySelectorAll("title")) title.remove();
     for (const anchor of svg.querySelectorAll("a")) anchor.removeAttributeNS("http://www.w3.org/1999/xlink", "title");
     place.replaceChildren(document.adoptNode(svg));
-    const [width, height] = [svg.viewBox.baseVal.width * 4 / 3, svg.viewBox.baseVal.height * 4 / 3];
+    const [width, height] = [(svg.viewBox.baseVal.width * 4) / 3, (svg.viewBox.baseVal.height * 4) / 3];
     const room = Math.max(place.clientWidth - 2, 1);
     let scale = 1;
     const zoom = (to) => {
@@ -102,12 +138,13 @@ async function draw(place, tools, graph) {
       svg.setAttribute("height", height * scale);
       place.scrollLeft = middle * scale - room / 2;
     };
-    const whole = () => Math.min(room / width, window.innerHeight * 0.75 / height, 1);
+    const whole = () => Math.min(room / width, (window.innerHeight * 0.75) / height, 1);
     tools.replaceChildren(
       element("button", { type: "button", click: () => zoom(whole()) }, "Whole"),
       element("button", { type: "button", click: () => zoom(1) }, "Full size"),
       element("button", { type: "button", "aria-label": "Larger", click: () => zoom(scale * 1.25) }, "+"),
-      element("button", { type: "button", "aria-label": "Smaller", click: () => zoom(scale / 1.25) }, "−"));
+      element("button", { type: "button", "aria-label": "Smaller", click: () => zoom(scale / 1.25) }, "−"),
+    );
     zoom(Math.min(Math.max(whole(), 0.8), 1));
     const here = svg.querySelector(".here, .holds")?.getBoundingClientRect();
     if (here) {
@@ -126,9 +163,13 @@ function tableGraph(names, here) {
   const numbers = new Map([...names].map((name, index) => [name, String(index)]));
   const edges = [];
   for (const name of names)
-    for (const [kind, style] of [["reads", "solid"], ["waits_for", "dashed"]])
+    for (const [kind, style] of [
+      ["reads", "solid"],
+      ["waits_for", "dashed"],
+    ])
       for (const parent of models.get(name)?.[kind] ?? [])
-        if (numbers.has(parent)) edges.push({ tail: numbers.get(parent), head: numbers.get(name), attributes: { style } });
+        if (numbers.has(parent))
+          edges.push({ tail: numbers.get(parent), head: numbers.get(name), attributes: { style } });
   return {
     nodes: [...numbers].map(([name, number]) => ({
       name: number,
@@ -139,15 +180,23 @@ function tableGraph(names, here) {
       },
     })),
     // Landed tables stand in one column on the left, where everything begins.
-    subgraphs: [{ graphAttributes: { rank: "min" }, nodes: [...numbers].filter(([name]) => isLanded(name)).map(([, number]) => ({ name: number })) }],
+    subgraphs: [
+      {
+        graphAttributes: { rank: "min" },
+        nodes: [...numbers].filter(([name]) => isLanded(name)).map(([, number]) => ({ name: number })),
+      },
+    ],
     edges,
   };
 }
+
+const TABLE = 'border="0" cellborder="1" cellspacing="0" cellpadding="4"';
 
 /** Tables with those of their columns that `columns` holds, and arrows from column to column. */
 function columnGraph(columns, here) {
   const tables = new Map();
   for (const [model, column] of columns) add(tables, model, column);
+  for (const names of tables.values()) names.sort();
   const numbers = new Map([...tables.keys()].map((model, index) => [model, String(index)]));
   const port = ([model, column]) => String(tables.get(model).indexOf(column));
   const cell = (model, column) => {
@@ -165,20 +214,24 @@ function columnGraph(columns, here) {
     nodes: [...tables].map(([model, names]) => ({
       name: numbers.get(model),
       attributes: {
-        label: { html: `<table border="0" cellborder="1" cellspacing="0" cellpadding="4">${head(model)}${names.sort().map((name) => cell(model, name)).join("")}</table>` },
+        label: { html: `<table ${TABLE}>${head(model)}${names.map((name) => cell(model, name)).join("")}</table>` },
         class: `columns ${model === here[0] ? "holds" : isLanded(model) ? "landed" : ""}`,
       },
     })),
-    edges: columns.flatMap((column) => sourcesOf(column).filter((source) => known.has(columnKey(...source))).map((source) => ({
-      tail: numbers.get(source[0]),
-      head: numbers.get(column[0]),
-      attributes: { tailport: `${port(source)}:e`, headport: `${port(column)}:w` },
-    }))),
+    edges: columns.flatMap((column) =>
+      sourcesOf(column)
+        .filter((source) => known.has(columnKey(...source)))
+        .map((source) => ({
+          tail: numbers.get(source[0]),
+          head: numbers.get(column[0]),
+          attributes: { tailport: `${port(source)}:e`, headport: `${port(column)}:w` },
+        })),
+    ),
   };
 }
 
 /** All that `next` reaches from `start`, nearest first, as [thing, steps]; `start` itself isn't among them. */
-function reach(start, next, key = (thing) => thing, limit = Infinity) {
+function reach(start, next, limit, key = (thing) => thing) {
   const seen = new Set([key(start)]);
   const found = [];
   let edge = [start];
@@ -195,156 +248,269 @@ function reach(start, next, key = (thing) => thing, limit = Infinity) {
   return found;
 }
 
+/** A model with what stands up to so many steps above and below it. */
+const around = (name, steps) =>
+  new Set([name, ...[parents, children].flatMap((next) => reach(name, next, steps).map(([other]) => other))]);
+
 // --- Pages: each returns a title and what the page holds
 
 function homePage() {
   const schemas = new Map();
   for (const model of catalog.models) add(schemas, schemaOf(model.name), model);
   const columns = catalog.models.reduce((sum, model) => sum + model.columns.length, 0);
-  return [catalog.project, [
-    element("p", {}, `${plural(catalog.models.length, "model")} with ${plural(columns, "column")} in ${plural(schemas.size, "schema")}. Search, or start from a table.`),
-    [...schemas].map(([schema, inside]) => [
-      element("h2", {}, schema || "No schema"),
-      table(["Model", "Kind", "What it holds"],
-        inside.map((model) => [link(model.name), model.kind, firstSentence(model.description)])),
-    ]),
-  ]];
+  return [
+    catalog.project,
+    [
+      element(
+        "p",
+        {},
+        `${plural(catalog.models.length, "model")} with ${plural(columns, "column")} in ${plural(schemas.size, "schema")}. Search, or start from a table.`,
+      ),
+      [...schemas].map(([schema, inside]) => [
+        element("h2", {}, schema || "No schema"),
+        table(
+          ["Model", "Kind", "What it holds"],
+          inside.map((model) => [link(model.name), model.kind, firstSentence(model.description)]),
+        ),
+      ]),
+    ],
+  ];
 }
 
 function modelPage(name) {
   const model = models.get(name);
   if (!model) return missingPage(`There is no model ${name}`);
-  const every = (next) => reach(name, next).map(([other]) => other);
-  const around = (steps) => [name, ...[parents, children].flatMap((next) => reach(name, next, undefined, steps).map(([other]) => other))];
-  const all = new Set([...every(parents), ...every(children)]);
-  const steps = element("select", { id: "steps", change: () => place.replaceChildren(picture()) },
-    [["1", "one step"], ["2", "two steps"], ["", "everything"]].map(([value, words]) => element("option", { value }, words)));
+  const all = around(name, Infinity);
+  const steps = element(
+    "select",
+    { id: "steps", change: () => place.replaceChildren(picture()) },
+    [
+      ["1", "one step"],
+      ["2", "two steps"],
+      ["", "everything"],
+    ].map(([value, words]) => element("option", { value }, words)),
+  );
   steps.value = all.size <= NEAR ? "" : "1";
-  const picture = () => drawing(`Lineage around ${name}`, tableGraph(new Set(around(Number(steps.value) || Infinity)), name));
+  const picture = () =>
+    drawing(`Lineage around ${name}`, tableGraph(around(name, Number(steps.value) || Infinity), name));
   const place = element("div", {}, picture());
-  return [name, [
-    element("p", { class: "description" }, model.description),
-    facts([
-      ["Kind", [model.kind, model.settings.map((setting) => [", ", code(setting)])].flat()],
-      ["Grain", model.grain.map((grain, index) => [index ? " or " : "", code(grain)])],
-      ["References", model.references.map((reference, index) => [index ? ", " : "", code(reference)])],
-      ["Schedule", [code(model.cron), model.start ? ` from ${model.start}` : ""]],
-      ["Owner", model.owner],
-      ["Tags", model.tags.join(", ")],
-      ["File", code(model.file)],
-      ["Reads", list(model.reads)],
-      ["Waits for", list(model.waits_for)],
-      ["Read or waited for by", list(children(name))],
-    ]),
-    element("h2", {}, "Columns"),
-    model.untraced && element("p", {}, model.untraced),
-    table(["Column", "Type", "Description", "Computed from"], model.columns.map((column) => [
-      columnLink([name, column.name]), code(column.type || "known to the engine"), column.description,
-      column.sources.map((source, index) => [index ? ", " : "", columnLink(source, source.join("."))]),
-    ])),
-    element("h2", {}, "Lineage"),
-    element("div", { class: "tools" }, element("label", { for: "steps" }, "Show"), steps),
-    element("p", { class: "quiet" }, "From left to right. Landed tables have a thick border; a dashed arrow means that a table waits for another without reading it."),
-    place,
-    element("h2", {}, "Audits"),
-    model.audits.length ? model.audits.map((audit) => element("details", {},
-      element("summary", {}, code(audit.name), ` (${Object.entries(audit.arguments).map(([key, value]) => `${key} := ${value}`).join(", ")})`, audit.blocking ? "" : ", a warning"),
-      element("pre", {}, audit.query))) : element("p", {}, "None."),
-    element("h2", {}, "Unit tests"),
-    model.tests.length ? model.tests.map((test) => text([code(test.name), ` in ${test.file}`], test.text)) : element("p", {}, "None."),
-    element("h2", {}, "SQL"),
-    text("As written", model.written, true),
-    Object.entries(model.rendered).map(([engine, sql]) => text(`Rendered for ${engine}, gateway ${catalog.gateways[engine]}`, sql)),
-    Object.keys(model.rendered).length ? element("p", { class: "quiet" }, renderingNote()) : "",
-    model.contract && [
-      element("h2", {}, "Contract of the landed table"),
+  return [
+    name,
+    [
+      element("p", { class: "description" }, model.description),
       facts([
-        ["File", code(model.contract.file)],
-        ["Gateways", model.contract.gateways.join(", ")],
-        ["Grain", model.contract.grain && code(model.contract.grain)],
+        ["Kind", joined([model.kind, ...model.settings.map(code)])],
+        ["Grain", joined(model.grain.map(code), " or ")],
+        ["References", joined(model.references.map(code))],
+        ["Schedule", [code(model.cron), model.start ? ` from ${model.start}` : ""]],
+        ["Owner", model.owner],
+        ["Tags", model.tags.join(", ")],
+        ["File", code(model.file)],
+        ["Reads", list(model.reads)],
+        ["Waits for", list(model.waits_for)],
+        ["Read or waited for by", list(children(name))],
       ]),
-      table(["Column", "Type"], Object.entries(model.contract.columns).map(([column, type]) => [columnLink([name, column]), code(type)])),
+      element("h2", {}, "Columns"),
+      model.untraced && element("p", {}, model.untraced),
+      table(
+        ["Column", "Type", "Description", "Computed from"],
+        model.columns.map((column) => [
+          columnLink([name, column.name]),
+          code(column.type || "known to the engine"),
+          column.description,
+          joined(column.sources.map((source) => columnLink(source, source.join(".")))),
+        ]),
+      ),
+      element("h2", {}, "Lineage"),
+      element("div", { class: "tools" }, element("label", { for: "steps" }, "Show"), steps),
+      element("p", { class: "quiet" }, LEGEND),
+      place,
+      element("h2", {}, "Audits"),
+      model.audits.length ? model.audits.map((audit) => text(called(audit), audit.query)) : element("p", {}, "None."),
+      element("h2", {}, "Unit tests"),
+      model.tests.length
+        ? model.tests.map((test) => text([code(test.name), ` in ${test.file}`], test.text))
+        : element("p", {}, "None."),
+      element("h2", {}, "SQL"),
+      text("As written", model.written, true),
+      Object.entries(model.rendered).map(([engine, sql]) =>
+        text(`Rendered for ${engine}, gateway ${catalog.gateways[engine]}`, sql),
+      ),
+      Object.keys(model.rendered).length ? element("p", { class: "quiet" }, renderingNote()) : "",
+      model.contract && [
+        element("h2", {}, "Contract of the landed table"),
+        facts([
+          ["File", code(model.contract.file)],
+          ["Gateways", model.contract.gateways.join(", ")],
+          ["Grain", model.contract.grain && code(model.contract.grain)],
+        ]),
+        table(
+          ["Column", "Type"],
+          Object.entries(model.contract.columns).map(([column, type]) => [columnLink([name, column]), code(type)]),
+        ),
+      ],
     ],
-  ]];
+  ];
+}
+
+/** An audit as a MODEL header calls it. */
+function called({ name, arguments: given, blocking }) {
+  const values = Object.entries(given).map(([key, value]) => `${key} := ${value}`);
+  return [code(name), ` (${values.join(", ")})`, blocking ? "" : ", a warning"];
 }
 
 function renderingNote() {
   const day = catalog.interval[0].slice(0, 10);
-  const unconfigured = catalog.unconfigured.map((gateway) => ` Gateway ${gateway} isn't configured where this was built: its SQL is rendered with the project's variables and the gateway's name.`);
-  return `Rendered for ${day}, UTC, in a run at ${moment(catalog.at)}: the query alone, with the tables' names of prod.${unconfigured.join("")}`;
+  const unconfigured = catalog.unconfigured.map(
+    (gateway) =>
+      ` Gateway ${gateway} isn't configured where this was built: ` +
+      "its SQL is rendered with the project's variables and the gateway's name.",
+  );
+  return (
+    `Rendered for ${day}, UTC, in a run at ${moment(catalog.at)}: ` +
+    `the query alone, with the tables' names of prod.${unconfigured.join("")}`
+  );
 }
 
 function columnPage(model, name) {
   const column = columnOf([model, name]);
   if (!column) return missingPage(`There is no column ${name} in ${model}`);
   const here = [model, name];
-  const key = (thing) => columnKey(...thing);
-  const up = reach(here, sourcesOf, key);
-  const down = reach(here, feedsOf, key);
+  const key = (column) => columnKey(...column);
+  const up = reach(here, sourcesOf, Infinity, key);
+  const down = reach(here, feedsOf, Infinity, key);
   const { untraced } = models.get(model);
-  const rows = (found) => table(["Column", "Steps", "Description"], found.map(([other, steps]) => [
-    [columnLink(other, other.join(".")), isLanded(other[0]) ? " (landed)" : ""], String(steps), columnOf(other)?.description]));
-  return [`${model}.${name}`, [
-    element("p", { class: "description" }, column.description),
-    facts([["Column of", link(model)], ["Type", column.type ? code(column.type) : ""]]),
-    element("p", { class: "quiet" }, "Values only: what a query filters, joins or groups by isn't followed."),
-    up.length + down.length ? drawing(`Lineage of column ${name} of ${model}`, columnGraph([here, ...up.map(([other]) => other), ...down.map(([other]) => other)], here)) : "",
-    element("h2", {}, "Comes from"),
-    up.length ? rows(up) : element("p", {}, untraced || (isLanded(model) ? "It has landed: nothing in this project computes it." : "No column: it is counted, generated, constant or a seed's.")),
-    element("h2", {}, "Feeds"),
-    down.length ? rows(down) : element("p", {}, "No column."),
-  ]];
+  const rows = (found) =>
+    table(
+      ["Column", "Steps", "Description"],
+      found.map(([other, steps]) => [
+        [columnLink(other, other.join(".")), isLanded(other[0]) ? " (landed)" : ""],
+        String(steps),
+        columnOf(other)?.description,
+      ]),
+    );
+  return [
+    `${model}.${name}`,
+    [
+      element("p", { class: "description" }, column.description),
+      facts([
+        ["Column of", link(model)],
+        ["Type", column.type ? code(column.type) : ""],
+      ]),
+      element("p", { class: "quiet" }, "Values only: what a query filters, joins or groups by isn't followed."),
+      up.length + down.length
+        ? drawing(
+            `Lineage of column ${name} of ${model}`,
+            columnGraph([here, ...up.map(([other]) => other), ...down.map(([other]) => other)], here),
+          )
+        : "",
+      element("h2", {}, "Comes from"),
+      up.length
+        ? rows(up)
+        : element(
+            "p",
+            {},
+            untraced ||
+              (isLanded(model)
+                ? "It has landed: nothing in this project computes it."
+                : "No column: it is counted, generated, constant or a seed's."),
+          ),
+      element("h2", {}, "Feeds"),
+      down.length ? rows(down) : element("p", {}, "No column."),
+    ],
+  ];
 }
 
 function lineagePage(schema) {
   const schemas = [...new Set(catalog.models.map((model) => schemaOf(model.name)))];
   const inside = catalog.models.map((model) => model.name).filter((name) => !schema || schemaOf(name) === schema);
-  const names = new Set(schema ? inside.flatMap((name) => [name, ...parents(name), ...children(name)]) : inside.flatMap((name) => [name, ...parents(name)]));
-  const choice = element("select", { id: "schema", change: () => (location.hash = choice.value ? route("lineage", choice.value) : "#/lineage") },
+  const names = new Set(inside.flatMap((name) => [name, ...parents(name), ...(schema ? children(name) : [])]));
+  const go = () => (location.hash = choice.value ? route("lineage", choice.value) : "#/lineage");
+  const choice = element(
+    "select",
+    { id: "schema", change: go },
     element("option", { value: "" }, "whole project"),
-    schemas.map((name) => element("option", { value: name, selected: name === schema }, `${name} and its neighbours`)));
-  return ["Lineage", [
-    element("div", { class: "tools" }, element("label", { for: "schema" }, "Show"), choice),
-    element("p", { class: "quiet" }, "From left to right. Landed tables have a thick border; a dashed arrow means that a table waits for another without reading it. Each model's page lists the same as text."),
-    drawing(schema ? `Lineage of schema ${schema}` : "Lineage of the whole project", tableGraph(names)),
-  ]];
+    schemas.map((name) => element("option", { value: name, selected: name === schema }, `${name} and its neighbours`)),
+  );
+  return [
+    "Lineage",
+    [
+      element("div", { class: "tools" }, element("label", { for: "schema" }, "Show"), choice),
+      element("p", { class: "quiet" }, LEGEND, " Each model's page lists the same as text."),
+      drawing(schema ? `Lineage of schema ${schema}` : "Lineage of the whole project", tableGraph(names)),
+    ],
+  ];
 }
 
 // Every word has to occur; hits in a name stand before hits in a description.
-const entries = catalog.models.flatMap((model) => [
-  { model: model.name, name: model.name.toLowerCase(), short: model.name.slice(schemaOf(model.name).length + 1).toLowerCase(), description: model.description },
-  ...model.columns.map((column) => ({ model: model.name, column: column.name, name: `${model.name}.${column.name}`.toLowerCase(), short: column.name.toLowerCase(), description: column.description })),
-]).map((entry) => ({ ...entry, text: `${entry.name} ${entry.description}`.toLowerCase() }));
+const entries = catalog.models.flatMap(({ name, description, columns }) => [
+  entry({ model: name, short: name.slice(schemaOf(name).length + 1), full: name, description }),
+  ...columns.map((column) =>
+    entry({
+      model: name,
+      column: column.name,
+      short: column.name,
+      full: `${name}.${column.name}`,
+      description: column.description,
+    }),
+  ),
+]);
+
+function entry({ short, full, description, ...where }) {
+  const [name, column] = [full.toLowerCase(), short.toLowerCase()];
+  return { ...where, full, description, name, short: column, text: `${name} ${description.toLowerCase()}` };
+}
 
 function found(query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return [];
-  const rank = ({ short, name }) =>
-    words.every((word) => short === word || name === word) ? 0
-      : words.some((word) => short.startsWith(word)) ? 1
-        : words.some((word) => short.includes(word)) ? 2
-          : words.some((word) => name.includes(word)) ? 3 : 4;
-  return entries.filter((entry) => words.every((word) => entry.text.includes(word)))
-    .map((entry) => [rank(entry), entry]).sort(([a], [b]) => a - b).map(([, entry]) => entry);
+  const better = [
+    ({ short, name }) => words.every((word) => short === word || name === word),
+    ({ short }) => words.some((word) => short.startsWith(word)),
+    ({ short }) => words.some((word) => short.includes(word)),
+    ({ name }) => words.some((word) => name.includes(word)),
+    () => true,
+  ];
+  return entries
+    .filter(({ text }) => words.every((word) => text.includes(word)))
+    .map((hit) => [better.findIndex((holds) => holds(hit)), hit])
+    .sort(([a], [b]) => a - b)
+    .map(([, hit]) => hit);
 }
 
 function searchPage(query) {
   const hits = found(query);
-  const count = hits.length > SHOWN ? `${plural(hits.length, "hit")}, the first ${SHOWN} shown` : plural(hits.length, "hit");
+  const count =
+    hits.length > SHOWN ? `${plural(hits.length, "hit")}, the first ${SHOWN} shown` : plural(hits.length, "hit");
   document.getElementById("status").textContent = count;
-  return [`Search: ${query}`, [
-    element("p", {}, count),
-    hits.length > 0 && table(["Hit", "Is a", "Description"], hits.slice(0, SHOWN).map(({ model, column, description }) => [
-      column ? columnLink([model, column], `${model}.${column}`) : link(model), column ? "column" : "model", firstSentence(description)])),
-  ]];
+  return [
+    `Search: ${query}`,
+    [
+      element("p", {}, count),
+      hits.length > 0 &&
+        table(
+          ["Hit", "Is a", "Description"],
+          hits
+            .slice(0, SHOWN)
+            .map(({ model, column, full, description }) => [
+              column ? columnLink([model, column], full) : link(model),
+              column ? "column" : "model",
+              firstSentence(description),
+            ]),
+        ),
+    ],
+  ];
 }
 
-const missingPage = (message) => ["Not here", [element("p", {}, `${message}. `, element("a", { href: "#/" }, "All models"))]];
+const missingPage = (message) => [
+  "Not here",
+  [element("p", {}, `${message}. `, element("a", { href: "#/" }, "All models"))],
+];
 
 // --- Routes
 
 const pages = { "": homePage, model: modelPage, column: columnPage, lineage: lineagePage, search: searchPage };
-let position = new Map();
+const position = new Map(); // where a page was left, for whoever comes back
 let traversed = false;
 window.navigation?.addEventListener("navigate", ({ navigationType }) => (traversed = navigationType === "traverse"));
 
@@ -385,5 +551,6 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 });
 window.addEventListener("scroll", () => position.set(location.hash, window.scrollY), { passive: true });
 window.addEventListener("hashchange", () => show({ focus: true }));
-document.getElementById("built").textContent = `${catalog.project}, built ${moment(catalog.at)}. Graphs are drawn by Graphviz (Viz.js).`;
+document.getElementById("built").textContent =
+  `${catalog.project}, built ${moment(catalog.at)}. Graphs are drawn by Graphviz (Viz.js).`;
 show({ focus: false });
