@@ -2,13 +2,10 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,9 +15,9 @@ import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
+from serving import ROOT, serving
 from workspace import Workspace, plan
 
-ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / ".cache" / "screenshots"
 PAGES = {"Retail": "/", "EdTech": "/edtech", "Trust": "/trust"}
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\">![x](http://x.invalid) **=1+1**"
@@ -60,37 +57,11 @@ def address(workspace: Workspace) -> Iterator[str]:
         yield address
 
 
-@contextmanager
-def dashboards(data: Path) -> Iterator[str]:
-    """Start `make dashboard` on a folder of databases, and tell its address."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", "--server.port", str(port)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MESHFLOW_")}
-    log = data / "dashboards.log"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment | {"MESHFLOW_DATA": str(data)}, stdout=output, stderr=output
-        ) as process,
-    ):
-        try:
-            address = f"http://localhost:{port}"
-            while not answers(f"{address}/_stcore/health"):
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.1)
-            yield address
-        finally:
-            process.terminate()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url):  # noqa: S310 - an address on this machine
-            return True
-    except OSError:
-        return False
+def dashboards(data: Path) -> AbstractContextManager[str]:
+    """Start what `make dashboard` starts on a folder of databases, and tell its address."""
+    streamlit = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", "--server.port"]
+    settings = {"MESHFLOW_DATA": str(data)}
+    return serving(lambda port: [*streamlit, str(port)], "/_stcore/health", data / "dashboards.log", settings)
 
 
 def open_page(page: Page, address: str, title: str) -> None:
