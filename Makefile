@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 PIP := --quiet --disable-pip-version-check
 PORT ?= 8000
 
-.PHONY: help dev demo dashboard ui test chaos-test snowflake-test snowddl-test ci-test browser-test bench-landing lint hooks format sample lock clean
+.PHONY: help dev demo dashboard ui catalog test chaos-test snowflake-test snowddl-test ci-test browser-test bench-landing lint hooks format sample lock clean
 
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -39,6 +39,9 @@ ui: .venv-ui ## Open SQLMesh's own UI: models, and the lineage of tables and col
 	@mkdir -p .cache/ui
 	@MESHFLOW_DATA=.cache/ui MESHFLOW_SNOWFLAKE_ACCOUNT= MESHFLOW_STATE_HOST= .venv-ui/bin/sqlmesh --dotenv .env.example \
 		--log-file-dir .cache/ui ui --mode catalog --port $(PORT)
+
+catalog: .venv/base.installed ## Describe every model and column, and where it comes from, in one HTML file
+	@$(BIN)/meshflow catalog build
 
 test: .venv/dev.installed ## Run every test that needs nothing but Python
 	@$(BIN)/sqlmesh test
