@@ -79,7 +79,9 @@ def settle(page: Page) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label).click()
+    box = page.get_by_role("combobox", name=label)
+    box.click()
+    box.fill(option)  # a click on one that has to be scrolled to would be lost
     page.get_by_role("option", name=option, exact=True).click()
     if page.get_by_role("listbox").is_visible():  # there may be more to choose; elsewhere Escape would clear it
         page.keyboard.press("Escape")
