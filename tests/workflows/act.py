@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -260,8 +261,11 @@ class Started:
     def kill(self) -> "Run":
         """As a runner dies: everything at once, nothing tidied up."""
         psutil.Process(self.process.pid).suspend()  # or it would start the next step
-        for process in self.processes():
-            process.kill()
+        while found := self.processes():  # what was killed takes a moment to go, and may have started something before
+            for process in found:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            time.sleep(0.05)
         return self.wait()
 
     def _is_mine(self, process: psutil.Process) -> bool:
