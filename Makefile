@@ -91,4 +91,4 @@ lock: .venv/dev.installed ## Resolve pyproject.toml into requirements/*.lock
 
 clean: ## Remove databases, caches and the environment
 	@if [ -d data/postgres ]; then $(BIN)/meshflow source down; fi
-	@rm -rf .venv .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/dashboards data/cron.lock
+	@rm -rf .venv .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/dashboards data/catalog data/cron.lock

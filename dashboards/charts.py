@@ -9,13 +9,16 @@ SVG = {"embedOptions": {"renderer": "svg"}}
 
 
 def line(  # noqa: PLR0913 - what it draws
-    rows: pd.DataFrame, highest: float, *, day: str, measure: str, series: str, unit: str
+    rows: pd.DataFrame, highest: float, *, day: str, measure: str, series: str, unit: str, steps: bool = False
 ) -> alt.Chart:
-    """`measure` by `day`, a line for each `series`: its order says which is blue and solid, which orange and dashed."""
+    """`measure` by `day`, a line for each `series`: its order says which is blue and solid, which orange and dashed.
+
+    With `steps`, each value holds until the next day that has one.
+    """
     names = list(dict.fromkeys(rows[series]))
     return (
         alt.Chart(rows, usermeta=SVG)
-        .mark_line(point=True)
+        .mark_line(point=True, interpolate="step-after" if steps else "linear")
         .encode(
             x=alt.X(f"utcyearmonthdate({day}):T", title=None),  # a day is a day, west of Greenwich too
             y=_height(measure, highest, unit),

@@ -34,7 +34,7 @@ ORDER BY status, level
 BY_MONTH = """
 SELECT months.*
 FROM edtech.rpt_course_enrollments_by_month AS months
-INNER JOIN edtech.dim_course AS courses ON months.course_id = courses.course_id
+LEFT JOIN edtech.dim_course AS courses ON months.course_id = courses.course_id
 WHERE months.enrollment_year = ?
 ORDER BY months.course_name
 """
@@ -44,7 +44,7 @@ SELECT
     'enrollments' AS counted,
     SUM(COUNT(*)) OVER (ORDER BY enrollments.enrollment_date) AS enrollment_count
 FROM edtech.rpt_student_enrollment_running_total AS enrollments
-INNER JOIN edtech.dim_course AS courses ON enrollments.course_id = courses.course_id
+LEFT JOIN edtech.dim_course AS courses ON enrollments.course_id = courses.course_id
 GROUP BY enrollments.enrollment_date
 ORDER BY day
 """
@@ -80,7 +80,7 @@ def page(view: View) -> None:
         return query
 
     _totals(view, filtered(TOTAL))
-    draw = partial(panel, view, landed=LANDED)
+    draw = partial(panel, view)
     draw(
         "Courses by status and level",
         filtered(BY_STATUS),
@@ -89,33 +89,35 @@ def page(view: View) -> None:
     )
     years = sorted(view.options(YEARS)["enrollment_year"], reverse=True)
     if years:
-        year = st.selectbox("Year", years)
+        year = st.selectbox("Year", years, key="year")
         draw(
             f"Enrollments by course and month, {year}",
             filtered(BY_MONTH, year),
             _heat_map,
+            landed=LANDED,
             top=lambda rows: rows[MONTHS].max(axis=None),
         )
     draw(
         "Cumulative enrollments",
         filtered(CUMULATIVE),
-        partial(charts.line, day="day", measure="enrollment_count", series="counted", unit="enrollments"),
+        partial(charts.line, day="day", measure="enrollment_count", series="counted", unit="enrollments", steps=True),
+        landed=LANDED,
         top=lambda rows: rows["enrollment_count"].max(),
     )
-    everyone = "All students: the filters don't apply."
     draw(
         "Students by credits taken",
         Query(CREDITS),
         partial(charts.bars, by="credits", measure="student_count", unit="students"),
+        landed=LANDED,
         top=lambda rows: rows["student_count"].max(),
-        note=everyone,
+        note="All students with an enrollment: the filters don't apply.",
     )
     draw(
         "Students by age",
         Query(AGES),
         partial(charts.bars, by="age_band", measure="student_count", unit="students"),
         top=lambda rows: rows["student_count"].max(),
-        note=everyone,
+        note="All students: the filters don't apply.",
     )
 
 

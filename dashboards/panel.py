@@ -10,10 +10,7 @@ import click
 import pandas as pd
 import streamlit as st
 
-from meshflow.serve import Answer, Query, Warehouse
-
-KEPT = timedelta(minutes=10)
-"""For how long an answer of Snowflake is shown again. A copy never changes."""
+from meshflow.serve import Answer, Query, State, Warehouse
 
 STALE = timedelta(days=1)
 """Live data this old have stopped: applications write every few minutes."""
@@ -27,20 +24,28 @@ class View:
     """What the sidebar says to look at."""
 
     warehouse: Warehouse
+    state: State
     environments: tuple[str, ...]
     """One, or two to compare."""
 
     def ask(self, environment: str, query: Query) -> Answer:
-        return _ask(self.warehouse, self.warehouse.version, environment, query.sql, query.parameters)
+        return _ask(self.warehouse, self.state, self.state.version, environment, query.sql, query.parameters)
 
     def options(self, query: Query) -> pd.DataFrame:
         """What filters offer: the rows of all environments chosen."""
         return pd.concat([self.ask(environment, query).rows for environment in self.environments]).drop_duplicates()
 
 
-@st.cache_data(ttl=KEPT, max_entries=500, show_spinner=False)
-def _ask(_warehouse: Warehouse, version: str, environment: str, sql: str, parameters: tuple[Any, ...]) -> Answer:  # noqa: ARG001 - part of the key
-    return _warehouse.ask(environment, Query(sql, parameters))
+@st.cache_data(max_entries=500, show_spinner=False)
+def _ask(
+    _warehouse: Warehouse,
+    _state: State,
+    version: str,  # noqa: ARG001 - part of the key
+    environment: str,
+    sql: str,
+    parameters: tuple[Any, ...],
+) -> Answer:
+    return _warehouse.ask(_state, environment, Query(sql, parameters))
 
 
 def panel(  # noqa: PLR0913 - what a panel shows
@@ -50,7 +55,7 @@ def panel(  # noqa: PLR0913 - what a panel shows
     draw: Draw | None = None,
     *,
     top: Callable[[pd.DataFrame], Any] | None = None,
-    landed: Query,
+    landed: Query | None = None,
     note: str = "",
 ) -> None:
     """A chart for each environment side by side, its rows as a table and as CSV; without `draw` the table alone.
@@ -94,10 +99,10 @@ def _show(environment: str, title: str, rows: pd.DataFrame, draw: Draw | None, h
         )
 
 
-def source(view: View, environment: str, query: Query, answer: Answer, landed: Query) -> str:
+def source(view: View, environment: str, query: Query, answer: Answer, landed: Query | None) -> str:
     """Which tables, of which environment, as of when."""
     tables = ", ".join(f"`{table}`" for table in query.tables)
-    newest = newest_row(view, environment, landed)
+    newest = landed and newest_row(view, environment, landed)
     until = f"; newest row landed {moment(newest)}" if newest else ""
     return f"From {tables} in {environment}, as of {moment(answer.as_of)}{until}."
 
@@ -130,7 +135,7 @@ def csv(rows: pd.DataFrame) -> bytes:
 
 def age(then: datetime) -> str:
     """How long ago it was, in the largest unit that fits: `3 minutes ago`."""
-    seconds = (datetime.now(UTC) - then).total_seconds()
+    seconds = max((datetime.now(UTC) - then).total_seconds(), 0)  # the warehouse's clock may be ahead of ours
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if count := int(seconds // size):
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
@@ -148,7 +153,8 @@ def small(text: str) -> None:
 
 def pick(label: str, values: Sequence[Any]) -> list[Any]:
     """A filter; nothing chosen means everything."""
-    return st.multiselect(label, sorted({value for value in values if value is not None}), placeholder="all")
+    options = sorted({value for value in values if value is not None})
+    return st.multiselect(label, options, placeholder="all", key=f"filter {label}")
 
 
 def _try(view: View, environment: str, query: Query) -> Answer | click.ClickException:

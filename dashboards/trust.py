@@ -12,6 +12,12 @@ from panel import View, panel, pick, say_if_stale, small, source
 from meshflow.serve import Query
 
 LANDED = Query("SELECT MAX(last_landed_at) AS landed_at FROM ops.table_freshness")
+STALEST = Query(
+    "SELECT MIN(landed_at) AS landed_at FROM ("
+    "SELECT MAX(last_landed_at) AS landed_at FROM ops.table_freshness GROUP BY SPLIT_PART(source_table, '.', 1)"
+    ") AS applications"
+)
+"""One application may have stopped while the other goes on."""
 TABLES = Query("SELECT source_table FROM ops.table_freshness")
 DAYS = Query("SELECT MIN(updated_date) AS first_day, MAX(updated_date) AS last_day FROM ops.row_reconciliation")
 
@@ -77,7 +83,7 @@ ORDER BY counts.source_table
 
 
 def page(view: View) -> None:
-    say_if_stale(view, LANDED)
+    say_if_stale(view, STALEST)
     bounds = view.options(DAYS).dropna()
     if bounds.empty:
         st.info("Nothing has landed yet: `ops.row_reconciliation` is empty.")
@@ -138,8 +144,10 @@ def _filters(view: View, first: date, last: date) -> tuple[list[str], date, date
     left, middle, right = st.columns(3)
     with left:
         tables = pick("Table", view.options(TABLES)["source_table"])
-    start = middle.date_input("From", max(first, last - timedelta(days=364)), min_value=first, max_value=last)
-    return tables, start, right.date_input("To", last, min_value=first, max_value=last)
+    start = middle.date_input(
+        "From", max(first, last - timedelta(days=364)), min_value=first, max_value=last, key="trust from"
+    )
+    return tables, start, right.date_input("To", last, min_value=first, max_value=last, key="trust to")
 
 
 def _totals(view: View, query: Query, note: str) -> None:

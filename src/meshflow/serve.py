@@ -2,6 +2,8 @@
 
 import base64
 import os
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -19,6 +21,10 @@ from sqlglot import exp, parse_one
 from meshflow.publish import SERVED, Busy, Copy, latest, publish
 
 SCHEMAS = tuple(sorted({table.partition(".")[0] for table in SERVED}))
+KEPT = 600
+"""Seconds for which an answer of Snowflake is shown again."""
+LACKING = {904, 2003, 2043}
+"""Snowflake's numbers for a column, and for a table or schema, that isn't there or may not be read."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ class Query:
         return parse_one(self.sql, dialect="snowflake")
 
 
+ENVIRONMENTS = Query("SELECT DISTINCT table_schema FROM information_schema.tables")
+
+
 @dataclass(frozen=True)
 class Answer:
     rows: pd.DataFrame
@@ -61,28 +70,39 @@ class Answer:
     """The moment whose state the rows show, UTC."""
 
 
+@dataclass(frozen=True)
+class State:
+    """A warehouse at one time: answers to what is asked of one state agree with each other."""
+
+    version: str
+    """Differs from that of another state in which answers may differ."""
+    copy: Copy | None = None
+    """Where a DuckDB warehouse is as it was then."""
+    note: str = ""
+    """What whoever looks at it should know, such as that it is older than the warehouse."""
+
+
 class Warehouse(ABC):
-    """Something that answers queries."""
+    """Something that answers queries. Sessions share it, so it keeps nothing of theirs."""
 
     title: str
     is_sample: bool
     """Whether it holds the sample, which stands still on purpose."""
 
-    @property
     @abstractmethod
-    def version(self) -> str:
-        """Changes when answers may: two questions to one version agree with each other."""
+    def now(self) -> State:
+        """The newest state there is. Raises click.ClickException if there is none to look at."""
 
     @abstractmethod
-    def ask(self, environment: str, query: Query) -> Answer:
+    def ask(self, state: State, environment: str, query: Query) -> Answer:
         """Raises click.ClickException if the environment lacks a table or column, or nobody answers."""
 
-    def environments(self) -> list[str]:
-        """Those that may be read, prod first."""
-        schemas = self.ask("prod", Query("SELECT DISTINCT table_schema FROM information_schema.tables")).rows
-        parts = [str(schema).lower().partition("__") for schema in schemas["table_schema"]]
-        found = {environment or "prod" for schema, _, environment in parts if schema in SCHEMAS}
-        return sorted(found, key=lambda environment: (environment != "prod", environment))
+
+def environments(schemas: pd.DataFrame) -> list[str]:
+    """Those that may be read, prod first, from the answer to ENVIRONMENTS."""
+    parts = [str(schema).lower().partition("__") for schema in schemas["table_schema"]]
+    found = {environment or "prod" for schema, _, environment in parts if schema in SCHEMAS}
+    return sorted(found, key=lambda environment: (environment != "prod", environment))
 
 
 class Published(Warehouse):
@@ -93,29 +113,33 @@ class Published(Warehouse):
         self._file, self._folder = data / f"{gateway}_analytics.duckdb", data / "dashboards"
         self.title = {"local": "Sample data", "landed": "Live data"}[gateway]
         self.is_sample = gateway == "local"
-        self.is_busy = False
-        """Whether a plan or a run is at work, so that the copy is of before it."""
-        self.copy: Copy | None = None
 
-    def refresh(self) -> None:
-        """Read the warehouse as it is now, or if somebody writes it, the copy from before."""
+    def now(self) -> State:
+        """The warehouse as it is, or if somebody writes it or it can't be copied, the copy from before."""
+        note = ""
         try:
-            self.copy, self.is_busy = publish(self._file, self._folder), False
+            copy: Copy | None = publish(self._file, self._folder)
         except Busy:
-            self.copy, self.is_busy = latest(self._file, self._folder), True
+            copy = latest(self._file, self._folder)
+            note = "A plan or a run is at work. What you see is the warehouse as it was before."
+            if not copy:
+                raise click.ClickException(
+                    "The warehouse is being built. It shows here as soon as that has ended."
+                ) from None
+        except click.ClickException as error:
+            copy = latest(self._file, self._folder)
+            note = f"{error.message}. What you see is the warehouse as it was before."
+            if not copy:
+                raise
+        assert copy  # noqa: S101 - for the type checker
+        return State(str(copy.path), copy, note)
 
-    @property
-    def version(self) -> str:
-        return str(self.copy and self.copy.path)
-
-    def ask(self, environment: str, query: Query) -> Answer:
-        if self.copy is None:
-            raise click.ClickException("The warehouse is being built. It shows here as soon as that has ended.")
-        copy = self.copy
+    def ask(self, state: State, environment: str, query: Query) -> Answer:
+        assert state.copy, "a state of this warehouse has one"  # noqa: S101 - for the type checker
         try:
-            with closing(duckdb.connect(str(copy.path), read_only=True)) as connection:
+            with closing(duckdb.connect(str(state.copy.path), read_only=True)) as connection:
                 cursor = connection.execute(query.written(environment, "duckdb"), list(query.parameters))
-                return Answer(_frame(cursor.description, cursor.fetchall()), copy.written_at)
+                return Answer(_frame(cursor.description, cursor.fetchall()), state.copy.written_at)
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise _lacking(environment, query, error) from None
         except duckdb.Error as error:
@@ -127,24 +151,33 @@ class Snowflake(Warehouse):
 
     title = "Snowflake"
     is_sample = False
-    version = "snowflake"
 
     def __init__(self) -> None:
         self._connection: Any = None
+        self._logging_in = threading.Lock()
 
-    def ask(self, environment: str, query: Query) -> Answer:
+    def now(self) -> State:
+        """Every KEPT seconds another one. Tables that a run is writing may still disagree for its minutes."""
+        return State(f"snowflake {int(time.time() // KEPT)}")
+
+    def ask(self, state: State, environment: str, query: Query) -> Answer:  # noqa: ARG002 - Snowflake has no past here
         connector = _connector()
-        try:
+        with self._logging_in:
             if self._connection is None:
-                self._connection = connector.connect(**credentials())
-            with self._connection.cursor() as cursor:
+                try:
+                    self._connection = connector.connect(**credentials())
+                except connector.errors.Error as error:
+                    raise _silent(error) from None
+            connection = self._connection
+        try:
+            with connection.cursor() as cursor:
                 cursor.execute(query.written(environment, "snowflake"), query.parameters or None)
                 return Answer(_frame(cursor.description, cursor.fetchall()), datetime.now(UTC))
-        except connector.errors.ProgrammingError as error:
-            raise _lacking(environment, query, error) from None
         except connector.errors.Error as error:
-            self._connection = None  # the next question logs in again
-            raise click.ClickException(f"Snowflake doesn't answer: {_first_line(error)}") from None
+            if error.errno in LACKING:
+                raise _lacking(environment, query, error) from None
+            self._connection = None  # the next question logs in again: sessions expire after hours
+            raise _silent(error) from None
 
 
 def warehouses(data: Path) -> dict[str, Warehouse]:
@@ -214,6 +247,10 @@ def _frame(description: Sequence[Any], rows: Sequence[Sequence[Any]]) -> pd.Data
     return pd.DataFrame.from_records(rows, columns=[column[0].lower() for column in description])
 
 
+def _silent(error: Exception) -> click.ClickException:
+    return click.ClickException(f"Snowflake doesn't answer: {_first_line(error)}")
+
+
 def _lacking(environment: str, query: Query, error: Exception) -> click.ClickException:
     return click.ClickException(
         f"{environment} doesn't have what this needs of {', '.join(query.tables)}, or it may not be read: "
@@ -230,6 +267,6 @@ def _connector() -> Any:
         import snowflake.connector  # noqa: PLC0415 - takes seconds, and DuckDB needs none of it
     except ModuleNotFoundError:
         raise click.ClickException(
-            "Snowflake's connector is not installed: `pip install --require-hashes -r requirements/snowflake.lock`"
+            "Snowflake's connector is not installed: `make .venv/snowflake.installed`, then start the dashboards again"
         ) from None
     return snowflake.connector

@@ -8,7 +8,7 @@ import click
 import pytest
 from emulated import Keys, Snowflake
 
-from meshflow.serve import Query
+from meshflow.serve import ENVIRONMENTS, Query, environments
 from meshflow.serve import Snowflake as Production
 
 REVENUE = Query(
@@ -36,11 +36,12 @@ def production(snowflake: Snowflake, keys: Keys) -> Iterator[Production]:
 
 
 def answer(production: Production, environment: str, query: Query) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in production.ask(environment, query).rows.to_numpy()]
+    return [tuple(row) for row in production.ask(production.now(), environment, query).rows.to_numpy()]
 
 
-def test_environments_are_the_schemas_that_may_be_read(production: Production) -> None:
-    assert production.environments() == ["prod", "pr_12"]
+def test_environments_are_the_schemas_that_snowflake_shows(production: Production) -> None:
+    """The emulator shows all: that the dashboards' role may read prod's alone, tests/infra tells."""
+    assert environments(production.ask(production.now(), "prod", ENVIRONMENTS).rows) == ["prod", "pr_12"]
 
 
 def test_an_environment_answers_from_its_own_views(production: Production) -> None:
@@ -55,7 +56,7 @@ def test_values_are_bound_and_never_part_of_the_statement(production: Production
 
 
 def test_the_session_is_the_dashboards_own(production: Production, snowflake: Snowflake) -> None:
-    production.environments()
+    answer(production, "prod", REVENUE)
     login = snowflake.logins()[-1]
     assert (login["roleName"], login["warehouse"]) == ("DASHBOARDS__U_ROLE", "BI")
     assert login["parameters"]["QUERY_TAG"] == "meshflow dashboards"
@@ -63,12 +64,22 @@ def test_the_session_is_the_dashboards_own(production: Production, snowflake: Sn
 
 def test_a_missing_table_is_named_with_what_brings_it(production: Production) -> None:
     with pytest.raises(click.ClickException, match=r"pr_7 doesn't have .* retail\.fct_sales.*`sqlmesh plan pr_7`"):
-        production.ask("pr_7", REVENUE)
+        answer(production, "pr_7", REVENUE)
 
 
 def test_a_login_that_fails_is_said_in_a_line_and_tried_again(production: Production, snowflake: Snowflake) -> None:
     fresh = Production()
     snowflake.fail({"login": True, "code": "390144", "message": "JWT token is invalid."})
     with pytest.raises(click.ClickException, match=r"^Snowflake doesn't answer: .*JWT token is invalid"):
-        fresh.ask("prod", REVENUE)
+        answer(fresh, "prod", REVENUE)
     assert answer(fresh, "prod", REVENUE)
+
+
+def test_an_expired_session_is_said_in_a_line_and_replaced(production: Production, snowflake: Snowflake) -> None:
+    assert answer(production, "prod", REVENUE)
+    logins = len(snowflake.logins())
+    snowflake.fail({"statement": "fct_sales", "code": "390114", "message": "Authentication token has expired."})
+    with pytest.raises(click.ClickException, match=r"^Snowflake doesn't answer: .*token has expired"):
+        answer(production, "prod", REVENUE)
+    assert answer(production, "prod", REVENUE)
+    assert len(snowflake.logins()) == logins + 1
