@@ -370,20 +370,15 @@ def test_hostile_text_is_shown_as_text(page: Page, address: str) -> None:
     choose(page, "Environment", "dev")
     choose(page, "Country", "Spain")
     choose(page, "State", "Bizkaia")
-    assert "alert(1)" not in page.content(), "people's names aren't shown at all"
-    name = f"{HOSTILE}, Bizkaia, Spain"
-    expect(chart(page, "By city, dev").locator("svg [aria-roledescription=bar]").first).to_be_visible()
-    settle(page)
-    drawn = figures(page, "By city, dev", "place", "USD")
-    assert drawn[name] == Decimal(900)
-    chart(page, "By city, dev").locator("svg [aria-roledescription=bar]").first.hover()
-    expect(page.locator("#vg-tooltip-element")).to_contain_text("<img src=x")
-    page.get_by_test_id("stExpander").nth(1).get_by_text("Rows").click()
-    page.get_by_role("combobox", name="City").fill("<img")
-    expect(page.get_by_role("option", name=HOSTILE)).to_be_visible()
-    picture(page, "hostile")
     choose(page, "City", HOSTILE)
     assert metric(page, "Net revenue") == "900.00 USD"
+    assert "alert(1)" not in page.content(), "people's names aren't shown at all"
+    assert figures(page, "By city, dev", "place", "USD") == {f"{HOSTILE}, Bizkaia, Spain": Decimal(900)}
+    chart(page, "By city, dev").locator("svg [aria-roledescription=bar]").hover()
+    expect(page.locator("#vg-tooltip-element")).to_contain_text("<img src=x")
+    page.get_by_test_id("stExpander").nth(1).get_by_text("Rows").click()
+    settle(page)
+    picture(page, "hostile")
     assert page.locator("img[src=x]").count() == 0
     assert "hacked" not in page.title()
     assert not [url for url in requests if "invalid" in url]
