@@ -5,8 +5,9 @@ BIN := .venv/bin
 # A file of tests at a time on each core: what a file's tests share is made once.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 PIP := --quiet --disable-pip-version-check
+PORT ?= 8000
 
-.PHONY: help dev demo test chaos-test snowflake-test snowddl-test ci-test bench-landing lint hooks format sample lock clean
+.PHONY: help dev demo dashboard ui catalog test chaos-test snowflake-test snowddl-test ci-test browser-test bench-landing lint hooks format sample lock clean
 
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -29,6 +30,19 @@ dev: .venv/base.installed ## Build the whole warehouse from sample data and ask 
 demo: .venv/landing.installed ## Start two live applications, land what they write, run, and compare before and after
 	@$(BIN)/meshflow demo
 
+dashboard: .venv/dashboards.installed ## Open the dashboards on whatever there is: Snowflake, live data, the sample
+	@$(BIN)/streamlit run dashboards/app.py
+
+# It shows the project, not what is built: a folder of its own for databases and logs keeps it out of the way of a plan,
+# and no settings of .env ask for Snowflake's connector. A log inside the project would make it reload for ever.
+ui: .venv-ui ## Open SQLMesh's own UI: models, and the lineage of tables and columns
+	@mkdir -p .cache/ui
+	@MESHFLOW_DATA=.cache/ui MESHFLOW_SNOWFLAKE_ACCOUNT= MESHFLOW_STATE_HOST= .venv-ui/bin/sqlmesh --dotenv .env.example \
+		--log-file-dir .cache/ui ui --mode catalog --port $(PORT)
+
+catalog: .venv/base.installed ## Describe every model and column, and where it comes from, in one HTML file
+	@$(BIN)/meshflow catalog build
+
 test: .venv/dev.installed ## Run every test that needs nothing but Python
 	@$(BIN)/sqlmesh test
 	@$(PYTEST)
@@ -42,8 +56,11 @@ snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## 
 ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## Run the workflows of GitHub Actions, without GitHub, against an emulated Snowflake
 	@$(PYTEST) tests/workflows
 
-# The emulator wants other versions of DuckDB and SQLGlot than SQLMesh.
-.venv-emulator: requirements/emulator.lock | .venv
+browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.installed .venv-ui ## Open dashboards, UI and catalog in Chromium, which has to be on PATH
+	@$(PYTEST) tests/browser
+
+# Environments of their own: the emulator wants other versions of DuckDB and SQLGlot, the UI another uvicorn.
+.venv-%: requirements/%.lock | .venv
 	@echo "Installing $< into $@ …"
 	@$(PYTHON) -m venv $@
 	@$@/bin/python -m pip install $(PIP) --require-hashes --requirement $<
@@ -74,4 +91,4 @@ lock: .venv/dev.installed ## Resolve pyproject.toml into requirements/*.lock
 
 clean: ## Remove databases, caches and the environment
 	@if [ -d data/postgres ]; then $(BIN)/meshflow source down; fi
-	@rm -rf .venv .venv-emulator .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/cron.lock
+	@rm -rf .venv .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/dashboards data/catalog data/cron.lock

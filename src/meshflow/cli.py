@@ -8,6 +8,7 @@ from typing import Any
 import click
 from dotenv import load_dotenv
 
+from meshflow.catalog.command import catalog
 from meshflow.ci.command import ci
 from meshflow.sample import write
 
@@ -30,6 +31,7 @@ def main() -> None:
     load_dotenv(".env", override=True)  # as SQLMesh does: what stands there wins over the environment
 
 
+main.add_command(catalog)
 main.add_command(ci)
 
 

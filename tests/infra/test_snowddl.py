@@ -219,8 +219,8 @@ def test_an_analyst_reads_marts_and_history_and_nothing_else() -> None:
     assert reach("ANALYST__B_ROLE") == reading(*MARTS, "HISTORY") | using("BI")
 
 
-def test_dashboards_read_marts_and_nothing_else() -> None:
-    assert reach("DASHBOARDS__U_ROLE") == reading(*MARTS) | using("BI")
+def test_dashboards_read_marts_and_whether_all_arrived_and_nothing_else() -> None:
+    assert reach("DASHBOARDS__U_ROLE") == reading(*MARTS, "OPS") | using("BI")
 
 
 def test_the_data_team_reads_what_was_refused_and_whether_all_arrived() -> None:

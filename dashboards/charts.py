@@ -1,0 +1,89 @@
+"""The charts. Okabe and Ito's colours and viridis, which colour-blind people tell apart, never colour alone."""
+
+import altair as alt
+import pandas as pd
+
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+# Marks become elements that a screen reader reads.
+SVG = {"embedOptions": {"renderer": "svg"}}
+
+
+def line(  # noqa: PLR0913 - what it draws
+    rows: pd.DataFrame, highest: float, *, day: str, measure: str, series: str, unit: str, steps: bool = False
+) -> alt.Chart:
+    """`measure` by `day`, a line for each `series`: its order says which is blue and solid, which orange and dashed.
+
+    With `steps`, each value holds until the next day that has one.
+    """
+    names = list(dict.fromkeys(rows[series]))
+    return (
+        alt.Chart(rows, usermeta=SVG)
+        .mark_line(point=True, interpolate="step-after" if steps else "linear")
+        .encode(
+            x=alt.X(f"utcyearmonthdate({day}):T", title=None),  # a day is a day, west of Greenwich too
+            y=_height(measure, highest, unit),
+            color=alt.Color(f"{series}:N", title=None, sort=names).scale(range=[BLUE, ORANGE]).legend(orient="top"),
+            strokeDash=alt.StrokeDash(f"{series}:N", title=None, sort=names).scale(range=[[1, 0], [6, 4]]),
+            tooltip=[
+                alt.Tooltip(f"utcyearmonthdate({day}):T", title="day"),
+                f"{series}:N",
+                alt.Tooltip(f"{measure}:Q", title=unit, format=_format(unit)),
+            ],
+        )
+    )
+
+
+def bars(rows: pd.DataFrame, highest: float, *, by: str, measure: str, unit: str) -> alt.LayerChart:
+    """A bar for each row, in the rows' order, its figure beside it."""
+    base = alt.Chart(rows).encode(
+        y=alt.Y(f"{by}:N", title=None, sort=None).axis(labelLimit=200),
+        x=alt.X(f"{measure}:Q", title=unit).scale(domain=[0, highest * 1.2 or 1]),
+        tooltip=[f"{by}:N", alt.Tooltip(f"{measure}:Q", title=unit, format=_format(unit))],
+    )
+    figures = base.mark_text(align="left", dx=4, aria=False).encode(text=alt.Text(f"{measure}:Q", format=_format(unit)))
+    return alt.layer(base.mark_bar(color=BLUE), figures, usermeta=SVG).properties(height=alt.Step(26))
+
+
+def stacks(  # noqa: PLR0913 - what it draws
+    rows: pd.DataFrame, highest: float, *, x: str, measure: str, series: str, unit: str
+) -> alt.Chart:
+    """Stacked bars, a colour for each of up to four `series`."""
+    return (
+        alt.Chart(rows, usermeta=SVG)
+        .mark_bar(stroke="white", strokeWidth=0.5)
+        .encode(
+            x=alt.X(x, title=None, sort=None).axis(labelAngle=-40),
+            y=_height(measure, highest, unit),
+            color=alt.Color(f"{series}:N", title=None, sort=None)
+            .scale(range=[BLUE, ORANGE, VERMILION, GREEN])
+            .legend(orient="top"),
+            tooltip=[x, f"{series}:N", alt.Tooltip(f"{measure}:Q", title=unit, format=_format(unit))],
+        )
+    )
+
+
+def heat_map(  # noqa: PLR0913 - what it draws
+    rows: pd.DataFrame, highest: float, *, x: str, y: str, measure: str, unit: str
+) -> alt.LayerChart:
+    """A cell for each `x` and `y`, its figure in it."""
+    base = alt.Chart(rows).encode(
+        x=alt.X(f"{x}:O", title=None, sort=None).axis(labelAngle=0), y=alt.Y(f"{y}:N", title=None).axis(labelLimit=200)
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color(f"{measure}:Q", title=unit).scale(scheme="viridis", domain=[0, highest or 1]),
+        tooltip=[f"{y}:N", f"{x}:O", alt.Tooltip(f"{measure}:Q", title=unit)],
+    )
+    is_dark = f"datum.{measure} < {highest / 2}"
+    figures = base.mark_text(aria=False).encode(
+        text=f"{measure}:Q", color=alt.condition(is_dark, alt.value("white"), alt.value("black"))
+    )
+    return alt.layer(cells, figures, usermeta=SVG).properties(height=alt.Step(26))
+
+
+def _format(unit: str) -> str:
+    """Dollars to the cent, counts without a fraction."""
+    return ",.2f" if unit == "USD" else ",.0f"
+
+
+def _height(measure: str, highest: float, unit: str) -> alt.Y:
+    return alt.Y(f"{measure}:Q", title=unit).scale(domain=[0, highest or 1], nice=True)

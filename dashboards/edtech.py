@@ -1,0 +1,138 @@
+"""EdTech: courses, when people enroll in them, credits and ages. Numbers of people, never a person."""
+
+import calendar
+from functools import partial
+
+import altair as alt
+import charts
+import pandas as pd
+import streamlit as st
+from panel import View, panel, pick, say_if_stale, small, source
+
+from meshflow.serve import Query
+
+LANDED = Query("SELECT MAX(_landed_at) AS landed_at FROM edtech.fct_enrollment")
+COURSES = Query("SELECT course_name, course_level, course_status FROM edtech.dim_course")
+YEARS = Query("SELECT DISTINCT enrollment_year FROM edtech.rpt_course_enrollments_by_month")
+
+MONTHS = [f"{month.lower()}_enrollment_count" for month in calendar.month_name[1:]]
+
+TOTAL = """
+SELECT
+    COUNT(DISTINCT courses.course_id) AS courses,
+    COUNT(enrollments.enrollment_id) AS enrollments,
+    COUNT(DISTINCT enrollments.student_id) AS students
+FROM edtech.dim_course AS courses
+LEFT JOIN edtech.fct_enrollment AS enrollments ON courses.course_id = enrollments.course_id
+"""
+BY_STATUS = """
+SELECT courses.course_status AS status, courses.course_level AS level, COUNT(*) AS course_count
+FROM edtech.dim_course AS courses
+GROUP BY courses.course_status, courses.course_level
+ORDER BY status, level
+"""
+BY_MONTH = """
+SELECT months.*
+FROM edtech.rpt_course_enrollments_by_month AS months
+LEFT JOIN edtech.dim_course AS courses ON months.course_id = courses.course_id
+WHERE months.enrollment_year = ?
+ORDER BY months.course_name
+"""
+CUMULATIVE = """
+SELECT
+    enrollments.enrollment_date AS day,
+    'enrollments' AS counted,
+    SUM(COUNT(*)) OVER (ORDER BY enrollments.enrollment_date) AS enrollment_count
+FROM edtech.rpt_student_enrollment_running_total AS enrollments
+LEFT JOIN edtech.dim_course AS courses ON enrollments.course_id = courses.course_id
+GROUP BY enrollments.enrollment_date
+ORDER BY day
+"""
+CREDITS = """
+SELECT total_credit_count AS credits, COUNT(*) AS student_count
+FROM edtech.rpt_student_credits
+GROUP BY total_credit_count
+ORDER BY credits
+"""
+AGES = "SELECT age_band, student_count FROM edtech.rpt_students_by_age_band ORDER BY age_from"
+
+
+def page(view: View) -> None:
+    say_if_stale(view, LANDED)
+    courses = view.options(COURSES)
+    if courses.empty:
+        st.info("There are no courses yet: `edtech.dim_course` is empty.")
+        return
+    filters = {}
+    for column, (name, label) in zip(
+        st.columns(3),
+        (("course_status", "Status"), ("course_level", "Level"), ("course_name", "Course")),
+        strict=True,
+    ):
+        with column:
+            filters[f"courses.{name}"] = pick(label, courses[name])
+        courses = courses[courses[name].isin(filters[f"courses.{name}"] or courses[name])]
+
+    def filtered(sql: str, *values: object) -> Query:
+        query = Query(sql, values)
+        for name, chosen in filters.items():
+            query = query.only(name, chosen)
+        return query
+
+    _totals(view, filtered(TOTAL))
+    draw = partial(panel, view)
+    draw(
+        "Courses by status and level",
+        filtered(BY_STATUS),
+        partial(charts.stacks, x="status:N", measure="course_count", series="level", unit="courses"),
+        top=lambda rows: rows.groupby("status")["course_count"].sum().max(),
+    )
+    years = sorted(view.options(YEARS)["enrollment_year"], reverse=True)
+    if years:
+        year = st.selectbox("Year", years, key="year")
+        draw(
+            f"Enrollments by course and month, {year}",
+            filtered(BY_MONTH, year),
+            _heat_map,
+            landed=LANDED,
+            top=lambda rows: rows[MONTHS].max(axis=None),
+        )
+    draw(
+        "Cumulative enrollments",
+        filtered(CUMULATIVE),
+        partial(charts.line, day="day", measure="enrollment_count", series="counted", unit="enrollments", steps=True),
+        landed=LANDED,
+        top=lambda rows: rows["enrollment_count"].max(),
+    )
+    draw(
+        "Students by credits taken",
+        Query(CREDITS),
+        partial(charts.bars, by="credits", measure="student_count", unit="students"),
+        landed=LANDED,
+        top=lambda rows: rows["student_count"].max(),
+        note="All students with an enrollment: the filters don't apply.",
+    )
+    draw(
+        "Students by age",
+        Query(AGES),
+        partial(charts.bars, by="age_band", measure="student_count", unit="students"),
+        top=lambda rows: rows["student_count"].max(),
+        note="All students: the filters don't apply.",
+    )
+
+
+def _totals(view: View, query: Query) -> None:
+    for environment in view.environments:
+        answer = view.ask(environment, query)
+        if len(view.environments) > 1:
+            st.markdown(f"**{environment}**")
+        for column, measure in zip(st.columns(3), ("courses", "enrollments", "students"), strict=True):
+            column.metric(measure.capitalize(), f"{answer.rows.iloc[0][measure]:,}", border=True)
+        small(source(view, environment, query, answer, LANDED))
+
+
+def _heat_map(rows: pd.DataFrame, highest: float) -> alt.LayerChart:
+    """The table's column per month as a row per month: a cell each."""
+    cells = rows.melt(["course_name"], MONTHS, "month", "enrollments")
+    cells["month"] = cells["month"].str[:3].str.capitalize()
+    return charts.heat_map(cells, highest, x="month", y="course_name", measure="enrollments", unit="enrollments")

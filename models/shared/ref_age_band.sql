@@ -1,0 +1,22 @@
+MODEL (
+  name shared.ref_age_band,
+  kind SEED (
+    path '$root/seeds/shared/ref_age_band.csv'
+  ),
+  owner learning_analytics,
+  cron @cadence,
+  grain age_from,
+  tags (edtech, reference),
+  description 'One row per range of ages, which ends where the next begins. Answers: which band is a student counted in? Change the rule here, not in SQL.',
+  audits (
+    grain_is_unique(columns := age_from)
+  ),
+  columns (
+    age_from INT,
+    age_band VARCHAR
+  ),
+  column_descriptions (
+    age_from = 'Lowest age of the band, completed years',
+    age_band = 'Name of the band as people read it'
+  )
+)

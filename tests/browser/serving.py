@@ -1,0 +1,54 @@
+"""Programs that serve pages, started as users start them."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def serving(
+    command: Callable[[int], list[str]], health: str, log: Path, settings: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Start `command` of a free port in the project's folder, and give its address once the path `health` answers.
+
+    What the program prints goes to `log`. Of Meshflow's settings it has `settings` alone.
+    """
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MESHFLOW_")}
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            command(port),
+            cwd=ROOT,
+            env={**environment, **(settings or {})},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # make has children
+        ) as process,
+    ):
+        try:
+            address = f"http://localhost:{port}"
+            while not _answers(address + health):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url):  # noqa: S310 - an address on this machine
+            return True
+    except OSError:
+        return False

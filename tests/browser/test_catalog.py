@@ -1,0 +1,300 @@
+"""The catalog in a real browser, opened as a file."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from sqlmesh.core.context import Context
+from workspace import Workspace
+
+from meshflow.catalog.contents import Catalog, Column, Reader
+from meshflow.catalog.site import page as html_of
+from meshflow.catalog.site import write
+
+AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+HOME = "#/"
+MODEL = "#/model/retail.rpt_net_revenue_by_city"
+COLUMN = "#/column/retail.rpt_net_revenue_by_city/net_revenue_amount"
+LANDED = "#/model/raw.retail.sales"
+LINEAGE = "#/lineage"
+SEARCH = "#/search/discount"
+EVERY_PAGE = (HOME, MODEL, COLUMN, LANDED, LINEAGE, SEARCH)
+
+HOSTILE = "<img src=x onerror=\"document.title='hacked'\"> & \\N </script><script>document.title='hacked'</script>"
+CONFIG = """
+gateways: {local: {connection: {type: duckdb}}}
+model_defaults: {dialect: snowflake, start: 2026-11-01}
+"""
+
+
+def build(context: Context, folder: Path) -> str:
+    """Build the catalog of a project and return its address."""
+    return write(html_of(Reader(context, AT).catalog()), folder).as_uri()
+
+
+def project_of(root: Path, models: dict[str, str]) -> Context:
+    """A SQLMesh project with models by file name."""
+    (root / "models").mkdir(parents=True)
+    (root / "config.yaml").write_text(CONFIG)
+    for name, text in models.items():
+        (root / "models" / name).write_text(text)
+    return Context(paths=str(root))
+
+
+@pytest.fixture(scope="session")
+def site(project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The catalog of this project."""
+    root = tmp_path_factory.mktemp("catalog")
+    return build(Workspace.copy_of(project, root).context(), root / "site")
+
+
+@pytest.fixture(scope="session")
+def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The catalog of a project that holds HOSTILE wherever a text may stand."""
+    root = tmp_path_factory.mktemp("hostile")
+    text = HOSTILE.replace("'", "''")
+    # A comment keeps single quotes as they are.
+    first = f"""MODEL (name shop.first, kind FULL, owner '{text}', tags ('{text}'), description '{text}');
+    SELECT 1::INT AS "{HOSTILE.replace('"', '""')}", /* {HOSTILE} */
+      '{text}'::VARCHAR AS plain /* {HOSTILE} */"""
+    second = f"""MODEL (name shop.second, kind FULL, description 'Reads it.');
+    SELECT "{HOSTILE.replace('"', '""')}"::INT AS copied, plain::VARCHAR AS plain FROM shop.first"""
+    return build(project_of(root / "project", {"first.sql": first, "second.sql": second}), root / "site")
+
+
+@pytest.fixture(scope="session")
+def large_site(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The catalog of 500 models with 20 columns each, in ten layers. SQLMesh would need half a minute to load them."""
+    root = tmp_path_factory.mktemp("large")
+    context = project_of(root / "project", {"like.sql": "MODEL (name shop.first, kind FULL); SELECT 1::INT AS one"})
+    like = Reader(context, AT).catalog().models[0]
+    measures = [f"measure_{number}" for number in range(20)]
+
+    def name(number: int) -> str:
+        return f"layer_{number // 50}.model_{number}"
+
+    models = []
+    for number in range(500):
+        parents = [name(number - 50), name(number - 49)] if number >= 50 else []
+        columns = [
+            Column(measure, "INT", f"Measure of {number}", [(parent, measure) for parent in parents])
+            for measure in measures
+        ]
+        models.append(replace(like, name=name(number), reads=parents, columns=columns))
+    catalog = Catalog("large", AT, (AT, AT), {}, [], models)
+    return write(html_of(catalog), root / "site").as_uri()
+
+
+@pytest.fixture
+def watched(page: Page) -> Iterator[Page]:
+    """A page that may ask for itself and for nothing else, and has nothing to complain about."""
+    asked, complaints = [], []
+    page.on("request", lambda request: request.is_navigation_request() or asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    assert asked == []
+    assert complaints == []
+
+
+def open_page(page: Page, address: str) -> None:
+    """Open a page of the catalog and wait for its drawing."""
+    page.goto("about:blank")
+    page.goto(address)
+    expect(page.locator("h1")).not_to_be_empty()
+    if page.locator(".graph").count():
+        expect(page.locator(".graph svg")).to_be_visible()
+
+
+def shown(page: Page) -> set[str]:
+    """The texts in the drawing."""
+    return set(page.locator(".graph text").all_text_contents())
+
+
+def test_search_finds_a_column_and_its_lineage_reaches_the_landed_column(watched: Page, site: str) -> None:
+    open_page(watched, site)
+    watched.get_by_role("searchbox").fill("net_revenue_amount city")
+    watched.get_by_role("link", name="retail.rpt_net_revenue_by_city.net_revenue_amount", exact=True).click()
+    expect(watched.locator("h1")).to_have_text("retail.rpt_net_revenue_by_city.net_revenue_amount")
+    comes_from = watched.locator("h2:text('Comes from') + table")
+    for landed in ("price", "quantity", "discount"):
+        expect(comes_from.get_by_role("row", name=f"raw.retail.sales.{landed} (landed)")).to_have_count(1)
+    expect(watched.locator(".graph svg")).to_be_visible()
+    assert {"raw.retail.sales", "price", "discount", "retail.rpt_net_revenue_by_country"} <= shown(watched)
+
+
+def test_every_word_of_a_search_occurs_and_names_come_before_descriptions(watched: Page, site: str) -> None:
+    open_page(watched, site)
+    watched.get_by_role("searchbox").fill("shipping fct_sales")
+    expect(watched.locator("main td:first-child a")).to_have_text(
+        ["retail.fct_sales.shipping_amount", "retail.fct_sales.net_revenue_amount"]
+    )
+
+
+def test_a_landed_column_feeds_the_report_it_ends_up_in(watched: Page, site: str) -> None:
+    open_page(watched, f"{site}#/column/raw.retail.sales/price")
+    feeds = watched.locator("h2:text('Feeds') + table")
+    feeds.get_by_role("link", name="retail.rpt_net_revenue_by_country.net_revenue_amount", exact=True).click()
+    expect(watched.locator("h1")).to_have_text("retail.rpt_net_revenue_by_country.net_revenue_amount")
+
+
+def test_a_column_in_the_drawing_is_a_link(watched: Page, site: str) -> None:
+    open_page(watched, f"{site}{COLUMN}")
+    watched.locator(".graph a", has_text="unit_discount_amount").first.click()
+    expect(watched.locator("h1")).to_have_text("intermediate.int_retail__sales_checked.unit_discount_amount")
+
+
+def test_a_model_shows_what_is_known_about_it(watched: Page, site: str) -> None:
+    open_page(watched, f"{site}#/model/retail.fct_sales")
+    content = watched.locator("main")
+    for text in (
+        "One row per order line sold.",
+        "(order_id, product_id)",
+        "retail_analytics",
+        "@hourly from 2026-10-25",
+        "Revenue less discount in USD, without shipping",
+        "DECIMAL(18, 2)",
+        "references_exist (column := customer_id, parent := retail.dim_customer, parent_column := customer_id)",
+        "test_cancelled_and_refused_lines_are_not_sales_and_free_ones_are",
+    ):
+        expect(content).to_contain_text(text)
+    watched.get_by_text("Rendered for Snowflake, gateway snowflake").click()
+    expect(watched.get_by_text('FROM "ANALYTICS"."INTERMEDIATE"."INT_RETAIL__SALES_PRICED"').last).to_be_visible()
+
+
+def test_the_lineage_of_the_project_shows_every_model(watched: Page, site: str) -> None:
+    open_page(watched, site)
+    models = watched.locator("main td:first-child a").all_inner_texts()
+    watched.get_by_role("link", name="Lineage", exact=True).click()
+    expect(watched.locator(".graph svg")).to_be_visible()
+    assert shown(watched) == set(models)
+    watched.get_by_label("Show").select_option("history")
+    expect(watched.locator(".graph text", has_text="history.hist_student")).to_be_visible()
+    expect(watched.locator(".graph text", has_text="retail.fct_sales")).to_have_count(0)
+
+
+def test_the_lineage_around_a_model_narrows_to_its_neighbours(watched: Page, site: str) -> None:
+    open_page(watched, f"{site}{MODEL}")
+    assert "raw.retail.sales" in shown(watched)
+    watched.get_by_label("Show").select_option("one step")
+    expect(watched.locator(".graph text", has_text="raw.retail.sales")).to_have_count(0)
+    expect(watched.locator(".graph svg")).to_be_visible()
+    assert shown(watched) == {
+        "retail.rpt_net_revenue_by_city",
+        "retail.rpt_revenue_daily",
+        "shared.dim_location",
+        "retail.rpt_net_revenue_by_state",
+    }
+
+
+def test_the_back_button_goes_back(watched: Page, site: str) -> None:
+    open_page(watched, site)
+    watched.get_by_role("searchbox").press_sequentially("fct_sales")
+    watched.get_by_role("link", name="retail.fct_sales", exact=True).click()
+    watched.get_by_role("link", name="net_revenue_amount", exact=True).first.click()
+    expect(watched.locator("h1")).to_have_text("retail.fct_sales.net_revenue_amount")
+    watched.go_back()
+    expect(watched.locator("h1")).to_have_text("retail.fct_sales")
+    watched.go_back()
+    expect(watched.locator("h1")).to_have_text("Search: fct_sales")
+    expect(watched.get_by_role("searchbox")).to_have_value("fct_sales")
+    watched.go_back()
+    expect(watched.locator("main")).to_contain_text("Search, or start from a table")
+
+
+def test_everything_is_reached_by_keyboard(watched: Page, site: str) -> None:
+    open_page(watched, site)
+    watched.keyboard.press("Tab")
+    expect(watched.get_by_role("link", name="Skip to content")).to_be_focused()
+    watched.keyboard.press("Enter")
+    expect(watched.locator("main")).to_be_focused()
+    watched.get_by_role("searchbox").focus()
+    watched.keyboard.type("rpt_net_revenue_by_city.city")
+    watched.keyboard.press("Tab")
+    watched.keyboard.press("Enter")
+    expect(watched.locator("h1")).to_be_focused()
+    expect(watched.locator("h1")).to_have_text("retail.rpt_net_revenue_by_city.city")
+    expect(watched.locator(".graph svg")).to_be_visible()
+    watched.locator(".graph a", has_text="shared.dim_location").focus()
+    watched.keyboard.press("Enter")
+    expect(watched.locator("h1")).to_have_text("shared.dim_location")
+
+
+def test_a_page_that_is_not_there_says_so(watched: Page, site: str) -> None:
+    for address in ("#/model/retail.nothing", "#/column/retail.fct_sales/nothing", "#/nothing", "#/model/%E0%A4%A"):
+        open_page(watched, f"{site}{address}")
+        expect(watched.locator("h1")).to_have_text("Not here")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Browser, site: str, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme)
+    page = context.new_page()
+    for address in EVERY_PAGE:
+        open_page(page, f"{site}{address}")
+        for summary in page.locator("summary").all():
+            summary.click()
+        results = Axe().run(page)
+        assert results.violations_count == 0, f"{address}: {results.generate_report()}"
+    context.close()
+
+
+def test_a_phone_need_not_scroll_sideways(browser: Browser, site: str) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740}, is_mobile=True)
+    page = context.new_page()
+    for address in EVERY_PAGE:
+        open_page(page, f"{site}{address}")
+        assert page.evaluate("document.documentElement.scrollWidth") == 360, address
+    context.close()
+
+
+def test_hostile_texts_are_shown_as_text(watched: Page, hostile_site: str) -> None:
+    """Planted: innerHTML in catalog.js, `<` unescaped in site.py, markup() without its replace."""
+    open_page(watched, hostile_site)
+    expect(watched.locator("main")).to_contain_text(HOSTILE)
+    watched.get_by_role("link", name="shop.first", exact=True).click()
+    expect(watched.locator(".graph svg")).to_be_visible()
+    for part in (".description", "dd", "td", "pre", "a"):
+        expect(watched.locator(f"main {part}", has_text=HOSTILE).first).to_be_visible()
+    watched.locator("main td a", has_text=HOSTILE).first.click()
+    expect(watched.locator("h1")).to_have_text(f"shop.first.{HOSTILE}")
+    assert HOSTILE in shown(watched)
+    watched.locator(".graph a", has_text="copied").click()
+    expect(watched.locator("h1")).to_have_text("shop.second.copied")
+    watched.get_by_role("searchbox").fill(HOSTILE)
+    expect(watched.locator("h1")).to_have_text(f"Search: {HOSTILE}")
+    expect(watched.get_by_role("row")).not_to_have_count(0)
+    assert watched.locator("img").count() == 0
+    assert watched.locator("script").count() == 3
+    assert "hacked" not in watched.title().replace(HOSTILE, "")
+
+
+def test_what_a_text_smuggles_in_is_refused_by_the_policy(page: Page, site: str) -> None:
+    """The second line of defence, with the first one pierced."""
+    open_page(page, site)
+    page.evaluate("""() => {
+      const script = document.createElement("script");
+      try { script.textContent = "document.title = 'hacked'"; } catch {}
+      document.body.append(script);
+      const image = document.createElement("img");
+      image.src = "http://127.0.0.1:9/x";
+      document.body.append(image);
+    }""")
+    with pytest.raises(Exception, match="TrustedHTML"):
+        page.evaluate("document.body.innerHTML = '<p>hacked</p>'")
+    assert page.title() != "hacked"
+
+
+def test_five_hundred_models_are_searched_and_drawn(watched: Page, large_site: str) -> None:
+    open_page(watched, large_site)
+    watched.get_by_role("searchbox").fill("model_499.measure_7")
+    watched.get_by_role("link", name="layer_9.model_499.measure_7", exact=True).click()
+    expect(watched.locator("h2:text('Comes from') + table")).to_contain_text("layer_0.model_49.measure_7")
+    expect(watched.locator(".graph svg")).to_be_visible()
+    watched.get_by_role("link", name="Lineage", exact=True).click()
+    expect(watched.locator(".graph .node")).to_have_count(500)

@@ -1,0 +1,548 @@
+"""The dashboards in a real browser. Expected figures come from SQL on the warehouse itself."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from shutil import copytree
+
+import duckdb
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+from serving import ROOT, serving
+from workspace import Workspace, plan
+
+from meshflow.publish import SERVED
+
+SCREENSHOTS = ROOT / ".cache" / "screenshots"
+PAGES = {"Retail": "/", "EdTech": "/edtech", "Trust": "/trust"}
+HOSTILE = "<img src=x onerror=\"document.title='hacked'\">![x](http://x.invalid) **=1+1**"
+ORDER = (
+    '99001,"<img src=x onerror=alert(1)>",'
+    'Desk Lamp,Home,2,500.00,2026-10-30 12:00:00,5,9001,2026-10-30 11:00:00,0.1,0,"{}",Bizkaia,Spain,'
+    "2026-10-30 12:00:00,2026-10-30 12:00:00,,2026-10-31 00:00:00\n"
+)
+RUN = """
+import sys
+from datetime import datetime
+from sqlmesh.core.context import Context
+
+at = datetime.fromisoformat(sys.argv[1])
+status = Context(paths=".", gateway="local").run("prod", end=at, execution_time=at, skip_janitor=True)
+sys.exit(not status.is_success)
+"""
+PERIOD = "order_date BETWEEN '2026-08-02' AND '2026-10-30'"
+SALES = "{0} LEFT JOIN shared{1}.dim_location USING (location_id) LEFT JOIN retail{1}.dim_product USING (product_id)"
+
+
+@pytest.fixture(scope="session")
+def workspace(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Prod from the sample; dev with one more order, from a city with a hostile name."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("dashboards"))
+    with closing(workspace.context()) as context:
+        plan(context, "prod")
+    with (workspace.path / "seeds/retail/sales.csv").open("a", encoding="utf-8") as seed:
+        seed.write(ORDER.format(HOSTILE.replace('"', '""')))
+    with closing(workspace.context()) as context:
+        plan(context, "dev")
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def address(workspace: Workspace) -> Iterator[str]:
+    with dashboards(workspace.data) as address:
+        yield address
+
+
+def dashboards(data: Path) -> AbstractContextManager[str]:
+    """Start what `make dashboard` starts on a folder of databases, and tell its address."""
+    streamlit = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", "--server.port"]
+    settings = {"MESHFLOW_DATA": str(data)}
+    return serving(lambda port: [*streamlit, str(port)], "/_stcore/health", data / "dashboards.log", settings)
+
+
+def open_page(page: Page, address: str, title: str) -> None:
+    page.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
+    page.goto(address + PAGES[title])
+    expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+    settle(page)
+
+
+def settle(page: Page) -> None:
+    """Wait until the script has run, and nothing of the run before is left."""
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
+    expect(page.locator("[data-stale=true]")).to_have_count(0)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    box = page.get_by_role("combobox", name=label)
+    box.click()
+    box.fill(option)  # a click on one that has to be scrolled to would be lost
+    page.get_by_role("option", name=option, exact=True).click()
+    if page.get_by_role("listbox").is_visible():  # there may be more to choose; elsewhere Escape would clear it
+        page.keyboard.press("Escape")
+    settle(page)
+
+
+def metric(page: Page, label: str, nth: int = 0) -> str:
+    box = page.get_by_test_id("stMetric").filter(has_text=label).nth(nth)
+    return box.get_by_test_id("stMetricValue").inner_text()
+
+
+def chart(page: Page, name: str) -> Locator:
+    return page.locator(f"[data-testid=stVegaLiteChart][aria-label='{name}']")
+
+
+def marks(page: Page, name: str, kind: str = "bar") -> list[dict[str, str]]:
+    """What a chart draws, mark by mark, as it tells a screen reader."""
+    found = chart(page, name).locator(f"svg [aria-roledescription='{kind}']")
+    expect(found).not_to_have_count(0)
+    labels = found.evaluate_all("marks => marks.map(mark => mark.getAttribute('aria-label'))")
+    return [dict(part.split(": ", 1) for part in label.split("; ") if ": " in part) for label in labels]
+
+
+def figures(page: Page, name: str, by: str, unit: str) -> dict[str, Decimal]:
+    return {mark[by]: Decimal(mark[unit]) for mark in marks(page, name)}
+
+
+def rows(workspace: Workspace, query: str) -> list[tuple[object, ...]]:
+    """What SQL on the warehouse itself says."""
+    with closing(duckdb.connect()) as connection:
+        connection.execute(f"ATTACH '{workspace.data}/local_analytics.duckdb' AS ANALYTICS (READ_ONLY)")
+        connection.execute("USE ANALYTICS")
+        return connection.execute(query).fetchall()
+
+
+def totals(workspace: Workspace, where: str = "TRUE", environment: str = "") -> tuple[str, str, str]:
+    """Net revenue, discount and orders of the period that the page opens with, as it writes them."""
+    sales = SALES.format(f"retail{environment}.fct_sales", environment)
+    query = f"SELECT SUM(net_revenue_amount), SUM(total_discount_amount), COUNT(DISTINCT order_id) FROM {sales}"
+    [(net, discount, orders)] = rows(workspace, f"{query} WHERE {PERIOD} AND {where}")
+    return f"{net:,.2f} USD", f"{discount:,.2f} USD", f"{orders:,}"
+
+
+def revenue(workspace: Workspace, by: str, where: str = "TRUE", environment: str = "") -> dict[str, Decimal]:
+    sales = SALES.format(f"retail{environment}.fct_sales", environment)
+    query = f"SELECT {by}, SUM(net_revenue_amount) FROM {sales} WHERE {PERIOD} AND {where} GROUP BY ALL"
+    return {str(name): Decimal(str(amount)) for name, amount in rows(workspace, query)}
+
+
+def shown(page: Page) -> tuple[str, str, str]:
+    return metric(page, "Net revenue"), metric(page, "Discount"), metric(page, "Orders")
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep how the whole page looks; CI uploads the folder."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    size = page.viewport_size
+    assert size
+    height = page.get_by_test_id("stMain").evaluate("main => main.scrollHeight")
+    page.set_viewport_size({"width": size["width"], "height": height})
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+    page.set_viewport_size(size)
+
+
+def test_retail_shows_what_the_marts_hold(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Retail")
+    assert shown(page) == totals(workspace)
+    assert figures(page, "By country, prod", "place", "USD") == revenue(workspace, "country")
+    assert figures(page, "By category, prod", "category", "USD") == revenue(workspace, "product_category")
+    daily = f"SELECT order_date, SUM(net_revenue_amount) FROM retail.rpt_revenue_daily WHERE {PERIOD} GROUP BY ALL"
+    drawn = {mark["day"]: Decimal(mark["USD"]) for mark in marks(page, "Over time, prod", "point")}
+    quiet = {f"{date(2026, 8, 2) + timedelta(days=day):%b %d, %Y}": Decimal(0) for day in range(90)}
+    assert drawn == quiet | {f"{day:%b %d, %Y}": amount for day, amount in rows(workspace, daily)}
+    picture(page, "retail")
+
+
+def test_retail_compares_a_period_with_the_one_before(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Retail")
+    total = "SELECT SUM(net_revenue_amount) FROM retail.fct_sales WHERE order_date BETWEEN"
+    [(now,)] = rows(workspace, f"{total} '2026-08-02' AND '2026-10-30'")
+    [(then,)] = rows(workspace, f"{total} '2026-05-04' AND '2026-08-01'")
+    change = page.get_by_test_id("stMetric").filter(has_text="Net revenue").get_by_test_id("stMetricDelta")
+    assert change.inner_text().strip() == f"{(now - then) / then:+.1%}"
+    page.get_by_text("Show the period before").click()
+    expect(chart(page, "Over time, prod").get_by_text("period before")).to_be_visible()
+    settle(page)
+    drawn = marks(page, "Over time, prod", "point")
+    before = sum(Decimal(mark["USD"]) for mark in drawn if mark["period"] == "period before")
+    assert before == then
+    months = {mark["day"][:3] for mark in drawn}
+    assert months == {"Aug", "Sep", "Oct"}, "days of the period before stand below those they are compared with"
+
+
+def test_a_period_that_the_data_don_t_reach_back_from_is_compared_with_nothing(page: Page, address: str) -> None:
+    open_page(page, address, "Retail")
+    page.get_by_role("spinbutton", name="year, From").fill("2025")
+    page.get_by_role("heading", name="Retail", level=1).click()
+    expect(page.get_by_text("The data don't reach back to a period before.")).to_be_visible()
+    settle(page)
+    expect(page.get_by_test_id("stMetricDelta")).to_have_count(0)
+
+
+def test_a_line_whose_place_and_product_aren_t_known_yet_counts(
+    page: Page, workspace: Workspace, tmp_path: Path
+) -> None:
+    copytree(workspace.data, tmp_path, dirs_exist_ok=True)
+    expected = totals(workspace)
+    with closing(duckdb.connect()) as connection:
+        connection.execute(f"ATTACH '{tmp_path}/local_analytics.duckdb' AS ANALYTICS")
+        connection.execute("USE ANALYTICS")
+        for view in ("SHARED.DIM_LOCATION", "RETAIL.DIM_PRODUCT"):
+            columns = ", ".join(SERVED[view.lower()])
+            connection.execute(f"CREATE TABLE none_of_{view.partition('.')[2]} AS SELECT {columns} FROM {view} LIMIT 0")
+            connection.execute(
+                f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM ANALYTICS.main.none_of_{view.partition('.')[2]}"
+            )
+    with dashboards(tmp_path) as address:
+        open_page(page, address, "Retail")
+        assert shown(page) == expected
+        [bar] = marks(page, "By country, prod")
+        assert (bar["place"], f"{Decimal(bar['USD']):,.2f} USD") == ("Unknown", expected[0])
+
+
+def test_filters_combine_and_drill_down_in_figures_and_charts(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Retail")
+    everything = shown(page)
+    choose(page, "Country", "Spain")
+    choose(page, "Category", "Books")
+    where = "country = 'Spain' AND product_category = 'Books'"
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text(totals(workspace, where)[0])
+    assert shown(page) == totals(workspace, where) != everything
+    by_state = revenue(workspace, "province || ', ' || country", where)
+    assert figures(page, "By state, prod", "place", "USD") == by_state
+    assert figures(page, "By category, prod", "category", "USD") == revenue(workspace, "product_category", where)
+    state = max(by_state, key=lambda name: by_state[name]).partition(",")[0]
+    choose(page, "State", state)
+    where += f" AND province = '{state}'"
+    by_city = revenue(workspace, "city || ', ' || province || ', ' || country", where)
+    expect(chart(page, "By city, prod")).to_be_visible()
+    assert figures(page, "By city, prod", "place", "USD") == by_city
+    assert shown(page) == totals(workspace, where)
+
+
+def test_the_measure_changes_every_chart(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Retail")
+    page.get_by_role("radiogroup").get_by_text("Orders").click()
+    expect(chart(page, "By country, prod").get_by_text("orders")).to_be_visible()
+    settle(page)
+    sales = SALES.format("retail.fct_sales", "")
+    query = f"SELECT country, COUNT(DISTINCT order_id) FROM {sales} WHERE {PERIOD} GROUP BY country"
+    orders = {str(country): Decimal(str(count)) for country, count in rows(workspace, query)}
+    assert figures(page, "By country, prod", "place", "orders") == orders
+
+
+def test_edtech_shows_what_the_marts_hold(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "EdTech")
+    [counts] = rows(
+        workspace,
+        "SELECT (SELECT COUNT(*) FROM edtech.dim_course), COUNT(*), COUNT(DISTINCT student_id) "
+        "FROM edtech.fct_enrollment",
+    )
+    assert [metric(page, name) for name in ("Courses", "Enrollments", "Students")] == [f"{one:,}" for one in counts]
+    courses = rows(workspace, "SELECT course_status, course_level, COUNT(*) FROM edtech.dim_course GROUP BY ALL")
+    drawn = marks(page, "Courses by status and level, prod")
+    assert {(mark["status"], mark["level"], int(mark["courses"])) for mark in drawn} == set(courses)
+    ages = dict(rows(workspace, "SELECT age_band, student_count FROM edtech.rpt_students_by_age_band"))
+    assert figures(page, "Students by age, prod", "age_band", "students") == ages
+    credits_ = rows(workspace, "SELECT total_credit_count, COUNT(*) FROM edtech.rpt_student_credits GROUP BY ALL")
+    drawn_credits = figures(page, "Students by credits taken, prod", "credits", "students")
+    assert drawn_credits == {str(taken): count for taken, count in credits_}
+    october = rows(
+        workspace,
+        "SELECT course_name, october_enrollment_count FROM edtech.rpt_course_enrollments_by_month "
+        "WHERE enrollment_year = 2026",
+    )
+    cells = marks(page, "Enrollments by course and month, 2026, prod", "rect mark")
+    assert {mark["course_name"]: int(mark["enrollments"]) for mark in cells if mark["month"] == "Oct"} == dict(october)
+    last = marks(page, "Cumulative enrollments, prod", "point")[-1]
+    assert int(last["enrollments"]) == counts[1]
+    picture(page, "edtech")
+
+
+def test_edtech_filters_change_figures_and_charts(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "EdTech")
+    choose(page, "Level", "Beginner")
+    choose(page, "Status", "Ended")
+    where = "course_level = 'Beginner' AND course_status = 'Ended'"
+    [(courses,)] = rows(workspace, f"SELECT COUNT(*) FROM edtech.dim_course WHERE {where}")
+    [(enrollments,)] = rows(
+        workspace, f"SELECT COUNT(*) FROM edtech.fct_enrollment JOIN edtech.dim_course USING (course_id) WHERE {where}"
+    )
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text(f"{courses}")
+    settle(page)
+    assert metric(page, "Enrollments") == f"{enrollments:,}"
+    [mark] = marks(page, "Courses by status and level, prod")
+    assert (mark["status"], mark["level"], int(mark["courses"])) == ("Ended", "Beginner", courses)
+    assert int(marks(page, "Cumulative enrollments, prod", "point")[-1]["enrollments"]) == enrollments
+
+
+def test_trust_shows_what_ops_holds_and_its_filter_changes_it(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Trust")
+    names = ("landed", "accepted", "deleted", "refused", "missing")
+    sums = ", ".join(f"SUM({name}_count)" for name in names)
+    total = f"SELECT {sums} FROM ops.row_reconciliation WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30'"
+    [expected] = rows(workspace, total)
+    assert [metric(page, f"Rows {name}") for name in names] == [f"{one:,}" for one in expected]
+    drawn = marks(page, "Rows accepted and refused, by month, prod")
+    assert sum(int(mark["rows"]) for mark in drawn if mark["outcome"] == "accepted") == expected[1]
+    refused = rows(
+        workspace,
+        "SELECT reject_reason || ' · ' || source_table, SUM(refused_count) FROM ops.refused_rows "
+        "WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30' GROUP BY ALL",
+    )
+    assert figures(page, "Rows refused, by reason, prod", "why", "rows") == dict(refused)
+    picture(page, "trust")
+
+    choose(page, "Table", "retail.sales")
+    [expected] = rows(workspace, f"{total} AND source_table = 'retail.sales'")
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text(f"{expected[0]:,}")
+    settle(page)
+    assert [metric(page, f"Rows {name}") for name in names] == [f"{one:,}" for one in expected]
+    only = {why: count for why, count in refused if str(why).endswith(" · retail.sales")}
+    assert figures(page, "Rows refused, by reason, prod", "why", "rows") == only
+
+
+@pytest.mark.parametrize("title", PAGES)
+def test_every_figure_says_from_which_table_and_as_of_when(page: Page, address: str, title: str) -> None:
+    open_page(page, address, title)
+    said = page.get_by_text(re.compile(r"^From \w+\.\w+.* in prod, as of \d\d \w+ 20\d\d \d\d:\d\d UTC \(.* ago\)"))
+    panels = page.get_by_role("heading", level=2).count()
+    assert said.count() == panels + 1, "one for each panel and one for the totals"
+    expect(page.get_by_text(re.compile(r"^The warehouse was last written .* ago"))).to_be_visible()
+
+
+def test_csv_holds_the_rows_shown(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Retail")
+    panel = page.get_by_test_id("stExpander").nth(1)
+    panel.get_by_text("Rows").click()
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Download as CSV").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert lines[0] == "place,orders,discount,net_revenue"
+    found = {line.split(",")[0]: Decimal(line.split(",")[3]) for line in lines[1:]}
+    assert found == revenue(workspace, "country")
+    assert download.value.suggested_filename == "by_country_prod.csv"
+
+
+def test_another_environment_shows_its_own_figures(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Retail")
+    in_prod, in_dev = totals(workspace), totals(workspace, environment="__dev")
+    assert in_prod != in_dev
+    choose(page, "Environment", "dev")
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text(in_dev[0])
+    settle(page)
+    assert shown(page) == in_dev
+    assert figures(page, "By country, dev", "place", "USD") == revenue(workspace, "country", environment="__dev")
+
+
+def test_two_environments_stand_side_by_side_on_one_scale(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Retail")
+    choose(page, "Compare with", "dev")
+    expect(chart(page, "By country, dev")).to_be_visible()
+    settle(page)
+    assert metric(page, "Net revenue", 0) == totals(workspace)[0]
+    assert metric(page, "Net revenue", 1) == totals(workspace, environment="__dev")[0]
+    left, right = (chart(page, f"By country, {name}") for name in ("prod", "dev"))
+    assert figures(page, "By country, prod", "place", "USD") == revenue(workspace, "country")
+    assert figures(page, "By country, dev", "place", "USD") == revenue(workspace, "country", environment="__dev")
+    here, there = left.bounding_box(), right.bounding_box()
+    assert here
+    assert there
+    assert here["x"] + here["width"] <= there["x"]
+    axis = "[aria-label^='X-axis']"
+    scales = [re.sub(r".*from", "", str(one.locator(axis).get_attribute("aria-label"))) for one in (left, right)]
+    assert scales[0] == scales[1]
+    picture(page, "compare")
+
+
+def test_hostile_text_is_shown_as_text(page: Page, address: str) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    open_page(page, address, "Retail")
+    choose(page, "Environment", "dev")
+    choose(page, "Country", "Spain")
+    choose(page, "State", "Bizkaia")
+    choose(page, "City", HOSTILE)
+    assert metric(page, "Net revenue") == "900.00 USD"
+    assert "alert(1)" not in page.content(), "people's names aren't shown at all"
+    assert figures(page, "By city, dev", "place", "USD") == {f"{HOSTILE}, Bizkaia, Spain": Decimal(900)}
+    chart(page, "By city, dev").locator("svg [aria-roledescription=bar]").hover()
+    expect(page.locator("#vg-tooltip-element")).to_contain_text("<img src=x")
+    page.get_by_test_id("stExpander").nth(1).get_by_text("Rows").click()
+    settle(page)
+    picture(page, "hostile")
+    assert page.locator("img[src=x]").count() == 0
+    assert "hacked" not in page.title()
+    assert not [url for url in requests if "invalid" in url]
+
+
+def test_text_that_looks_like_a_formula_is_none_in_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "dashboards")
+    import pandas as pd  # noqa: PLC0415
+    from panel import csv  # noqa: PLC0415
+
+    table = pd.DataFrame({"city": ["=cmd()", "+1", "-1", "@x", "Bilbao"], "amount": [-1, 2, 3, 4, Decimal("5.10")]})
+    assert csv(table).decode().splitlines() == ["city,amount", "'=cmd(),-1", "'+1,2", "'-1,3", "'@x,4", "Bilbao,5.10"]
+
+
+def test_a_run_and_an_open_dashboard_dont_disturb_each_other(page: Page, workspace: Workspace, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    copytree(workspace.data, data)
+    expected = totals(workspace)
+    at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=2)
+    with dashboards(data) as address:
+        open_page(page, address, "Retail")
+        assert shown(page) == expected
+        before = set((data / "dashboards").iterdir())
+        idle = page.context.new_page()  # left open, as people do
+        open_page(idle, address, "Retail")
+        as_of = re.findall(r"as of .*? UTC", source(idle).inner_text())[0]
+        with subprocess.Popen(
+            [sys.executable, "-c", RUN, str(at)],
+            cwd=workspace.path,
+            env=os.environ | {"MESHFLOW_DATA": str(data)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as run:
+            was_busy = False
+            while run.poll() is None:
+                for title in PAGES:
+                    open_page(page, address, title)
+                    assert page.get_by_test_id("stException").count() == 0
+                    was_busy = was_busy or page.get_by_text("A plan or a run is at work").count() > 0
+                open_page(page, address, "Retail")
+                assert shown(page) == expected
+            assert run.stdout
+            assert run.returncode == 0, run.stdout.read()
+        assert was_busy, "the run and the page did meet"
+        for open_one in (page, idle):
+            expect(source(open_one)).not_to_contain_text(as_of)
+            settle(open_one)
+            assert shown(open_one) == expected
+        assert set((data / "dashboards").iterdir()) - before, "the page shows a copy of what the run has written"
+        expect(page.get_by_text("The warehouse was last written less than a minute ago")).to_be_visible()
+        expect(page.get_by_text("A plan or a run is at work")).to_have_count(0)
+
+
+def source(page: Page) -> Locator:
+    """What the first figures say of where they come from."""
+    return page.get_by_text(re.compile(r"^From \w+\.\w+.* as of")).first
+
+
+def test_without_a_warehouse_the_page_says_how_to_build_one_and_then_shows_it(
+    page: Page, workspace: Workspace, tmp_path: Path
+) -> None:
+    with dashboards(tmp_path) as address:
+        open_page(page, address, "Trust")
+        expect(page.get_by_text("There is no warehouse to look at yet")).to_be_visible()
+        expect(page.get_by_text("make dev")).to_be_visible()
+        picture(page, "nothing")
+
+        database = tmp_path / "local_analytics.duckdb"
+        with closing(duckdb.connect(str(database))):
+            pass
+        open_page(page, address, "Trust")
+        expect(page.get_by_text("Nothing is built here yet")).to_be_visible()
+
+        lacking = (
+            "CREATE SCHEMA RETAIL; CREATE VIEW RETAIL.DIM_PRODUCT AS SELECT 1 AS product_id, '' AS product_category"
+        )
+        with closing(duckdb.connect(str(database))) as connection:
+            connection.execute(lacking)
+        open_page(page, address, "Trust")
+        expect(page.get_by_text("prod doesn't have what this needs of ops.row_reconciliation").first).to_be_visible()
+        assert page.get_by_test_id("stException").count() == 0
+
+        copytree(workspace.data, tmp_path, dirs_exist_ok=True)
+        open_page(page, address, "Trust")
+        expect(page.get_by_test_id("stMetric")).to_have_count(5)
+
+
+def test_live_data_that_stand_still_are_called_stale(page: Page, workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "landed_analytics.duckdb").write_bytes((workspace.data / "local_analytics.duckdb").read_bytes())
+    with dashboards(tmp_path) as address:
+        open_page(page, address, "Retail")
+        expect(page.get_by_text(re.compile(r"prod is stale: its newest row landed \d+ days ago"))).to_be_visible()
+
+
+@pytest.mark.parametrize("title", PAGES)
+def test_axe_finds_no_serious_fault(page: Page, address: str, title: str) -> None:
+    open_page(page, address, title)
+    choose(page, "Compare with", "dev")
+    page.get_by_test_id("stExpander").first.get_by_text("Rows").click()
+    settle(page)
+    faults = Axe().run(page).response["violations"]
+    assert not [
+        (fault["id"], fault["nodes"][0]["html"]) for fault in faults if fault["impact"] in {"serious", "critical"}
+    ]
+
+
+@pytest.mark.parametrize("title", PAGES)
+def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser, address: str, title: str) -> None:
+    with closing(browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)) as context:
+        page = context.new_page()
+        open_page(page, address, title)
+        expect(page.locator("svg.marks").first).to_be_visible()
+        wide = page.get_by_test_id("stMain").evaluate("main => main.scrollWidth - main.clientWidth")
+        assert wide <= 0
+        picture(page, f"phone_{title.lower()}")
+
+
+def test_everything_can_be_done_with_the_keyboard(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Retail")
+
+    def tab_to(name: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            focused = page.evaluate("() => document.activeElement.getAttribute('aria-label') || ''")
+            if name in focused:
+                return
+        pytest.fail(f"{name} is out of the keyboard's reach")
+
+    tab_to("Country")
+    page.keyboard.type("Spain")
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text(totals(workspace, "country = 'Spain'")[0])
+    settle(page)
+    assert figures(page, "By state, prod", "place", "USD") == revenue(
+        workspace, "province || ', ' || country", "country = 'Spain'"
+    )
+
+
+def test_days_are_the_same_west_of_greenwich_and_no_request_leaves(browser: Browser, address: str) -> None:
+    with closing(browser.new_context(timezone_id="America/Los_Angeles")) as context:
+        page, requests = context.new_page(), list[str]()
+        page.on("request", lambda request: requests.append(request.url))
+        for title in reversed(PAGES):
+            open_page(page, address, title)
+        drawn = marks(page, "Over time, prod", "point")
+        assert (drawn[0]["day"], drawn[-1]["day"]) == ("Aug 02, 2026", "Oct 30, 2026")
+    assert not [url for url in requests if not url.startswith((address, "data:", "blob:"))]
+
+
+def test_pages_ask_only_what_the_copy_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "dashboards")
+    import edtech  # noqa: PLC0415
+    import retail  # noqa: PLC0415
+    import trust  # noqa: PLC0415
+
+    from meshflow.serve import Query  # noqa: PLC0415
+
+    asked: set[str] = set()
+    for module in (edtech, retail, trust):
+        for value in vars(module).values():
+            for one in value.values() if isinstance(value, dict) else [value]:
+                if isinstance(one, Query):
+                    asked |= set(one.tables)
+                elif isinstance(one, str) and one.lstrip().startswith("SELECT"):
+                    asked |= set(Query(one).tables)
+    assert asked == set(SERVED)

@@ -1,0 +1,378 @@
+"""What dashboards read: the published copy, and the queries."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import copyfile, copytree
+
+import click
+import duckdb
+import pandas as pd
+import pytest
+from workspace import Workspace, plan
+
+from meshflow import publish as publishing
+from meshflow.publish import SERVED, Busy, latest, publish
+from meshflow.serve import ENVIRONMENTS, Published, Query, Snowflake, credentials, environments, warehouses
+
+REVENUE = Query(
+    "SELECT locations.country, SUM(sales.net_revenue_amount) AS net_revenue FROM retail.fct_sales AS sales "
+    "INNER JOIN shared.dim_location AS locations ON sales.location_id = locations.location_id "
+    "INNER JOIN retail.dim_product AS products ON sales.product_id = products.product_id "
+    "WHERE sales.order_date BETWEEN ? AND ? GROUP BY locations.country ORDER BY locations.country",
+    (datetime(2025, 1, 1).date(), datetime(2026, 12, 31).date()),
+)
+
+RUN = """
+import sys
+from datetime import datetime
+from sqlmesh.core.context import Context
+
+at = datetime.fromisoformat(sys.argv[1])
+status = Context(paths=".", gateway="local").run("prod", end=at, execution_time=at, skip_janitor=True)
+sys.exit(not status.is_success)
+"""
+
+
+@pytest.fixture(scope="module")
+def workspace(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The project with prod and dev built from the sample, and nobody in the warehouse."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("dashboards"))
+    with closing(workspace.context()) as context:
+        plan(context, "prod")
+        plan(context, "dev")
+    return workspace
+
+
+@pytest.fixture
+def data(workspace: Workspace, tmp_path: Path) -> Path:
+    """A data folder of the test's own, with the warehouse as built."""
+    copytree(workspace.data, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def warehouse(data: Path) -> Path:
+    return data / "local_analytics.duckdb"
+
+
+@pytest.fixture
+def folder(data: Path) -> Path:
+    return data / "dashboards"
+
+
+@contextmanager
+def opened_elsewhere(database: Path, statement: str = "SELECT 1") -> Iterator[subprocess.Popen[str]]:
+    """Another process that has executed the statement, and has the database open for writing."""
+    program = (
+        "import sys, duckdb; connection = duckdb.connect(sys.argv[1]); connection.execute(sys.argv[2]); "
+        "print('open', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(database), statement]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stdout.readline() == "open\n"
+        yield process
+        process.stdin.close()
+
+
+def tables(copy: Path) -> set[str]:
+    with closing(duckdb.connect(str(copy), read_only=True)) as connection:
+        return {
+            f"{schema}.{table}"
+            for schema, table in connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
+        }
+
+
+def ask(data: Path, environment: str, query: Query) -> pd.DataFrame:
+    published = Published("local", data)
+    return published.ask(published.now(), environment, query).rows
+
+
+def rows(database: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(duckdb.connect()) as connection:
+        connection.execute(f"ATTACH '{database}' AS ANALYTICS (READ_ONLY)")
+        connection.execute("USE ANALYTICS")
+        return connection.execute(query).fetchall()
+
+
+def test_the_copy_holds_the_served_tables_of_every_environment_and_nothing_else(warehouse: Path, folder: Path) -> None:
+    in_dev = {table.replace(".", "__dev.") for table in SERVED}
+    assert tables(publish(warehouse, folder).path) == {*SERVED, *in_dev}
+
+
+def test_the_copy_holds_no_other_column(warehouse: Path, folder: Path) -> None:
+    copy = publish(warehouse, folder).path
+    found = rows(copy, "SELECT schema_name, table_name, LOWER(column_name) FROM duckdb_columns() WHERE NOT internal")
+    assert {(f"{schema}.{table}", column) for schema, table, column in found if "__" not in str(schema)} == {
+        (table, column) for table, columns in SERVED.items() for column in columns
+    }
+    assert {column for _, _, column in found}.isdisjoint({"full_name", "customer_name", "instructor_name", "email"})
+
+
+def test_each_table_of_the_copy_has_the_rows_of_its_mart(warehouse: Path, folder: Path) -> None:
+    copy = publish(warehouse, folder).path
+    for table, columns in SERVED.items():
+        query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY ALL"
+        assert rows(copy, query) == rows(warehouse, query), table
+
+
+def test_an_unchanged_warehouse_is_copied_once(warehouse: Path, folder: Path) -> None:
+    first = publish(warehouse, folder)
+    assert publish(warehouse, folder) == first
+    assert first.written_at.timestamp() == pytest.approx(warehouse.stat().st_mtime)
+
+
+def test_a_copy_that_is_being_read_outlives_the_next_and_older_ones_go(warehouse: Path, folder: Path) -> None:
+    copies = []
+    for hour in range(3):
+        os.utime(warehouse, ns=(0, hour * 3_600_000_000_000 + 1))
+        copies.append(publish(warehouse, folder))
+    assert set(folder.iterdir()) == {copy.path for copy in copies[1:]}
+    assert latest(warehouse, folder) == copies[2]
+
+
+def test_an_older_warehouse_that_was_restored_is_the_one_shown(warehouse: Path, folder: Path) -> None:
+    newer = [publish(warehouse, folder)]
+    for hour in (3, 2, 1):
+        os.utime(warehouse, ns=(0, hour * 3_600_000_000_000))
+        restored = publish(warehouse, folder)
+        assert restored not in newer
+        assert latest(warehouse, folder) == restored
+        newer.append(restored)
+
+
+def test_no_copy_is_taken_while_a_process_has_the_warehouse_open(warehouse: Path, folder: Path) -> None:
+    before = publish(warehouse, folder)
+    with opened_elsewhere(warehouse, "CREATE TABLE half_done AS SELECT 1 AS one"), pytest.raises(Busy):
+        publish(warehouse, folder)
+    assert latest(warehouse, folder) == before
+    assert publish(warehouse, folder).written_at > before.written_at
+
+
+def test_asking_whether_it_is_open_takes_no_lock(warehouse: Path) -> None:
+    assert not publishing._is_open(warehouse)  # noqa: SLF001 - what keeps plans safe
+    with opened_elsewhere(warehouse, "CREATE TABLE written AS SELECT 1 AS one"):
+        assert publishing._is_open(warehouse)  # noqa: SLF001
+
+
+def test_bytes_that_changed_while_they_were_copied_are_thrown_away(
+    warehouse: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = publish(warehouse, folder)
+    with opened_elsewhere(warehouse, "CREATE TABLE one AS SELECT 1 AS one"):
+        pass
+
+    def copy_while_written(source: Path, target: Path) -> None:
+        copyfile(source, target)
+        with opened_elsewhere(source, "CREATE TABLE two AS SELECT 2 AS two"):
+            pass
+
+    monkeypatch.setattr(publishing, "copyfile", copy_while_written)
+    with pytest.raises(Busy):
+        publish(warehouse, folder)
+    assert latest(warehouse, folder) == before
+    assert list(folder.iterdir()) == [before.path], "nothing half-done stays"
+
+
+def test_a_damaged_copy_is_thrown_away(warehouse: Path, folder: Path) -> None:
+    before = publish(warehouse, folder)
+    size = warehouse.stat().st_size
+    with warehouse.open("r+b") as file:  # every block but the header's
+        file.seek(16384)
+        file.write(os.urandom(size - 16384))
+    with pytest.raises(click.ClickException, match="can't be read"):
+        publish(warehouse, folder)
+    assert list(folder.iterdir()) == [before.path]
+
+
+def test_what_a_killed_process_had_committed_is_in_the_copy(warehouse: Path, folder: Path) -> None:
+    statement = (
+        "CREATE SCHEMA RETAIL__late; CREATE VIEW RETAIL__late.DIM_PRODUCT AS SELECT 7 product_id, 'a' product_category"
+    )
+    with opened_elsewhere(warehouse, statement) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert Path(f"{warehouse}.wal").exists()
+        copy = publish(warehouse, folder).path
+    assert rows(copy, "SELECT * FROM retail__late.dim_product") == [(7, "a")]
+
+
+def test_what_a_killed_dashboard_has_left_goes(warehouse: Path, folder: Path) -> None:
+    for name, hours in ((".old", 2), (".new", 0)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "copied.duckdb").touch()
+        at = time.time() - hours * 3600
+        os.utime(folder / name, (at, at))
+    copy = publish(warehouse, folder).path
+    assert set(folder.iterdir()) == {copy, folder / ".new"}, "the newer one may be at work"
+
+
+def test_a_view_that_fails_everybody_is_left_out(warehouse: Path, folder: Path) -> None:
+    statement = (
+        "CREATE SCHEMA RETAIL__broken; CREATE TABLE RETAIL__broken.t AS SELECT 1 AS one; "
+        "CREATE VIEW RETAIL__broken.FCT_SALES AS SELECT * FROM RETAIL__broken.t; DROP TABLE RETAIL__broken.t; "
+        # Late rows may break a view that was planned without a fault.
+        "CREATE SCHEMA SHARED__broken; CREATE VIEW SHARED__broken.DIM_LOCATION AS "
+        "SELECT text::INT AS location_id, '' AS city, '' AS province, '' AS country FROM (VALUES ('1'), ('x')) t(text)"
+    )
+    with opened_elsewhere(warehouse, statement):
+        pass
+    found = tables(publish(warehouse, folder).path)
+    assert not {"retail__broken.fct_sales", "shared__broken.dim_location"} & found
+    assert set(SERVED) <= found
+
+
+def test_runs_and_the_copies_taken_meanwhile_dont_disturb_each_other(workspace: Workspace, data: Path) -> None:
+    warehouse, folder = data / "local_analytics.duckdb", data / "dashboards"
+    before = publish(warehouse, folder)
+    totals = "SELECT COUNT(*), SUM(net_revenue_amount) FROM retail.fct_sales"
+    students = "SELECT SUM(student_count) FROM edtech.rpt_students_by_age_band"
+    refused = "SELECT SUM(refused_count) FROM ops.refused_rows"
+    expected = [rows(before.path, query) for query in (totals, students, refused)]
+    at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=2)
+    busy = 0
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, str(at)],
+        cwd=workspace.path,
+        env=os.environ | {"MESHFLOW_DATA": str(data)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as run:
+        while run.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                run.wait(timeout=0.01)
+            try:
+                copy = publish(warehouse, folder).path
+            except Busy:
+                busy += 1
+                continue
+            assert [rows(copy, query) for query in (totals, students, refused)] == expected
+        assert run.stdout
+        assert run.returncode == 0, run.stdout.read()
+    after = publish(warehouse, folder)
+    assert [rows(after.path, query) for query in (totals, students, refused)] == expected
+    assert after.written_at > before.written_at, "the run has written"
+    assert busy, "the run and the copies did meet"
+
+
+def test_environments_are_those_that_are_built_prod_first(data: Path) -> None:
+    assert environments(ask(data, "prod", ENVIRONMENTS)) == ["prod", "dev"]
+
+
+def test_filters_combine(data: Path) -> None:
+    query = REVENUE.only("locations.country", ["Spain", "Canada"]).only("products.product_category", ["Books"])
+    expected = rows(
+        data / "local_analytics.duckdb",
+        "SELECT country, SUM(net_revenue_amount) FROM retail.fct_sales JOIN shared.dim_location USING (location_id) "
+        "JOIN retail.dim_product USING (product_id) "
+        "WHERE country IN ('Spain', 'Canada') AND product_category = 'Books' GROUP BY country ORDER BY country",
+    )
+    assert [tuple(row) for row in ask(data, "prod", query).to_numpy()] == expected
+    assert len(expected) == 2
+
+
+def test_revenue_by_country_is_that_of_the_report(data: Path) -> None:
+    report = "SELECT country, net_revenue_amount FROM retail.rpt_net_revenue_by_country ORDER BY country"
+    answer = [tuple(row) for row in ask(data, "prod", REVENUE).to_numpy()]
+    assert answer == rows(data / "local_analytics.duckdb", report)
+
+
+@pytest.mark.parametrize("country", ["Spain' OR '1' = '1", "?", "$1", "Spain'); DROP TABLE retail.fct_sales; --"])
+def test_a_value_is_never_read_as_sql(data: Path, country: str) -> None:
+    assert ask(data, "prod", REVENUE.only("locations.country", [country])).empty
+
+
+def test_a_query_reads_the_views_of_its_environment() -> None:
+    written = REVENUE.only("locations.country", ["Spain"]).written("pr_7", "snowflake")
+    assert "FROM retail__pr_7.fct_sales AS sales" in written
+    assert "JOIN shared__pr_7.dim_location AS locations" in written
+    assert "locations.country IN (?)" in written
+    assert "Spain" not in written
+
+
+def test_a_table_that_an_environment_lacks_is_named_with_what_brings_it(data: Path) -> None:
+    with pytest.raises(click.ClickException, match=r"dev doesn't have .* retail\.absent.*`sqlmesh plan dev`"):
+        ask(data, "dev", Query("SELECT one FROM retail.absent"))
+
+
+def test_a_warehouse_without_environments_has_none(tmp_path: Path) -> None:
+    with closing(duckdb.connect(str(tmp_path / "local_analytics.duckdb"))):
+        pass
+    assert environments(ask(tmp_path, "prod", ENVIRONMENTS)) == []
+
+
+def test_a_warehouse_that_is_being_built_for_the_first_time_says_so(tmp_path: Path) -> None:
+    database = tmp_path / "local_analytics.duckdb"
+    with (
+        opened_elsewhere(database, "CREATE TABLE begun AS SELECT 1 AS one"),
+        pytest.raises(click.ClickException, match="is being built"),
+    ):
+        Published("local", tmp_path).now()
+
+
+def test_what_one_session_looks_at_stays_when_another_sees_something_newer(data: Path, warehouse: Path) -> None:
+    published = Published("local", data)
+    first = published.now()
+    with opened_elsewhere(warehouse, "CREATE SCHEMA RETAIL__new; CREATE VIEW RETAIL__new.DIM_PRODUCT AS SELECT 1 one"):
+        assert published.now().copy == first.copy
+        assert "at work" in published.now().note
+    second = published.now()
+    assert second.version != first.version
+    assert environments(published.ask(first, "prod", ENVIRONMENTS).rows) == ["prod", "dev"]
+
+
+def test_what_can_t_be_copied_is_said_and_the_copy_from_before_shown(data: Path, warehouse: Path) -> None:
+    published = Published("local", data)
+    before = published.now()
+    warehouse.write_bytes(b"no database")
+    after = published.now()
+    assert after.copy == before.copy
+    assert "can't be read" in after.note
+    assert before.copy
+    before.copy.path.unlink()
+    with pytest.raises(click.ClickException, match="can't be read"):
+        published.now()
+
+
+def test_live_data_come_before_the_sample_and_snowflake_before_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MESHFLOW_SNOWFLAKE_ACCOUNT", raising=False)
+    assert not warehouses(tmp_path)
+    (tmp_path / "local_analytics.duckdb").touch()
+    assert list(warehouses(tmp_path)) == ["local"]
+    (tmp_path / "landed_analytics.duckdb").touch()
+    assert list(warehouses(tmp_path)) == ["landed", "local"]
+    monkeypatch.setenv("MESHFLOW_SNOWFLAKE_ACCOUNT", "account")
+    assert list(warehouses(tmp_path)) == ["snowflake", "landed", "local"]
+
+
+def test_snowflake_without_a_key_of_the_dashboards_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USER", "PRIVATE_KEY", "TOKEN"):
+        monkeypatch.delenv(f"MESHFLOW_SNOWFLAKE_DASHBOARDS_{name}", raising=False)
+    monkeypatch.setenv("MESHFLOW_SNOWFLAKE_ACCOUNT", "account")
+    missing = "MESHFLOW_SNOWFLAKE_DASHBOARDS_USER and MESHFLOW_SNOWFLAKE_DASHBOARDS_PRIVATE_KEY"
+    with pytest.raises(click.ClickException, match=missing):
+        credentials()
+    assert Snowflake().title == "Snowflake", "it can be chosen all the same, and then says so"
+
+
+def test_dashboards_log_in_to_snowflake_as_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USER", "ROLE", "WAREHOUSE", "HOST"):
+        monkeypatch.delenv(f"MESHFLOW_SNOWFLAKE_{name}", raising=False)
+    monkeypatch.setenv("MESHFLOW_SNOWFLAKE_ACCOUNT", "account")
+    monkeypatch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_USER", "DASHBOARDS")
+    monkeypatch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_TOKEN", "a-token")
+    settings = credentials()
+    assert (settings["user"], settings["role"], settings["warehouse"]) == ("DASHBOARDS", "DASHBOARDS__U_ROLE", "BI")
+    assert settings["authenticator"] == "oauth"
+    assert settings["paramstyle"] == "qmark"
