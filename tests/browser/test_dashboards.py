@@ -1,5 +1,7 @@
 """The dashboards in a real browser. Expected figures come from SQL on the warehouse itself."""
 
+import calendar
+import csv
 import os
 import re
 import subprocess
@@ -110,6 +112,14 @@ def marks(page: Page, name: str, kind: str = "bar") -> list[dict[str, str]]:
 
 def figures(page: Page, name: str, by: str, unit: str) -> dict[str, Decimal]:
     return {mark[by]: Decimal(mark[unit]) for mark in marks(page, name)}
+
+
+def downloaded(page: Page, panel: int) -> tuple[str, list[list[str]]]:
+    """Name and rows, the heading first, of the CSV below a panel whose rows are open, by its place on the page."""
+    with page.expect_download() as download:
+        page.get_by_test_id("stExpander").nth(panel).get_by_role("button", name="Download as CSV").click()
+    with Path(download.value.path()).open(newline="", encoding="utf-8") as file:
+        return download.value.suggested_filename, list(csv.reader(file))
 
 
 def rows(workspace: Workspace, query: str) -> list[tuple[object, ...]]:
@@ -255,13 +265,14 @@ def test_edtech_shows_what_the_marts_hold(page: Page, address: str, workspace: W
     credits_ = rows(workspace, "SELECT total_credit_count, COUNT(*) FROM edtech.rpt_student_credits GROUP BY ALL")
     drawn_credits = figures(page, "Students by credits taken, prod", "credits", "students")
     assert drawn_credits == {str(taken): count for taken, count in credits_}
-    october = rows(
-        workspace,
-        "SELECT course_name, october_enrollment_count FROM edtech.rpt_course_enrollments_by_month "
-        "WHERE enrollment_year = 2026",
-    )
+    columns = ", ".join(f"{month.lower()}_enrollment_count" for month in calendar.month_name[1:])
+    by_month = f"SELECT course_name, {columns} FROM edtech.rpt_course_enrollments_by_month WHERE enrollment_year = 2026"
     cells = marks(page, "Enrollments by course and month, 2026, prod", "rect mark")
-    assert {mark["course_name"]: int(mark["enrollments"]) for mark in cells if mark["month"] == "Oct"} == dict(october)
+    assert {(mark["course_name"], mark["month"]): int(mark["enrollments"]) for mark in cells} == {
+        (course, month): count
+        for course, *counts in rows(workspace, by_month)
+        for month, count in zip(calendar.month_abbr[1:], counts, strict=True)
+    }
     last = marks(page, "Cumulative enrollments, prod", "point")[-1]
     assert int(last["enrollments"]) == counts[1]
     picture(page, "edtech")
@@ -321,15 +332,35 @@ def test_every_figure_says_from_which_table_and_as_of_when(page: Page, address: 
 
 def test_csv_holds_the_rows_shown(page: Page, address: str, workspace: Workspace) -> None:
     open_page(page, address, "Retail")
-    panel = page.get_by_test_id("stExpander").nth(1)
-    panel.get_by_text("Rows").click()
-    with page.expect_download() as download:
-        panel.get_by_role("button", name="Download as CSV").click()
-    lines = Path(download.value.path()).read_text().splitlines()
-    assert lines[0] == "place,orders,discount,net_revenue"
-    found = {line.split(",")[0]: Decimal(line.split(",")[3]) for line in lines[1:]}
-    assert found == revenue(workspace, "country")
-    assert download.value.suggested_filename == "by_country_prod.csv"
+    page.get_by_test_id("stExpander").nth(1).get_by_text("Rows").click()
+    name, lines = downloaded(page, 1)
+    assert name == "by_country_prod.csv"
+    assert lines[0] == ["place", "orders", "discount", "net_revenue"]
+    assert {line[0]: Decimal(line[3]) for line in lines[1:]} == revenue(workspace, "country")
+
+
+def test_tables_and_reasons_of_trust_are_those_of_ops(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Trust")
+    freshness = (
+        "SELECT source_table, last_landed_at, last_updated_at, days_since_landed, row_count, live_row_count "
+        "FROM ops.table_freshness ORDER BY source_table"
+    )
+    reconciliation = (
+        "SELECT source_table, SUM(source_count), SUM(raw_count), SUM(unlanded_count), SUM(vanished_count), "
+        "COUNT(*) FILTER (NOT is_equal), SUM(missing_count), MAX(counted_at) "
+        "FROM ops.source_reconciliation GROUP BY source_table ORDER BY source_table"
+    )
+    for panel, query in ((0, freshness), (-1, reconciliation)):
+        _, [_, *lines] = downloaded(page, panel)
+        assert lines == [[str(value) for value in row] for row in rows(workspace, query)]
+    reasons = (
+        "SELECT STRFTIME(updated_date, '%Y-%m'), reject_reason, SUM(refused_count) FROM ops.refused_rows "
+        "WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30' GROUP BY ALL"
+    )
+    cells = marks(page, "Reasons by month, prod", "rect mark")
+    assert {(mark["month"], mark["reason"]): int(mark["rows"]) for mark in cells} == {
+        (month, reason): count for month, reason, count in rows(workspace, reasons)
+    }
 
 
 def test_another_environment_shows_its_own_figures(page: Page, address: str, workspace: Workspace) -> None:
@@ -387,10 +418,17 @@ def test_hostile_text_is_shown_as_text(page: Page, address: str) -> None:
 def test_text_that_looks_like_a_formula_is_none_in_csv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "dashboards")
     import pandas as pd  # noqa: PLC0415
-    from panel import csv  # noqa: PLC0415
+    from panel import csv as csv_of  # noqa: PLC0415
 
     table = pd.DataFrame({"city": ["=cmd()", "+1", "-1", "@x", "Bilbao"], "amount": [-1, 2, 3, 4, Decimal("5.10")]})
-    assert csv(table).decode().splitlines() == ["city,amount", "'=cmd(),-1", "'+1,2", "'-1,3", "'@x,4", "Bilbao,5.10"]
+    assert csv_of(table).decode().splitlines() == [
+        "city,amount",
+        "'=cmd(),-1",
+        "'+1,2",
+        "'-1,3",
+        "'@x,4",
+        "Bilbao,5.10",
+    ]
 
 
 def test_a_run_and_an_open_dashboard_dont_disturb_each_other(page: Page, workspace: Workspace, tmp_path: Path) -> None:
