@@ -33,12 +33,11 @@ demo: .venv/landing.installed ## Start two live applications, land what they wri
 dashboard: .venv/dashboards.installed ## Open the dashboards on whatever there is: Snowflake, live data, the sample
 	@$(BIN)/streamlit run dashboards/app.py
 
-# It shows the project, not what is built: a folder of its own for databases and logs keeps it out of the way of a plan,
-# and no settings of .env ask for Snowflake's connector. A log inside the project would make it reload for ever.
+# It shows the project, not what is built: a folder of its own for databases and logs keeps it out of the way of a plan.
+# A log elsewhere in the project would make it reload for ever.
 ui: .venv-ui ## Open SQLMesh's own UI: models, and the lineage of tables and columns
 	@mkdir -p .cache/ui
-	@MESHFLOW_DATA=.cache/ui MESHFLOW_SNOWFLAKE_ACCOUNT= MESHFLOW_STATE_HOST= .venv-ui/bin/sqlmesh --dotenv .env.example \
-		--log-file-dir .cache/ui ui --mode catalog --port $(PORT)
+	@MESHFLOW_DATA=.cache/ui .venv-ui/bin/sqlmesh --log-file-dir .cache/ui ui --mode catalog --port $(PORT)
 
 catalog: .venv/base.installed ## Describe every model and column, and where it comes from, in one HTML file
 	@$(BIN)/meshflow catalog build
