@@ -1,21 +1,25 @@
 """EdTech: courses, when people enroll in them, credits and ages. Numbers of people, never a person."""
 
-import calendar
 from functools import partial
 
 import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, panel, pick, say_if_stale, small, source
+from panel import View, panel, pick, say_if_stale, totals
 
+from meshflow.publish import MONTHS
 from meshflow.serve import Query
 
 LANDED = Query("SELECT MAX(_landed_at) AS landed_at FROM edtech.fct_enrollment")
 COURSES = Query("SELECT course_name, course_level, course_status FROM edtech.dim_course")
 YEARS = Query("SELECT DISTINCT enrollment_year FROM edtech.rpt_course_enrollments_by_month")
 
-MONTHS = [f"{month.lower()}_enrollment_count" for month in calendar.month_name[1:]]
+FIGURES = {
+    "Courses": ("courses", "courses"),
+    "Enrollments": ("enrollments", "enrollments"),
+    "Students": ("students", "students"),
+}
 
 TOTAL = """
 SELECT
@@ -79,7 +83,7 @@ def page(view: View) -> None:
             query = query.only(name, chosen)
         return query
 
-    _totals(view, filtered(TOTAL))
+    totals(view, filtered(TOTAL), FIGURES, LANDED)
     draw = partial(panel, view)
     draw(
         "Courses by status and level",
@@ -95,7 +99,7 @@ def page(view: View) -> None:
             filtered(BY_MONTH, year),
             _heat_map,
             landed=LANDED,
-            top=lambda rows: rows[MONTHS].max(axis=None),
+            top=lambda rows: rows[list(MONTHS)].max(axis=None),
         )
     draw(
         "Cumulative enrollments",
@@ -121,18 +125,8 @@ def page(view: View) -> None:
     )
 
 
-def _totals(view: View, query: Query) -> None:
-    for environment in view.environments:
-        answer = view.ask(environment, query)
-        if len(view.environments) > 1:
-            st.markdown(f"**{environment}**")
-        for column, measure in zip(st.columns(3), ("courses", "enrollments", "students"), strict=True):
-            column.metric(measure.capitalize(), f"{answer.rows.iloc[0][measure]:,}", border=True)
-        small(source(view, environment, query, answer, LANDED))
-
-
 def _heat_map(rows: pd.DataFrame, highest: float) -> alt.LayerChart:
     """The table's column per month as a row per month: a cell each."""
-    cells = rows.melt(["course_name"], MONTHS, "month", "enrollments")
+    cells = rows.melt(["course_name"], list(MONTHS), "month", "enrollments")
     cells["month"] = cells["month"].str[:3].str.capitalize()
     return charts.heat_map(cells, highest, x="month", y="course_name", measure="enrollments", unit="enrollments")

@@ -1,6 +1,6 @@
 """A question, its answer in each environment chosen, where that comes from, and of when it is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -80,6 +80,31 @@ def panel(  # noqa: PLR0913 - what a panel shows
                 _show(environment, title, answer.rows, draw, highest)
             if isinstance(answer, Answer):
                 small(source(view, environment, query, answer, landed))
+
+
+def totals(  # noqa: PLR0913, PLR0917 - what it shows
+    view: View,
+    query: Query,
+    figures: Mapping[str, tuple[str, str]],
+    landed: Query,
+    note: str = "",
+    before: Query | None = None,
+) -> None:
+    """The one row that `query` gives, as large figures: by label a column and its unit.
+
+    With `before`, which gives such a row too, each also tells how much it has changed.
+    """
+    for environment in view.environments:
+        answer = view.ask(environment, query)
+        new = answer.rows.iloc[0]
+        old = view.ask(environment, before).rows.iloc[0] if before else None
+        if len(view.environments) > 1:
+            st.markdown(f"**{environment}**")
+        for column, (label, (measure, unit)) in zip(st.columns(len(figures)), figures.items(), strict=True):
+            figure = f"{new[measure]:,.2f} USD" if unit == "USD" else f"{new[measure]:,}"
+            change = None if old is None or not old[measure] else f"{(new[measure] - old[measure]) / old[measure]:+.1%}"
+            column.metric(label, figure, change, delta_color="off", border=True)
+        small(f"{source(view, environment, query, answer, landed)} {note}".rstrip())
 
 
 def _show(environment: str, title: str, rows: pd.DataFrame, draw: Draw | None, highest: float) -> None:

@@ -7,7 +7,7 @@ import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, panel, pick, say_if_stale, small, source
+from panel import View, panel, pick, say_if_stale, totals
 
 from meshflow.serve import Query
 
@@ -75,7 +75,10 @@ def page(view: View) -> None:
         return
     length = last - first + timedelta(days=1)
     before = (first - length, first - timedelta(days=1))
-    _totals(view, filters, (first, last), before if before[0] >= beginning else None)
+    change, total_before = "The data don't reach back to a period before.", None
+    if before[0] >= beginning:
+        change, total_before = f"Change from {before[0]} to {before[1]}.", _filtered(Query(TOTAL, before), filters)
+    totals(view, _filtered(Query(TOTAL, (first, last)), filters), MEASURES, LANDED, change, total_before)
 
     measure, unit = MEASURES[st.radio("Measure", MEASURES, horizontal=True, key="measure")]
     days = pd.date_range(first, last)
@@ -130,21 +133,3 @@ def _filtered(query: Query, filters: dict[str, list[str]]) -> Query:
     for column, values in filters.items():
         query = query.only(column, values)
     return query
-
-
-def _totals(
-    view: View, filters: dict[str, list[str]], period: tuple[date, date], before: tuple[date, date] | None
-) -> None:
-    """Each figure, and how it changed from the period before, unless that lies before the data."""
-    change = f"Change from {before[0]} to {before[1]}." if before else "The data don't reach back to a period before."
-    now, then = (_filtered(Query(TOTAL, days), filters) for days in (period, before or period))
-    for environment in view.environments:
-        answer = view.ask(environment, now)
-        new, old = answer.rows.iloc[0], view.ask(environment, then).rows.iloc[0]
-        if len(view.environments) > 1:
-            st.markdown(f"**{environment}**")
-        for column, (label, (measure, unit)) in zip(st.columns(3), MEASURES.items(), strict=True):
-            figure = f"{new[measure]:,.2f} USD" if unit == "USD" else f"{new[measure]:,}"
-            delta = f"{(new[measure] - old[measure]) / old[measure]:+.1%}" if before and old[measure] else None
-            column.metric(label, figure, delta, delta_color="off", border=True)
-        small(f"{source(view, environment, now, answer, LANDED)} {change}")

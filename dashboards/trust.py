@@ -7,7 +7,7 @@ import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, panel, pick, say_if_stale, small, source
+from panel import View, panel, pick, say_if_stale, totals
 
 from meshflow.serve import Query
 
@@ -38,6 +38,7 @@ FROM ops.row_reconciliation AS counts
 WHERE counts.updated_date BETWEEN ? AND ?
 """
 OUTCOMES = ("accepted", "deleted", "refused", "missing")
+FIGURES = {f"Rows {measure}": (measure, "rows") for measure in ("landed", *OUTCOMES)}
 OVER_TIME = """
 SELECT
     DATE_TRUNC('MONTH', counts.updated_date)::DATE AS month,
@@ -94,7 +95,7 @@ def page(view: View) -> None:
         return
     draw = partial(panel, view, landed=LANDED)
     counted = "Days are those on which the application last wrote the rows."
-    _totals(view, Query(TOTAL, (first, last)).only("counts.source_table", tables), counted)
+    totals(view, Query(TOTAL, (first, last)).only("counts.source_table", tables), FIGURES, LANDED, counted)
     draw(
         "Last loads and freshness",
         Query(FRESHNESS).only("freshness.source_table", tables),
@@ -148,16 +149,6 @@ def _filters(view: View, first: date, last: date) -> tuple[list[str], date, date
         "From", max(first, last - timedelta(days=364)), min_value=first, max_value=last, key="trust from"
     )
     return tables, start, right.date_input("To", last, min_value=first, max_value=last, key="trust to")
-
-
-def _totals(view: View, query: Query, note: str) -> None:
-    for environment in view.environments:
-        answer = view.ask(environment, query)
-        if len(view.environments) > 1:
-            st.markdown(f"**{environment}**")
-        for column, measure in zip(st.columns(5), ("landed", *OUTCOMES), strict=True):
-            column.metric(f"Rows {measure}", f"{answer.rows.iloc[0][measure]:,}", border=True)
-        small(f"{source(view, environment, query, answer, LANDED)} {note}")
 
 
 def _outcomes(rows: pd.DataFrame, highest: float) -> alt.Chart:

@@ -24,12 +24,13 @@ import click
 import duckdb
 from sqlglot import exp
 
-_OF_MONTHS = tuple(f"{month.lower()}_enrollment_count" for month in calendar.month_name[1:])
+MONTHS = tuple(f"{month.lower()}_enrollment_count" for month in calendar.month_name[1:])
+"""The columns of edtech.rpt_course_enrollments_by_month that count, January first."""
 
 SERVED = {
     "edtech.dim_course": ("course_id", "course_name", "course_level", "course_status"),
     "edtech.fct_enrollment": ("enrollment_id", "course_id", "student_id", "_landed_at"),
-    "edtech.rpt_course_enrollments_by_month": ("course_id", "course_name", "enrollment_year", *_OF_MONTHS),
+    "edtech.rpt_course_enrollments_by_month": ("course_id", "course_name", "enrollment_year", *MONTHS),
     "edtech.rpt_student_credits": ("total_credit_count",),
     "edtech.rpt_student_enrollment_running_total": ("course_id", "enrollment_date"),
     "edtech.rpt_students_by_age_band": ("age_band", "age_from", "student_count"),

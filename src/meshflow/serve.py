@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from sqlglot import exp, parse_one
 
 from meshflow.publish import SERVED, Busy, Copy, latest, publish
+from meshflow.snowflake import TIMEOUTS, Login, login
 
 SCHEMAS = tuple(sorted({table.partition(".")[0] for table in SERVED}))
 KEPT = 600
@@ -116,23 +117,18 @@ class Published(Warehouse):
 
     def now(self) -> State:
         """The warehouse as it is, or if somebody writes it or it can't be copied, the copy from before."""
-        note = ""
         try:
-            copy: Copy | None = publish(self._file, self._folder)
+            copy = publish(self._file, self._folder)
+            return State(str(copy.path), copy)
         except Busy:
-            copy = latest(self._file, self._folder)
-            note = "A plan or a run is at work. What you see is the warehouse as it was before."
-            if not copy:
-                raise click.ClickException(
-                    "The warehouse is being built. It shows here as soon as that has ended."
-                ) from None
+            problem = "The warehouse is being built. It shows here as soon as that has ended."
+            reason = "A plan or a run is at work"
         except click.ClickException as error:
-            copy = latest(self._file, self._folder)
-            note = f"{error.message}. What you see is the warehouse as it was before."
-            if not copy:
-                raise
-        assert copy  # noqa: S101 - for the type checker
-        return State(str(copy.path), copy, note)
+            problem = reason = error.message
+        before = latest(self._file, self._folder)
+        if not before:
+            raise click.ClickException(problem)
+        return State(str(before.path), before, f"{reason}. What you see is the warehouse as it was before.")
 
     def ask(self, state: State, environment: str, query: Query) -> Answer:
         assert state.copy, "a state of this warehouse has one"  # noqa: S101 - for the type checker
@@ -196,43 +192,34 @@ def credentials() -> dict[str, Any]:
 
     Raises click.ClickException, naming the variables, if something is missing.
     """
-
-    def get(name: str, default: str = "") -> str:
-        return os.environ.get(f"MESHFLOW_SNOWFLAKE_{name}") or default
-
-    login = "DASHBOARDS_TOKEN" if get("DASHBOARDS_TOKEN") else "DASHBOARDS_PRIVATE_KEY"
-    if missing := [f"MESHFLOW_SNOWFLAKE_{name}" for name in ("ACCOUNT", "DASHBOARDS_USER", login) if not get(name)]:
-        raise click.ClickException(f"Snowflake can't be reached without {' and '.join(missing)}: see .env.example")
+    dashboards = login("DASHBOARDS", warehouse="BI")
     settings: dict[str, Any] = {
-        "account": get("ACCOUNT"),
-        "user": get("DASHBOARDS_USER"),
-        "role": get("DASHBOARDS_ROLE", "DASHBOARDS__U_ROLE"),
-        "warehouse": get("DASHBOARDS_WAREHOUSE", "BI"),
+        "account": dashboards.account,
+        "user": dashboards.user,
+        "role": dashboards.role,
+        "warehouse": dashboards.warehouse,
         "database": "ANALYTICS",
         "paramstyle": "qmark",  # values go to the server beside the SQL, never inside it
         "client_session_keep_alive": True,
         "session_parameters": {"QUERY_TAG": "meshflow dashboards", "TIMEZONE": "UTC"},
-        # Seconds for which a host that doesn't answer is tried again; the connector's own limits are 120 and none.
-        "login_timeout": 30,
-        "network_timeout": 120,
+        **TIMEOUTS,
     }
-    if get("DASHBOARDS_TOKEN"):
-        settings |= {"authenticator": "oauth", "token": get("DASHBOARDS_TOKEN")}
+    if dashboards.token:
+        settings |= {"authenticator": "oauth", "token": dashboards.token}
     else:
-        settings |= {"authenticator": "SNOWFLAKE_JWT", "private_key": _private_key(get)}
-    if get("HOST"):
-        settings |= {"host": get("HOST"), "port": int(get("PORT", "443"))}
+        settings |= {"authenticator": "SNOWFLAKE_JWT", "private_key": _private_key(dashboards)}
+    if dashboards.host:
+        settings |= {"host": dashboards.host, "port": int(dashboards.port)}
     return settings
 
 
-def _private_key(get: Callable[[str], str]) -> Any:
-    """The key in the variables of dashboards: PEM, or the base64 of its DER."""
+def _private_key(dashboards: Login) -> Any:
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - comes with the connector
         load_der_private_key,
         load_pem_private_key,
     )
 
-    text, passphrase = get("DASHBOARDS_PRIVATE_KEY"), get("DASHBOARDS_PRIVATE_KEY_PASSPHRASE").encode() or None
+    text, passphrase = dashboards.private_key, dashboards.passphrase.encode() or None
     try:
         if text.startswith("-"):
             return load_pem_private_key(text.replace("\\n", "\n").encode(), passphrase)

@@ -9,6 +9,7 @@ from dotenv import set_key
 from psycopg.conninfo import conninfo_to_dict
 
 from meshflow.postgres import address
+from meshflow.snowflake import TIMEOUTS, login
 from meshflow.source.server import Server
 
 ENV_FILE = Path(".env")
@@ -54,36 +55,25 @@ def snowflake() -> dict[str, Any]:
 
     Raises click.ClickException, naming the variables, if something is missing.
     """
-
-    def get(name: str, default: str = "") -> str:
-        return os.environ.get(f"MESHFLOW_SNOWFLAKE_{name}") or default
-
-    login = "LOADER_TOKEN" if get("LOADER_TOKEN") else "LOADER_PRIVATE_KEY"
-    if missing := [f"MESHFLOW_SNOWFLAKE_{name}" for name in ("ACCOUNT", "LOADER_USER", login) if not get(name)]:
-        raise click.ClickException(f"Snowflake can't be reached without {' and '.join(missing)}: see .env.example")
+    loader = login("LOADER", warehouse="LOAD")
     credentials: dict[str, Any] = {
-        "host": get("ACCOUNT"),
-        "username": get("LOADER_USER"),
-        "role": get("LOADER_ROLE", "LOADER__U_ROLE"),
-        "warehouse": get("LOADER_WAREHOUSE", "LOAD"),
+        "host": loader.account,
+        "username": loader.user,
+        "role": loader.role,
+        "warehouse": loader.warehouse,
         "database": "RAW",
         "query": {
             # What a killed load had running stops, and with it its lock on the table.
             "session_parameters": {"QUERY_TAG": "meshflow land", "ABORT_DETACHED_QUERY": True},
-            # Seconds for which a host that doesn't answer is tried again; the connector's own limits are 120 and none.
-            "login_timeout": 30,
-            "network_timeout": 120,
+            **TIMEOUTS,
         },
     }
-    if get("LOADER_TOKEN"):
-        credentials |= {"authenticator": "oauth", "token": get("LOADER_TOKEN")}
+    if loader.token:
+        credentials |= {"authenticator": "oauth", "token": loader.token}
     else:
-        credentials |= {
-            "private_key": get("LOADER_PRIVATE_KEY"),
-            "private_key_passphrase": get("LOADER_PRIVATE_KEY_PASSPHRASE") or None,
-        }
-    if get("HOST"):
-        credentials["query"] |= {"host": get("HOST"), "port": get("PORT", "443")}
+        credentials |= {"private_key": loader.private_key, "private_key_passphrase": loader.passphrase or None}
+    if loader.host:
+        credentials["query"] |= {"host": loader.host, "port": loader.port}
     return credentials
 
 

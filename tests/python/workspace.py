@@ -4,10 +4,12 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
@@ -75,6 +77,37 @@ class Workspace:
 def plan(context: Context, environment: str) -> None:
     """`sqlmesh plan ENVIRONMENT --auto-apply`, without the unit tests that `make test` has run by then."""
     context.plan(environment, auto_apply=True, no_prompts=True, skip_tests=True, include_unmodified=True)
+
+
+RUN = """
+import sys
+from datetime import datetime
+from sqlmesh.core.context import Context
+
+at = datetime.fromisoformat(sys.argv[1])
+status = Context(paths=".", gateway="local").run("prod", end=at, execution_time=at, skip_janitor=True)
+sys.exit(not status.is_success)
+"""
+
+
+@contextmanager
+def run_elsewhere(workspace: Workspace, data: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Run prod as it will be due in two hours, on the databases in `data`, in a process that goes on beside the block.
+
+    Fails unless the run succeeds.
+    """
+    at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=2)
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, str(at)],
+        cwd=workspace.path,
+        env=os.environ | {"MESHFLOW_DATA": str(data)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        yield process
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
 
 
 def run(context: Context, at: datetime, select: Collection[str] = ()) -> None:
