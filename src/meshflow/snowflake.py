@@ -35,8 +35,8 @@ def login(service: str, warehouse: str) -> Login:
     def get(name: str, default: str = "") -> str:
         return os.environ.get(f"MESHFLOW_SNOWFLAKE_{name}") or default
 
-    secret = "TOKEN" if get(f"{service}_TOKEN") else "PRIVATE_KEY"
-    names = ("ACCOUNT", f"{service}_USER", f"{service}_{secret}")
+    means = "TOKEN" if get(f"{service}_TOKEN") else "PRIVATE_KEY"
+    names = ("ACCOUNT", f"{service}_USER", f"{service}_{means}")
     if missing := [f"MESHFLOW_SNOWFLAKE_{name}" for name in names if not get(name)]:
         raise click.ClickException(f"Snowflake can't be reached without {' and '.join(missing)}: see .env.example")
     return Login(
