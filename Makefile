@@ -69,7 +69,7 @@ snowddl-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL wh
 	@$(BIN)/python -m pytest tests/infra
 
 bench-landing: .venv/landing.installed ## Measure the loader beside the limit, about ten minutes
-	@$(BIN)/python benchmarks/landing/run.py
+	@$(BIN)/python benchmarks/run.py landing
 
 lint: .venv/dev.installed ## Check conventions, format, types, workflows and secrets, and repair what can be
 	@PRE_COMMIT_HOME=.cache/pre-commit $(BIN)/pre-commit run --all-files $(if $(CI),--show-diff-on-failure)

@@ -12,20 +12,20 @@ from meshflow.postgres import connect
 LANDED_AT = "TIMESTAMP '2026-11-01' AS _landed_at"
 
 
-def load(data: Path) -> int:
+def load(data: str) -> int:
     """The whole table, into a new one; returns the rows read."""
     sales = contract()["retail.sales"]
     csv = _export(sales, "", data)
-    with duckdb.connect(data / "landed_raw.duckdb") as warehouse:
+    with duckdb.connect(f"{data}/landed_raw.duckdb") as warehouse:
         warehouse.execute("CREATE SCHEMA retail")
         return _count(warehouse.execute(f"CREATE TABLE retail.sales AS SELECT *, {LANDED_AT} FROM {_csv(sales, csv)}"))
 
 
-def merge(data: Path) -> int:
+def merge(data: str) -> int:
     """What was written in the last 50 minutes (see source.fill) into the table there, by key; returns the rows read."""
     sales = contract()["retail.sales"]
     csv = _export(sales, "WHERE updated_at > now() - INTERVAL '50 minutes'", data)
-    with duckdb.connect(data / "landed_raw.duckdb") as warehouse:
+    with duckdb.connect(f"{data}/landed_raw.duckdb") as warehouse:
         return _count(
             warehouse.execute(
                 f"MERGE INTO retail.sales USING (SELECT *, {LANDED_AT} FROM {_csv(sales, csv)}) USING "
@@ -34,9 +34,9 @@ def merge(data: Path) -> int:
         )
 
 
-def _export(table: Table, where: str, data: Path) -> Path:
+def _export(table: Table, where: str, data: str) -> Path:
     columns = ", ".join(column.name for column in table.read)
-    csv = data / "sales.csv"
+    csv = Path(data) / "sales.csv"
     statement = f"COPY (SELECT {columns} FROM {table} {where}) TO STDOUT (FORMAT csv)"
     with (
         closing(connect(os.environ["MESHFLOW_LOADER_URL"])) as connection,

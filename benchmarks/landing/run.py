@@ -1,26 +1,21 @@
-"""Measure the loader against the lower limit: `make bench-landing`.
+"""Measure the loader against the lower limit.
 
 Starts a PostgreSQL of its own, fills retail.sales, and runs each step in a fresh process. The results go to
 benchmarks/results/landing.json and, as a table, to the README beside this file.
 """
 
 import json
-import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 import click
-from process import PROJECT, Run, run
-from report import write_table
+from landing.report import write_table
+from process import PROJECT, Run, machine, now, run, spread, versions
 
 from meshflow.postgres import connect
 from meshflow.source.server import Server
@@ -86,7 +81,7 @@ LARGE = (
 @click.option("--changed", default=Settings.changed, show_default=True, help="Rows of the increment.")
 @click.option("--repeat", default=Settings.repeat, show_default=True, help="Repetitions of each step.")
 @click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
-def main(*, smoke: bool, **settings: int) -> None:
+def landing(*, smoke: bool, **settings: int) -> None:
     """Measure the loader against the lower limit."""
     results = measure(SMOKE if smoke else Settings(**settings))
     text = json.dumps(results, indent=2) + "\n"
@@ -100,7 +95,7 @@ def main(*, smoke: bool, **settings: int) -> None:
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Run every step. Raises click.ClickException if one fails, or leaves other rows than its limit."""
-    started, load_average = datetime.now(UTC), os.getloadavg()[0]
+    started, circumstances = now(), machine()
     outcomes: Outcomes = {}
     with tempfile.TemporaryDirectory(prefix="meshflow-") as folder, _applications(Path(folder)) as environment:
         server = _server_version(environment)
@@ -109,22 +104,14 @@ def measure(settings: Settings) -> dict[str, Any]:
             ("change", settings.changed, INCREMENTS),
             ("fill", settings.large, LARGE),
         ):
-            _say(f"{write} {rows:,} rows: {run('source', write, rows, environment).seconds:.0f} s")
+            written = run(f"landing.source:{write}", rows, environment=environment)
+            _say(f"{write} {rows:,} rows: {written.seconds:.0f} s")
             outcomes |= _in_turn(steps, settings.repeat, Path(folder), environment)
     figures = {step.name: _figures(step, outcomes[step.name]) for step in (*LOADS, *INCREMENTS, *LARGE)}
     return {
-        "date": f"{started:%Y-%m-%d %H:%M} UTC",
-        "machine": {
-            "cpus": os.cpu_count(),
-            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-            "platform": platform.platform(),
-            "load_average": round(load_average, 2),
-        },
-        "versions": {
-            "Python": platform.python_version(),
-            "PostgreSQL": server,
-            **{library: version(library) for library in LIBRARIES},
-        },
+        "date": started,
+        "machine": circumstances,
+        "versions": {"PostgreSQL": server, **versions(*LIBRARIES)},
         "settings": asdict(settings),
         "steps": figures,
         "targets": [
@@ -172,8 +159,8 @@ def _in_turn(steps: tuple[Step, ...], times: int, home: Path, environment: dict[
                 shutil.copytree(home / step.start, data)
             else:
                 data.mkdir()
-            done = run(step.module, step.function, data, environment)
-            outcome = Outcome(done, run("warehouse", "checksum", data, environment).result)
+            done = run(f"landing.{step.module}:{step.function}", data, environment=environment)
+            outcome = Outcome(done, run("landing.warehouse:checksum", data, environment=environment).result)
             outcomes[step.name].append(outcome)
             _say(f"{step.what}: {done.seconds:.2f} s and {done.import_seconds:.2f} s of imports, {done.peak_mb:.0f} MB")
             if step.limit:
@@ -195,14 +182,10 @@ def _figures(step: Step, outcomes: list[Outcome]) -> dict[str, Any]:
         "limit": step.limit,
         "rows": runs[0].result,
         "checksum": outcomes[0].checksum,
-        "seconds": _spread([run.seconds for run in runs]),
-        "seconds_with_imports": _spread([run.import_seconds + run.seconds for run in runs]),
-        "peak_mb": _spread([run.peak_mb for run in runs]),
+        "seconds": spread([run.seconds for run in runs]),
+        "seconds_with_imports": spread([run.import_seconds + run.seconds for run in runs]),
+        "peak_mb": spread([run.peak_mb for run in runs]),
     }
-
-
-def _spread(values: list[float]) -> dict[str, Any]:
-    return {"median": round(median(values), 3), "least": round(min(values), 3), "all": [round(v, 3) for v in values]}
 
 
 def _ratio(figures: dict[str, Any], figure: str, step: str, other: str) -> float:
@@ -211,7 +194,3 @@ def _ratio(figures: dict[str, Any], figure: str, step: str, other: str) -> float
 
 def _say(message: str) -> None:
     click.echo(message, err=True)
-
-
-if __name__ == "__main__":
-    main()

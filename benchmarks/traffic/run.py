@@ -1,6 +1,6 @@
 """How many rows a second the traffic generator writes, beside the row-at-a-time recipe that it replaces.
 
-`python benchmarks/traffic/run.py` starts a PostgreSQL of its own in a temporary folder. `--url` takes another,
+Starts a PostgreSQL of its own in a temporary folder. `--url` takes another,
 which gets the applications' tables if it lacks them, and keeps the rows.
 """
 
@@ -38,7 +38,7 @@ INSERT = """INSERT INTO retail.sales (
 @click.command(help=__doc__)
 @click.option("--url", help="A PostgreSQL to write to, as postgresql://user:password@host:port/database.")
 @click.option("--sales", default=200_000, show_default=True, help="Order lines in a large batch.")
-def main(url: str | None, sales: int) -> None:
+def traffic(url: str | None, sales: int) -> None:
     click.echo(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; median of {REPEATS}")
     click.echo("| what | rows | rows/s |\n|---|--:|--:|")
     with embedded() if url is None else connect(url) as connection:
@@ -123,7 +123,3 @@ def embedded() -> Iterator[psycopg.Connection]:
                 yield connection
         finally:
             server.down()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,31 @@
+"""What stands in a warehouse, for comparison."""
+
+import json
+from pathlib import Path
+
+import duckdb
+
+
+def checksums(database: str, name: str, rendered: str) -> dict[str, list[int | str]]:
+    """By table: rows, and a sum of hashes that is equal for equal rows in equal types, whatever their order.
+
+    All but staging, whose rows are those of RAW. Of histories the columns of the application: each tool marks the
+    validity of a version in its own way. `name` is what the database calls itself.
+    """
+    tables = [model for model in json.loads(Path(rendered).read_text()) if not model["table"].startswith("staging.")]
+    with duckdb.connect() as warehouse:
+        # Views remember what their database was called.
+        warehouse.execute(f"ATTACH '{database}' AS {name} (READ_ONLY)")
+        warehouse.execute(f"USE {name}")
+        warehouse.execute(f"ATTACH '{Path(database).parent}/landed_raw.duckdb' AS RAW (READ_ONLY)")
+        found = {}
+        for model in tables:
+            columns = ", ".join(
+                f"{column} AS {column}" for column in model["columns"] if column not in {"valid_from", "valid_to"}
+            )
+            [(rows, checksum)] = warehouse.execute(
+                "SELECT count(*), coalesce(sum(hash(row, typeof(row))), 0) FROM "
+                f"(SELECT listed AS row FROM (SELECT {columns} FROM {model['table']}) AS listed)"
+            ).fetchall()
+            found[model["table"]] = [rows, str(checksum)]
+    return found

@@ -1,0 +1,87 @@
+"""The lower limit: the same queries, one after another in one process of DuckDB. Nothing is versioned or remembered."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import duckdb
+from lifecycle.counted import counted
+
+NOW = "now()::TIMESTAMP"
+
+
+def build(data: str, rendered: str) -> dict[str, Any]:
+    """Every table by CREATE TABLE AS, then every audit, in limit_analytics.duckdb in `data`."""
+    return _work(data, rendered, 0)
+
+
+def hour(data: str, rendered: str, number: int) -> dict[str, Any]:
+    """What landed in one hour, from 1: whole tables anew, the others merged by key; then every audit."""
+    return _work(data, rendered, number)
+
+
+def _work(data: str, rendered: str, interval: int) -> dict[str, Any]:
+    models = json.loads(Path(rendered).read_text())
+    with counted() as counts:
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"ATTACH '{data}/limit_analytics.duckdb' AS ANALYTICS")
+        connection.execute(f"ATTACH '{data}/landed_raw.duckdb' AS RAW (READ_ONLY)")
+        connection.execute("USE ANALYTICS")
+        seconds = {"queries": 0.0, "audits": 0.0}
+        slowest = {}
+        for model in models:
+            for part, statements in (
+                ("queries", _build(model) if interval == 0 else _merge(model, interval)),
+                ("audits", model["audits"][interval]),
+            ):
+                started = perf_counter()
+                for statement in statements:
+                    connection.execute(statement)
+                    if part == "audits":
+                        connection.fetchall()
+                seconds[part] += perf_counter() - started
+                slowest[f"{model['table']} {part}"] = round(perf_counter() - started, 3)
+    return {**seconds, "statements": counts.statements, "rows_written": counts.rows_written, "by_model": slowest}
+
+
+def _build(model: dict[str, Any]) -> Iterable[str]:
+    table, query = model["table"], model["queries"][0]
+    yield f"CREATE SCHEMA IF NOT EXISTS {table.split('.')[0]}"
+    match model["kind"]:
+        case "view":
+            yield f"CREATE VIEW {table} AS {query}"
+        case "merged":
+            # Some read themselves: what was known before.
+            columns = ", ".join(f"{name} {data_type}" for name, data_type in model["columns"].items())
+            yield f"CREATE TABLE {table} ({columns})"
+            yield f"INSERT INTO {table} {query}"
+        case "history":
+            yield f"CREATE TABLE {table} AS SELECT *, {NOW} AS valid_from, NULL::TIMESTAMP AS valid_to FROM ({query})"
+        case _:
+            yield f"CREATE TABLE {table} AS {query}"
+
+
+def _merge(model: dict[str, Any], interval: int) -> Iterable[str]:
+    table, query = model["table"], model["queries"][interval]
+    match model["kind"]:
+        case "merged":
+            yield (
+                f"MERGE INTO {table} AS old USING ({query}) AS new ON {' AND '.join(model['key'])} "
+                "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+            )
+        case "full":
+            yield f"CREATE OR REPLACE TABLE {table} AS {query}"
+        case "history":
+            [key] = model["key"]
+            differs = " OR ".join(f"old.{column} IS DISTINCT FROM new.{column}" for column in model["compared"])
+            yield f"CREATE OR REPLACE TEMP TABLE now AS {query}"
+            yield (
+                f"CREATE OR REPLACE TEMP TABLE changed AS SELECT {key} "
+                f"FROM (FROM {table} WHERE valid_to IS NULL) AS old FULL JOIN now AS new USING ({key}) "
+                f"WHERE new.{key} IS NULL OR old.{key} IS NULL OR {differs}"
+            )
+            yield f"UPDATE {table} SET valid_to = {NOW} WHERE valid_to IS NULL AND {key} IN (FROM changed)"
+            yield f"INSERT INTO {table} SELECT *, {NOW}, NULL FROM now WHERE {key} IN (FROM changed)"

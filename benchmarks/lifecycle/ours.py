@@ -1,0 +1,28 @@
+"""meshflow: the commands as people type them, in process, on gateway `landed`."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from lifecycle.counted import counted
+from sqlmesh.cli.main import cli
+from sqlmesh.core.context import Context
+
+
+def plan(environment: str) -> dict[str, int]:
+    """Without unit tests, which dbt's side doesn't have either."""
+    with counted() as counts:
+        cli(
+            ["--gateway", "landed", "plan", environment, "--auto-apply", "--no-prompts", "--skip-tests"],
+            standalone_mode=False,
+        )
+    return asdict(counts)
+
+
+def run(moment: int) -> dict[str, int]:
+    """`sqlmesh run prod`, as if it were `moment`, in seconds since 1970: the command itself can't be told."""
+    at = datetime.fromtimestamp(moment, UTC)
+    with counted() as counts:
+        status = Context(paths=".", gateway="landed").run("prod", end=at, execution_time=at)
+    if not status.is_success:
+        raise RuntimeError(f"sqlmesh run: {status.name}")
+    return asdict(counts)

@@ -1,0 +1,114 @@
+"""What has to be done at least, taken from the project itself: every model's query and audits, as SQLMesh renders them.
+
+Written to a file, so that the limit neither loads a project nor knows SQLMesh.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlglot import exp
+from sqlmesh.core.context import Context
+from sqlmesh.core.model import Model
+from sqlmesh.core.model.kind import (
+    FullKind,
+    IncrementalByUniqueKeyKind,
+    SCDType2ByColumnKind,
+    SCDType2ByTimeKind,
+    SeedKind,
+    ViewKind,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A model in DuckDB's SQL, in the order in which models depend on each other."""
+
+    table: str
+    """schema.table, in lower case."""
+    kind: str
+    """view, seed, full, merged or history."""
+    columns: dict[str, str]
+    """Types by name."""
+    key: list[str]
+    """Conditions under which an old and a new row are the same, or columns of a history."""
+    compared: list[str] = field(default_factory=list)
+    """Columns in which versions of a history differ."""
+    queries: list[str] = field(default_factory=list)
+    """Of the full build, then of each hour."""
+    audits: list[list[str]] = field(default_factory=list)
+
+
+def render(target: str, *moments: int) -> int:
+    """Write every model but the landed ones to the file `target`, as JSON; returns how many.
+
+    `moments` are seconds since 1970: the full build goes until the first, each later one ends an interval.
+    """
+    context = Context(paths=".", gateway="landed")
+    ends = [datetime.fromtimestamp(moment, UTC) for moment in moments]
+    intervals = list(zip([context.config.model_defaults.start, *ends], ends, strict=False))
+    models = [
+        context.models[name]
+        for name in context.dag.sorted
+        if name in context.models and not context.models[name].kind.is_external
+    ]
+    Path(target).write_text(json.dumps([asdict(_rendered(model, context, intervals)) for model in models], indent=1))
+    return len(models)
+
+
+def _rendered(model: Model, context: Context, intervals: list[tuple[object, datetime]]) -> Rendered:
+    kind, key, compared = "view", [], []
+    match model.kind:
+        case IncrementalByUniqueKeyKind():
+            kind, key = "merged", [f"{_of('old', part)} = {_of('new', part)}" for part in model.unique_key]
+        case SCDType2ByTimeKind():
+            kind, key, compared = "history", [_sql(e) for e in model.unique_key], [_sql(model.kind.updated_at_name)]
+        case SCDType2ByColumnKind():
+            kind, key, compared = "history", [_sql(e) for e in model.unique_key], [_sql(c) for c in model.kind.columns]
+        case FullKind():
+            kind = "full"
+        case SeedKind():
+            kind = "seed"
+        case ViewKind():
+            pass
+        case unknown:
+            raise NotImplementedError(f"{model.name} is {unknown.name}: the limit doesn't know what that has to do")
+    rendered = Rendered(
+        f"{model.fully_qualified_table.db}.{model.fully_qualified_table.name}".lower(),
+        kind,
+        {name.lower(): _sql(data_type) for name, data_type in (model.columns_to_types or {}).items()},
+        key,
+        compared,
+    )
+    for start, end in intervals:
+        times = {"start": start, "end": end, "execution_time": end}
+        if kind == "seed":
+            [rows] = [
+                list(frame.itertuples(index=False, name=None)) for frame in model.render(context=context, **times)
+            ]
+            typed = [exp.cast(column, data_type).as_(column) for column, data_type in model.columns_to_types.items()]
+            rendered.queries.append(
+                _sql(exp.select(*typed).from_(exp.values(rows, alias="rows", columns=list(rendered.columns))))
+            )
+        else:
+            rendered.queries.append(_sql(model.render_query_or_raise(**times)))
+        rendered.audits.append(
+            [
+                _sql(
+                    exp.select("count(*)").from_(
+                        model.render_audit_query(audit, **times, **arguments).subquery("audit")
+                    )
+                )
+                for audit, arguments in model.audits_with_args
+            ]
+        )
+    return rendered
+
+
+def _of(table: str, key: exp.Expression) -> str:
+    return _sql(key.transform(lambda node: exp.column(node.name, table) if isinstance(node, exp.Column) else node))
+
+
+def _sql(expression: exp.Expression) -> str:
+    return expression.sql("duckdb", comments=False)

@@ -1,0 +1,226 @@
+"""Measure builds, hours, branches and promotions beside dbt and beside the limit."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from process import PROJECT, Run, machine, now, run, spread, versions
+
+from meshflow.source.server import Server
+
+RESULTS = PROJECT / "benchmarks" / "results" / "lifecycle.json"
+PEER = PROJECT / "benchmarks" / "peers" / "dbt"
+PEER_PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
+HOURS = 3
+AHEAD = timedelta(hours=5)
+DELAY = 20
+"""Seconds after the hour at which a load starts, and for which it lasts."""
+MART = "models/retail/rpt_net_revenue_by_city.sql"
+"""What the branch changes. Two reports stand on it."""
+CHANGE = ("SUM(days.order_count)::INT AS order_count", "(SUM(days.order_count) + 0)::INT AS order_count")
+SMOKE = 100_000
+
+Runs = dict[str, list[Run]]
+"""By step, '10000000/hour/dbt', in the order in which they ran."""
+
+
+@click.command()
+@click.option("--sales", "sizes", multiple=True, type=int, default=(1_000_000, 10_000_000), show_default=True)
+@click.option("--repeat", default=1, show_default=True, help="Times that the whole life is gone through.")
+@click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
+@click.option("--home", type=click.Path(path_type=Path), help="Where databases are made; a temporary folder otherwise.")
+def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, home: Path | None) -> None:
+    """Build, an hour, a branch, a promotion: beside dbt and beside the limit."""
+    started, circumstances = now(), machine()
+    runs: Runs = {}
+    with tempfile.TemporaryDirectory(prefix="meshflow-", dir=home) as folder:
+        # Equal results come first: the whole of it on few rows, before anything is measured.
+        for size in (SMOKE, *(() if smoke else sizes)):
+            for _ in range(1 if size == SMOKE else repeat):
+                for name, done in _life(Path(folder) / "life", size):
+                    runs.setdefault(name, []).append(done)
+    results = {
+        "date": started,
+        "machine": circumstances,
+        "versions": versions("sqlmesh", "sqlglot", "duckdb") | _peer_versions(),
+        "settings": {"sizes": sizes, "repeat": repeat, "hours": HOURS},
+        "steps": {name: _figures(done) for name, done in runs.items()},
+    }
+    text = json.dumps(results, indent=2) + "\n"
+    if smoke:
+        click.echo(text)
+        return
+    RESULTS.write_text(text)
+
+
+@dataclass(frozen=True)
+class Life:
+    """A warehouse of one size on each side."""
+
+    home: Path
+    sales: int
+    state: dict[str, str]
+    moments: list[int]
+    """Until when SQLMesh's intervals go, in seconds since 1970: the build's, then each hour's."""
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def project(self) -> Path:
+        return self.home / "project"
+
+    @property
+    def rendered(self) -> Path:
+        return self.home / "rendered.json"
+
+    def limit(self, step: str, *arguments: object) -> Run:
+        return run(f"lifecycle.limit:{step}", self.data, self.rendered, *arguments, environment={})
+
+    def ours(self, step: str, *arguments: object) -> Run:
+        return run(f"lifecycle.{step}", *arguments, environment=self.environment, folder=self.project)
+
+    def peer(self, step: str, *arguments: object) -> Run:
+        environment = {
+            "MESHFLOW_DATA": str(self.data),
+            "DBT_TARGET_PATH": str(self.home / "target"),
+            "DBT_LOG_PATH": str(self.home / "dbt_log"),
+        }
+        return run(
+            f"lifecycle.peer:{step}",
+            *arguments,
+            environment=environment,
+            folder=self.home / "peer",
+            python=PEER_PYTHON,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"MESHFLOW_DATA": str(self.data), **self.state}
+
+    def require_equal(self, *sides: str) -> None:
+        """Raises click.ClickException with the tables that differ."""
+        found = {}
+        for side in sides:
+            database = self.data / f"{side}_analytics.duckdb"
+            name = database.stem if side == "dbt" else "ANALYTICS"
+            found[side] = run("lifecycle.contents:checksums", database, name, self.rendered, environment={}).result
+        first, *others = found.values()
+        for side, other in zip(list(sides)[1:], others, strict=True):
+            if differing := [
+                f"{table} {first[table][0]}/{other[table][0]}" for table in first if first[table] != other[table]
+            ]:
+                raise click.ClickException(f"{sides[0]} and {side} differ in {', '.join(differing)}")
+
+
+@contextmanager
+def _begin(home: Path, sales: int) -> Iterator[Life]:
+    """Rows, a copy of the project, an empty state."""
+    shutil.rmtree(home, ignore_errors=True)
+    server = Server(home / "postgres")
+    built = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    # Later than now, whatever the build takes: what is due before that, SQLMesh has done by then.
+    hours = [built + AHEAD + timedelta(hours=hour) for hour in range(HOURS)]
+    moments = [int(moment.timestamp()) for moment in (built, *hours)]
+    (home / "data").mkdir(parents=True)
+    try:
+        server.up()
+        life = Life(home, sales, server.state, moments)
+        _copy_project(life.project)
+        shutil.copytree(PEER, home / "peer")
+        took = run("lifecycle.rows:build", life.data, sales, moments[0] + DELAY, environment={})
+        _say(f"{sales:,} sales: {took.seconds:.0f} s")
+        run("lifecycle.render:render", life.rendered, *moments, environment=life.environment, folder=life.project)
+        life.peer("parse")
+        yield life
+    finally:
+        server.down()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _copy_project(target: Path) -> None:
+    """As it stands here, committed or not. Without .env: the benchmark has a state of its own."""
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "*.sql", "*.py", "*.csv", "*.yaml"],  # noqa: S607
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for file in filter(None, files.split("\0")):
+        if (PROJECT / file).exists() and not file.startswith(("benchmarks/", "src/")):
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / file, target / file)
+    # Ages and statuses as of the day at which the rows end, on every side.
+    _edit(target / "config.yaml", "cadence: '*/5 * * * *'", "cadence: '*/5 * * * *'\n      as_of_date: '2026-11-01'")
+
+
+def _edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    if text.count(old) != 1:
+        raise click.ClickException(f"{file.name} no longer holds '{old}' once: the benchmark changes it")
+    file.write_text(text.replace(old, new))
+
+
+def _life(home: Path, sales: int) -> Iterator[tuple[str, Run]]:
+    with _begin(home, sales) as life:
+
+        def step(name: str, done: Run) -> tuple[str, Run]:
+            _say(
+                f"{sales:,} {name}: {done.seconds:.2f} s, {done.wall_seconds:.2f} s with start-up, "
+                f"{done.cpu_seconds:.2f} s of processors, {done.peak_mb:.0f} MB, "
+                f"{done.result['statements']} statements, {done.result['rows_written']:,} rows written"
+            )
+            return f"{sales}/{name}", done
+
+        yield step("build/limit", life.limit("build"))
+        yield step("build/ours", life.ours("ours:plan", "prod"))
+        yield step("build/dbt", life.peer("build", "prod"))
+        life.require_equal("limit", "landed", "dbt")
+        for hour in range(1, HOURS + 1):
+            moment = life.moments[hour]
+            run("lifecycle.rows:change", life.data, sales, hour, moment + DELAY, environment={})
+            yield step("hour/limit", life.limit("hour", hour))
+            yield step("hour/ours", life.ours("ours:run", moment + 2 * DELAY))
+            yield step("hour/dbt", life.peer("build", "prod"))
+            life.require_equal("limit", "landed", "dbt")
+        yield step("unchanged/ours", life.ours("ours:plan", "prod"))
+        before = life.home / "before"
+        shutil.copytree(life.home / "target", before)
+        _edit(life.project / MART, *CHANGE)
+        _edit(life.home / "peer" / MART, *CHANGE)
+        yield step("branch/ours", life.ours("ours:plan", "dev"))
+        changed = ("--select", "state:modified+", "--state", str(before))
+        yield step("branch/dbt, what changed", life.peer("build", "dev", *changed, "--defer"))
+        yield step("branch/dbt", life.peer("build", "dev"))
+        yield step("promotion/ours", life.ours("ours:plan", "prod"))
+        yield step("promotion/dbt, what changed", life.peer("build", "prod", *changed))
+        yield step("promotion/dbt", life.peer("build", "prod"))
+        life.require_equal("landed", "dbt")
+
+
+def _figures(runs: list[Run]) -> dict[str, Any]:
+    return {
+        **{
+            figure: spread([getattr(done, figure) for done in runs])
+            for figure in ("seconds", "wall_seconds", "cpu_seconds", "peak_mb")
+        },
+        **{name: runs[0].result[name] for name in ("statements", "rows_written")},
+        "work": [done.result for done in runs if "queries" in done.result],
+    }
+
+
+def _peer_versions() -> dict[str, str]:
+    command = "from importlib.metadata import version; print(version('dbt-core'), version('dbt-duckdb'))"
+    done = subprocess.run([PEER_PYTHON, "-c", command], capture_output=True, text=True, check=True)  # noqa: S603
+    return dict(zip(("dbt-core", "dbt-duckdb"), done.stdout.split(), strict=True))
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)

@@ -1,0 +1,116 @@
+"""A step, run and measured in a fresh process: imports, time and peak memory are its own."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+
+PROJECT = Path(__file__).parents[1]
+"""Where steps run unless told otherwise: the loader finds its contract below the working folder."""
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in one ru_maxrss."""
+REPORTED = "measured: "
+"""What the line begins with that a step's process ends its output with."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a step took."""
+
+    import_seconds: float
+    """Of the module that holds the step, with everything it needs."""
+    seconds: float
+    """From its first line until everything is committed and closed; without the imports."""
+    cpu_seconds: float
+    """Of all its threads and child processes, in those seconds."""
+    peak_mb: float
+    """The most that was in memory at a time, Python, libraries and DuckDB's cache included, in 10⁶ bytes."""
+    result: Any
+    """What it returned, as JSON."""
+    wall_seconds: float = 0
+    """Of the whole process, from its start to its end."""
+
+
+def run(
+    step: str,
+    *arguments: str | float | Path,
+    environment: Mapping[str, str],
+    folder: Path = PROJECT,
+    python: Path | None = None,
+) -> Run:
+    """Run `step`, named as 'landing.loader:load' below this folder, in a process of its own.
+
+    Numbers and strings reach it as they are, a path as a string. `folder` is the working folder, `python` another
+    interpreter than this one. The caller has to stay small: ru_maxrss of a process starts at what its parent had in
+    memory. Raises click.ClickException with what a failing step said last.
+    """
+    command = [str(python or sys.executable), __file__, step, json.dumps(arguments, default=str)]
+    started = time.perf_counter()
+    done = subprocess.run(  # noqa: S603
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    wall_seconds = time.perf_counter() - started
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines or not lines[-1].startswith(REPORTED):
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing")[-1500:]
+        raise click.ClickException(f"{step} {' '.join(map(str, arguments))} failed and said: {said}")
+    return Run(**{**json.loads(lines[-1].removeprefix(REPORTED)), "wall_seconds": wall_seconds})
+
+
+def machine() -> dict[str, Any]:
+    """What the figures are of. Asked before anything is measured: the load average has to be that of others."""
+    return {
+        "cpus": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "platform": platform.platform(),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Python and libraries of this interpreter."""
+    return {"Python": platform.python_version(), **{library: version(library) for library in libraries}}
+
+
+def now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Of one figure, over the repetitions."""
+    return {"median": round(median(values), 3), "least": round(min(values), 3), "all": [round(v, 3) for v in values]}
+
+
+def _cpu_seconds() -> float:
+    mine, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return mine.ru_utime + mine.ru_stime + children.ru_utime + children.ru_stime
+
+
+def main() -> None:
+    step, arguments = sys.argv[1:]
+    module, function = step.split(":")
+    started = time.perf_counter()
+    called = getattr(import_module(module), function)
+    imported, cpu = time.perf_counter(), _cpu_seconds()
+    result = called(*json.loads(arguments))
+    finished = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT / 1e6
+    took = Run(imported - started, finished - imported, _cpu_seconds() - cpu, peak, result)
+    print(f"\n{REPORTED}{json.dumps(asdict(took))}", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""What it costs: `make bench`, or one benchmark by its name."""
+
+import click
+from landing.run import landing
+from lifecycle.run import lifecycle
+from traffic.run import traffic
+
+
+@click.group(help=__doc__)
+def main() -> None: ...
+
+
+for benchmark in (lifecycle, landing, traffic):
+    main.add_command(benchmark)
+
+if __name__ == "__main__":
+    main()
