@@ -1,0 +1,11 @@
+{# Twelve counts and their total. Rows without a date are in none of them. #}
+{% macro month_pivot(date, noun) -%}
+    {%- set months = [
+        'january', 'february', 'march', 'april', 'may', 'june',
+        'july', 'august', 'september', 'october', 'november', 'december',
+    ] -%}
+    {%- for month in months -%}
+    count(*) filter (month({{ date }}) = {{ loop.index }})::int as {{ month }}_{{ noun }}_count,
+    {% endfor -%}
+    count({{ date }})::int as total_{{ noun }}_count
+{%- endmacro %}

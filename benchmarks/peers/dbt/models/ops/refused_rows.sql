@@ -1,0 +1,29 @@
+{% set quarantines = {
+    'edtech.students': ref('edtech_student'),
+    'edtech.courses': ref('edtech_course'),
+    'edtech.enrollments': ref('edtech_enrollment'),
+    'retail.sales': ref('retail_sales'),
+} %}
+
+with refused as (
+    {% for source_table, quarantine in quarantines.items() %}
+    select
+        '{{ source_table }}' as source_table,
+        updated_at::date as updated_date,
+        reject_reasons
+    from {{ quarantine }}
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+)
+
+select
+    refused.source_table::varchar as source_table,
+    refused.updated_date::date as updated_date,
+    reasons.reject_reason::varchar as reject_reason,
+    reasons.remedy::varchar as remedy,
+    count(*)::int as refused_count
+from refused
+left join {{ ref('ref_reject_reason') }} as reasons
+    on refused.source_table = reasons.source_table
+    and (', ' || refused.reject_reasons || ',') like ('%, ' || reasons.reject_reason || ',%')
+group by refused.source_table, refused.updated_date, reasons.reject_reason, reasons.remedy

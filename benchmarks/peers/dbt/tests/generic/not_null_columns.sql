@@ -1,0 +1,8 @@
+{# None of the columns is empty: one scan for all of them, where `not_null` takes one each. #}
+{% test not_null_columns(model, columns) %}
+
+select {{ columns | join(', ') }}
+from {{ model }}
+where {{ columns | join(' is null or ') }} is null
+
+{% endtest %}
