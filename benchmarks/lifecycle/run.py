@@ -17,7 +17,7 @@ from process import PROJECT, Run, machine, now, run, spread, versions
 from meshflow.source.server import Server
 
 RESULTS = PROJECT / "benchmarks" / "results" / "lifecycle.json"
-PEER = PROJECT / "benchmarks" / "peers" / "dbt"
+PEER = "benchmarks/peers/dbt"
 PEER_PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 HOURS = 3
 AHEAD = timedelta(hours=5)
@@ -99,7 +99,7 @@ class Life:
             f"lifecycle.peer:{step}",
             *arguments,
             environment=environment,
-            folder=self.home / "peer",
+            folder=self.project / PEER,
             python=PEER_PYTHON,
         )
 
@@ -136,7 +136,6 @@ def _begin(home: Path, sales: int) -> Iterator[Life]:
         server.up()
         life = Life(home, sales, server.state, moments)
         _copy_project(life.project)
-        shutil.copytree(PEER, home / "peer")
         took = run("lifecycle.rows:build", life.data, sales, moments[0] + DELAY, environment={})
         _say(f"{sales:,} sales: {took.seconds:.0f} s")
         run("lifecycle.render:render", life.rendered, *moments, environment=life.environment, folder=life.project)
@@ -150,11 +149,11 @@ def _begin(home: Path, sales: int) -> Iterator[Life]:
 def _copy_project(target: Path) -> None:
     """As it stands here, committed or not. Without .env: the benchmark has a state of its own."""
     files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "*.sql", "*.py", "*.csv", "*.yaml"],  # noqa: S607
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],  # noqa: S607
         cwd=PROJECT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     for file in filter(None, files.split("\0")):
-        if (PROJECT / file).exists() and not file.startswith(("benchmarks/", "src/")):
+        if (PROJECT / file).exists():
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / file, target / file)
     # Ages and statuses as of the day at which the rows end, on every side.
@@ -194,7 +193,7 @@ def _life(home: Path, sales: int) -> Iterator[tuple[str, Run]]:
         before = life.home / "before"
         shutil.copytree(life.home / "target", before)
         _edit(life.project / MART, *CHANGE)
-        _edit(life.home / "peer" / MART, *CHANGE)
+        _edit(life.project / PEER / MART, *map(str.lower, CHANGE))
         yield step("branch/ours", life.ours("ours:plan", "dev"))
         changed = ("--select", "state:modified+", "--state", str(before))
         yield step("branch/dbt, what changed", life.peer("build", "dev", *changed, "--defer"))

@@ -11,14 +11,26 @@ MODEL (
   )
 );
 
-WITH lines AS (
+WITH sold AS (
   SELECT
-    *,
-    ROW_NUMBER() OVER (PARTITION BY customer_id ORDER BY ordered_at DESC, order_id DESC, product_id DESC) AS recency,
-    MIN(order_date) OVER (PARTITION BY customer_id) AS first_order_date
+    customer_id,
+    MAX(ordered_at) AS last_ordered_at,
+    MIN(order_date) AS first_order_date
   FROM intermediate.int_retail__sales_priced
   WHERE
     is_valid
+  GROUP BY
+    customer_id
+), newest AS (
+  SELECT
+    lines.*,
+    sold.first_order_date,
+    ROW_NUMBER() OVER (PARTITION BY lines.customer_id ORDER BY lines.order_id DESC, lines.product_id DESC) AS recency
+  FROM intermediate.int_retail__sales_priced AS lines
+  INNER JOIN sold
+    ON lines.customer_id = sold.customer_id AND lines.ordered_at = sold.last_ordered_at
+  WHERE
+    lines.is_valid
 )
 SELECT
   customer_id, /* Customer */
@@ -29,6 +41,6 @@ SELECT
   country, /* Country of the newest order */
   first_order_date::DATE AS first_order_date, /* Day of the first order */
   order_date::DATE AS last_order_date /* Day of the newest order */
-FROM lines
+FROM newest
 WHERE
   recency = 1

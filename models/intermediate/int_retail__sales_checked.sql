@@ -28,19 +28,44 @@ WITH touched AS (
     product_id
   FROM staging.stg_retail__sales
   WHERE
-    _landed_at >= @start_dtntz
-), numbered AS (
+    _landed_at >= @start_dtntz AND NOT order_id IS NULL AND NOT product_id IS NULL
+), landed AS (
   SELECT
-    sales.*,
-    ROW_NUMBER() OVER (
-      PARTITION BY sales.order_id, sales.product_id
-      ORDER BY sales.updated_at DESC NULLS LAST, sales._landed_at DESC, sales.ordered_at DESC, sales.unit_price_amount DESC, sales.quantity DESC, sales.discount_rate, sales.shipping_amount, sales.customer_id, sales.customer_name, sales.product_name, sales.product_category, sales.city, sales.province, sales.country, sales.purchased_at, sales.deleted_at NULLS FIRST
-    ) AS copy_number,
-    MAX(sales._landed_at) OVER (PARTITION BY sales.order_id, sales.product_id) AS key_landed_at
+    sales.*
   FROM staging.stg_retail__sales AS sales
   INNER JOIN touched
-    ON sales.order_id IS NOT DISTINCT FROM touched.order_id
-    AND sales.product_id IS NOT DISTINCT FROM touched.product_id
+    ON sales.order_id = touched.order_id AND sales.product_id = touched.product_id
+  UNION ALL
+  /* Lines without a key are few, and judged every time: a join that matches NULL can't skip what wasn't touched. */
+  SELECT
+    *
+  FROM staging.stg_retail__sales
+  WHERE
+    order_id IS NULL OR product_id IS NULL
+), numbered AS (
+  SELECT
+    *,
+    ROW_NUMBER() OVER (
+      PARTITION BY order_id, product_id
+      ORDER BY updated_at DESC NULLS LAST, _landed_at DESC, ordered_at DESC, unit_price_amount DESC, quantity DESC, discount_rate, shipping_amount, customer_id, customer_name, product_name, product_category, city, province, country, purchased_at, deleted_at NULLS FIRST
+    ) AS copy_number,
+    MAX(_landed_at) OVER (PARTITION BY order_id, product_id) AS key_landed_at
+  FROM landed
+), previous AS (
+  SELECT
+    lines.order_id,
+    lines.product_id,
+    /* A refused line may correct its date, but one whose date moved since it was accepted keeps failing until it is set back. */
+    IFF(
+      lines.reject_reasons IS NULL OR lines.order_date IS DISTINCT FROM lines.first_order_date,
+      lines.first_order_date,
+      NULL
+    ) AS first_order_date
+  FROM intermediate.int_retail__sales_checked AS lines
+  INNER JOIN touched
+    ON lines.order_id = touched.order_id AND lines.product_id = touched.product_id
+  WHERE
+    lines.copy_number = 1
 )
 SELECT
   numbered.order_id, /* Order */
@@ -85,12 +110,6 @@ SELECT
   numbered.updated_at, /* When the application last wrote the row, UTC */
   numbered.key_landed_at AS _landed_at /* Start of the newest load that touched the line, UTC */
 FROM numbered
-/* A refused line may correct its date, but one whose date moved since it was accepted keeps failing until it is set back. */
-LEFT JOIN intermediate.int_retail__sales_checked AS previous
+LEFT JOIN previous
   ON numbered.order_id = previous.order_id
   AND numbered.product_id = previous.product_id
-  AND previous.copy_number = 1
-  AND (
-    previous.reject_reasons IS NULL
-    OR previous.order_date IS DISTINCT FROM previous.first_order_date
-  )

@@ -22,7 +22,7 @@ MODEL (
         total_discount_amount,
         net_revenue_amount
       ),
-      condition := is_valid
+      condition := is_valid AND _landed_at >= @start_dtntz
     ),
     money_is_net(
       gross := total_revenue_amount,

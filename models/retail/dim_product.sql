@@ -11,14 +11,26 @@ MODEL (
   )
 );
 
-WITH lines AS (
+WITH sold AS (
   SELECT
-    *,
-    ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY ordered_at DESC, order_id DESC) AS recency,
-    MIN(order_date) OVER (PARTITION BY product_id) AS first_order_date
+    product_id,
+    MAX(ordered_at) AS last_ordered_at,
+    MIN(order_date) AS first_order_date
   FROM intermediate.int_retail__sales_priced
   WHERE
     is_valid
+  GROUP BY
+    product_id
+), newest AS (
+  SELECT
+    lines.*,
+    sold.first_order_date,
+    ROW_NUMBER() OVER (PARTITION BY lines.product_id ORDER BY lines.order_id DESC) AS recency
+  FROM intermediate.int_retail__sales_priced AS lines
+  INNER JOIN sold
+    ON lines.product_id = sold.product_id AND lines.ordered_at = sold.last_ordered_at
+  WHERE
+    lines.is_valid
 )
 SELECT
   product_id::BIGINT AS product_id, /* Product */
@@ -27,6 +39,6 @@ SELECT
   unit_price_amount::DECIMAL(18, 2) AS latest_unit_price_amount, /* Price per unit in USD on the newest order */
   first_order_date::DATE AS first_order_date, /* Day of the first order */
   order_date::DATE AS last_order_date /* Day of the newest order */
-FROM lines
+FROM newest
 WHERE
   recency = 1
