@@ -12,8 +12,8 @@ MODEL (
     landed(source := 'edtech', gateway := @gateway)
   ),
   audits (
-    grain_is_unique(columns := (course_id, copy_number)),
-    rows_are_conserved(landed := staging.stg_edtech__courses, key := course_id),
+    grain_is_unique(columns := (course_id, copy_number), condition := _landed_at >= @start_dtntz),
+    rows_are_conserved(landed := staging.stg_edtech__courses, key := course_id, since := @start_dtntz),
     live_rows_hold(max_drop_rate := 0.2)
   )
 );

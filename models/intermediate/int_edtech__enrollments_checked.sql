@@ -15,8 +15,12 @@ MODEL (
     landed(source := 'edtech', gateway := @gateway)
   ),
   audits (
-    grain_is_unique(columns := (enrollment_id, copy_number)),
-    rows_are_conserved(landed := staging.stg_edtech__enrollments, key := enrollment_id),
+    grain_is_unique(columns := (enrollment_id, copy_number), condition := _landed_at >= @start_dtntz),
+    rows_are_conserved(
+      landed := staging.stg_edtech__enrollments,
+      key := enrollment_id,
+      since := @start_dtntz
+    ),
     live_rows_hold(max_drop_rate := 0.2)
   )
 );

@@ -13,21 +13,21 @@ MODEL (
   tags (edtech, intermediate),
   description 'One row per enrollment key ever landed, with what is odd about it. Odd rows count; is_valid is false for those refused or deleted, which stay because a merge cannot remove rows. edtech.fct_enrollment shows the valid ones. A table of its own, written after the audits of int_edtech__enrollments_checked have passed.',
   audits (
-    grain_is_unique(columns := enrollment_id),
+    grain_is_unique(columns := enrollment_id, condition := _landed_at >= @start_dtntz),
     references_exist(
       column := student_id,
       parent := intermediate.int_edtech__students_checked,
       parent_column := student_id,
-      condition := is_valid
+      condition := is_valid AND _landed_at >= @start_dtntz
     ),
     references_exist(
       column := course_id,
       parent := intermediate.int_edtech__courses_checked,
       parent_column := course_id,
-      condition := is_valid
+      condition := is_valid AND _landed_at >= @start_dtntz
     ),
-    odd_rows(flag := is_valid AND is_before_sign_up),
-    odd_rows(flag := is_valid AND is_after_course_end)
+    odd_rows(flag := is_valid AND is_before_sign_up AND _landed_at >= @start_dtntz),
+    odd_rows(flag := is_valid AND is_after_course_end AND _landed_at >= @start_dtntz)
   )
 );
 

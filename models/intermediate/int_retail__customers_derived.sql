@@ -25,7 +25,10 @@ WITH sold AS (
   SELECT
     lines.*,
     sold.first_order_date,
-    ROW_NUMBER() OVER (PARTITION BY lines.customer_id ORDER BY lines.order_id DESC, lines.product_id DESC) AS recency
+    ROW_NUMBER() OVER (
+      PARTITION BY lines.customer_id
+      ORDER BY lines.order_id DESC, lines.product_id DESC
+    ) AS recency
   FROM intermediate.int_retail__sales_priced AS lines
   INNER JOIN sold
     ON lines.customer_id = sold.customer_id AND lines.ordered_at = sold.last_ordered_at

@@ -15,9 +15,20 @@ MODEL (
     landed(source := 'retail', gateway := @gateway)
   ),
   audits (
-    grain_is_unique(columns := (order_id, product_id, copy_number)),
-    rows_are_conserved(landed := staging.stg_retail__sales, key := (order_id, product_id)),
-    never_changes(column := order_date, first_value := first_order_date, condition := copy_number = 1),
+    grain_is_unique(
+      columns := (order_id, product_id, copy_number),
+      condition := _landed_at >= @start_dtntz
+    ),
+    rows_are_conserved(
+      landed := staging.stg_retail__sales,
+      key := (order_id, product_id),
+      since := @start_dtntz
+    ),
+    never_changes(
+      column := order_date,
+      first_value := first_order_date,
+      condition := copy_number = 1 AND _landed_at >= @start_dtntz
+    ),
     live_rows_hold(max_drop_rate := 0.2)
   )
 );
@@ -55,12 +66,12 @@ WITH touched AS (
   SELECT
     lines.order_id,
     lines.product_id,
-    /* A refused line may correct its date, but one whose date moved since it was accepted keeps failing until it is set back. */
     IFF(
-      lines.reject_reasons IS NULL OR lines.order_date IS DISTINCT FROM lines.first_order_date,
+      lines.reject_reasons IS NULL
+      OR lines.order_date IS DISTINCT FROM lines.first_order_date,
       lines.first_order_date,
       NULL
-    ) AS first_order_date
+    ) AS first_order_date /* A refused line may correct its date, but one whose date moved since it was accepted keeps failing until it is set back. */
   FROM intermediate.int_retail__sales_checked AS lines
   INNER JOIN touched
     ON lines.order_id = touched.order_id AND lines.product_id = touched.product_id

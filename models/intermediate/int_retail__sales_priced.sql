@@ -13,7 +13,7 @@ MODEL (
   tags (retail, intermediate),
   description 'One row per order line ever landed, priced: money is rounded here, once, on the line. is_valid is false for lines refused or cancelled; they stay without money because a merge cannot remove rows, and because the days they stood on have to be counted again. retail.fct_sales shows the valid ones. A table of its own, written after the audits of int_retail__sales_checked have passed.',
   audits (
-    grain_is_unique(columns := (order_id, product_id)),
+    grain_is_unique(columns := (order_id, product_id), condition := _landed_at >= @start_dtntz),
     never_null(
       columns := (
         customer_id,
@@ -27,9 +27,10 @@ MODEL (
     money_is_net(
       gross := total_revenue_amount,
       discount := total_discount_amount,
-      net := net_revenue_amount
+      net := net_revenue_amount,
+      condition := _landed_at >= @start_dtntz
     ),
-    odd_rows(flag := is_free)
+    odd_rows(flag := is_free AND _landed_at >= @start_dtntz)
   )
 );
 
