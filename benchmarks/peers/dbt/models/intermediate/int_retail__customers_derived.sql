@@ -1,17 +1,25 @@
 {{ config(materialized='table') }}
 
+with sold as (
+    select
+        customer_id,
+        max(ordered_at) as last_ordered_at,
+        min(order_date) as first_order_date
+    from {{ ref('int_retail__sales_priced') }}
+    where is_valid
+    group by all
+)
+
 select
-    customer_id,
-    customer_name,
-    location_id,
-    city,
-    province,
-    country,
-    min(order_date) over (partition by customer_id) as first_order_date,
-    order_date as last_order_date
-from {{ ref('int_retail__sales_priced') }}
-where is_valid
-qualify row_number() over (
-    partition by customer_id
-    order by ordered_at desc nulls first, order_id desc nulls first, product_id desc nulls first
-) = 1
+    lines.customer_id,
+    lines.customer_name,
+    lines.location_id,
+    lines.city,
+    lines.province,
+    lines.country,
+    sold.first_order_date,
+    lines.order_date as last_order_date
+from {{ ref('int_retail__sales_priced') }} as lines
+inner join sold on lines.customer_id = sold.customer_id and lines.ordered_at = sold.last_ordered_at
+where lines.is_valid
+qualify row_number() over (partition by lines.customer_id order by lines.order_id desc, lines.product_id desc) = 1

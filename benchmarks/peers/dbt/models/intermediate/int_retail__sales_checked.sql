@@ -1,6 +1,39 @@
 {{ config(unique_key='coalesce(order_id, -1), coalesce(product_id, -1), copy_number') }}
 
-with numbered as (
+with {% if is_incremental() %} touched as (
+    select distinct order_id, product_id
+    from {{ ref('stg_retail__sales') }}
+    where _landed_at > {{ newest_landing() }} and order_id is not null and product_id is not null
+),
+
+-- All copies of a key that landed, or the older ones would keep their numbers.
+landed as (
+    select sales.*
+    from {{ ref('stg_retail__sales') }} as sales
+    inner join touched on sales.order_id = touched.order_id and sales.product_id = touched.product_id
+    union all
+    from {{ ref('stg_retail__sales') }} where order_id is null or product_id is null
+),
+
+-- A refused line may correct its date; one whose date moved since it was accepted keeps failing until it is set back.
+previous as (
+    select
+        lines.order_id,
+        lines.product_id,
+        if(
+            lines.reject_reasons is null or lines.order_date is distinct from lines.first_order_date,
+            lines.first_order_date,
+            null
+        ) as first_order_date
+    from {{ this }} as lines
+    inner join touched on lines.order_id = touched.order_id and lines.product_id = touched.product_id
+    where lines.copy_number = 1
+),
+{% else %} landed as (
+    from {{ ref('stg_retail__sales') }}
+),
+{% endif %}
+numbered as (
     select
         sales.*,
         row_number() over (
@@ -24,17 +57,7 @@ with numbered as (
                 sales.deleted_at nulls first
         ) as copy_number,
         max(sales._landed_at) over (partition by sales.order_id, sales.product_id) as key_landed_at
-    from {{ ref('stg_retail__sales') }} as sales
-    {% if is_incremental() %}
-    -- All copies of a key that landed, or the older ones would keep their numbers.
-    semi join (
-        select order_id, product_id
-        from {{ ref('stg_retail__sales') }}
-        where _landed_at > {{ newest_landing() }}
-    ) as touched
-        on sales.order_id is not distinct from touched.order_id
-        and sales.product_id is not distinct from touched.product_id
-    {% endif %}
+    from landed as sales
 )
 
 select
@@ -83,10 +106,5 @@ select
     numbered.key_landed_at as _landed_at
 from numbered
 {% if is_incremental() %}
--- A refused line may correct its date; one whose date moved since it was accepted keeps failing until it is set back.
-left join {{ this }} as previous
-    on numbered.order_id = previous.order_id
-    and numbered.product_id = previous.product_id
-    and previous.copy_number = 1
-    and (previous.reject_reasons is null or previous.order_date is distinct from previous.first_order_date)
+left join previous on numbered.order_id = previous.order_id and numbered.product_id = previous.product_id
 {% endif %}
