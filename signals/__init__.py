@@ -22,4 +22,7 @@ def landed(batch: DatetimeRanges, source: str, gateway: str, context: ExecutionC
     if not row or row[0] is None:
         return False
     complete_until = to_datetime(row[0])
+    if batch[-1][1] <= complete_until:
+        # Named one by one, SQLMesh would look each up among all: 80 s for a year of five minutes.
+        return True
     return [(start, end) for start, end in batch if end <= complete_until]

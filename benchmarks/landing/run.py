@@ -4,7 +4,6 @@ Starts a PostgreSQL of its own, fills retail.sales, and runs each step in a fres
 benchmarks/results/landing.json and, as a table, to the README beside this file.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,15 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from landing.report import write_table
-from process import PROJECT, Run, machine, now, run, spread, versions
+from landing.report import table
+from process import Run, machine, now, run, spread, versions
+from report import publish
 
 from meshflow.postgres import connect
 from meshflow.source.server import Server
 
 LIBRARIES = ("dlt", "duckdb", "adbc-driver-postgresql", "pyarrow", "psycopg")
-RESULTS = PROJECT / "benchmarks" / "results" / "landing.json"
-README = Path(__file__).with_name("README.md")
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,8 @@ class Step(NamedTuple):
     """The step from whose warehouse this one starts; None: from nothing."""
     limit: str | None = None
     """The step that does no more than has to be done, and leaves the same rows."""
+    compared: str = "checksum"
+    """What has to be equal to the limit's, of landing.warehouse."""
 
 
 class Outcome(NamedTuple):
@@ -63,6 +63,7 @@ Outcomes = dict[str, list[Outcome]]
 LOADS = (
     Step("load_limit", "full load: the limit", "limit", "load"),
     Step("load", "full load", "loader", "load", limit="load_limit"),
+    Step("tutorial", "full load as in dlt's tutorial", "tutorial", "load", limit="load_limit", compared="values"),
 )
 INCREMENTS = (
     Step("increment_limit", "increment: the limit", "limit", "merge", start="load_limit"),
@@ -83,14 +84,7 @@ LARGE = (
 @click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
 def landing(*, smoke: bool, **settings: int) -> None:
     """Measure the loader against the lower limit."""
-    results = measure(SMOKE if smoke else Settings(**settings))
-    text = json.dumps(results, indent=2) + "\n"
-    if smoke:
-        click.echo(text)
-        return
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(text)
-    write_table(results, README)
+    publish("landing", measure(SMOKE if smoke else Settings(**settings)), table, smoke=smoke)
 
 
 def measure(settings: Settings) -> dict[str, Any]:
@@ -160,7 +154,7 @@ def _in_turn(steps: tuple[Step, ...], times: int, home: Path, environment: dict[
             else:
                 data.mkdir()
             done = run(f"landing.{step.module}:{step.function}", data, environment=environment)
-            outcome = Outcome(done, run("landing.warehouse:checksum", data, environment=environment).result)
+            outcome = Outcome(done, run(f"landing.warehouse:{step.compared}", data, environment=environment).result)
             outcomes[step.name].append(outcome)
             _say(f"{step.what}: {done.seconds:.2f} s and {done.import_seconds:.2f} s of imports, {done.peak_mb:.0f} MB")
             if step.limit:

@@ -1,23 +1,26 @@
 """How many rows a second the traffic generator writes, beside the row-at-a-time recipe that it replaces.
 
-Starts a PostgreSQL of its own in a temporary folder. `--url` takes another,
-which gets the applications' tables if it lacks them, and keeps the rows.
+Starts a PostgreSQL of its own. The results go to benchmarks/results/traffic.json and, as a table, to the README
+beside this file.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from statistics import median
+from typing import Any
 
 import click
 import numpy as np
 import psycopg
+from process import machine, now, spread, versions
+from report import publish
+from traffic.report import table
 
 from meshflow import world
 from meshflow.postgres import connect
@@ -25,62 +28,96 @@ from meshflow.source.schema import install
 from meshflow.source.server import Server
 from meshflow.source.traffic import copy_texts, sale_rows, write_batch
 
-REPEATS = 5
-"""The table gives the median of so many."""
-SLOW_ROWS = 10_000
-"""Rows for the recipe: minutes otherwise."""
 INSERT = """INSERT INTO retail.sales (
     order_id, cust_name, product, product_category, quantity, price, purchased_at, product_id, customer_id,
     order_date_at, discount, shipping_cost, city, province, country
   ) VALUES (nextval('retail.order_ids'), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 
 
-@click.command(help=__doc__)
-@click.option("--url", help="A PostgreSQL to write to, as postgresql://user:password@host:port/database.")
-@click.option("--sales", default=200_000, show_default=True, help="Order lines in a large batch.")
-def traffic(url: str | None, sales: int) -> None:
-    click.echo(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; median of {REPEATS}")
-    click.echo("| what | rows | rows/s |\n|---|--:|--:|")
-    with embedded() if url is None else connect(url) as connection:
+@dataclass(frozen=True)
+class Settings:
+    sales: int = 200_000
+    """Order lines in a large batch."""
+    small: int = 200
+    """Order lines in a small batch, of which there are a hundred."""
+    made: int = 10_000
+    """Rows for the recipe: minutes otherwise."""
+    repeat: int = 5
+    """Repetitions of each step, after one to warm up."""
+
+
+SMOKE = Settings(sales=2_000, small=20, made=200, repeat=1)
+
+
+@click.command()
+@click.option("--sales", default=Settings.sales, show_default=True, help="Order lines in a large batch.")
+@click.option("--repeat", default=Settings.repeat, show_default=True, help="Repetitions of each step.")
+@click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
+def traffic(*, smoke: bool, **settings: int) -> None:
+    """Measure the traffic generator beside rows made up one at a time."""
+    publish("traffic", measure(SMOKE if smoke else Settings(**settings)), table, smoke=smoke)
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Run every way of writing."""
+    started, circumstances = now(), machine()
+    with _application() as connection:
         install(connection)
         random = np.random.default_rng(1)
         write_batch(connection, random, sales=0, dirt=0, now=datetime.now(UTC))
         connection.commit()
 
         def generate(days: int) -> int:
-            for _ in copy_texts(sale_rows(random, sales, np.arange, now=datetime.now(UTC), days=days)):
+            for _ in copy_texts(sale_rows(random, settings.sales, np.arange, now=datetime.now(UTC), days=days)):
                 pass
-            return sales
+            return settings.sales
 
         def batch(size: int, days: int = 0) -> int:
             written = write_batch(connection, random, sales=size, dirt=0.02, now=datetime.now(UTC), days=days)
             connection.commit()
             return written.rows
 
-        measure("generated, not written", lambda: generate(0))
-        measure("generated, not written, over a year", lambda: generate(365))
-        measure("a large batch, committed", lambda: batch(sales))
-        measure("a large batch, over a year, committed", lambda: batch(sales, 365))
-        measure("100 batches of 200 sales, each committed", lambda: sum(batch(200) for _ in range(100)))
-        measure("recipe: executemany", lambda: insert_many(connection))
-        measure("recipe: INSERT by INSERT", lambda: insert_one_by_one(connection))
+        ways: dict[str, tuple[str, Callable[[], int]]] = {
+            "generated": ("generated, not written", lambda: generate(0)),
+            "generated_year": ("generated, not written, over a year", lambda: generate(365)),
+            "large": ("a large batch, committed", lambda: batch(settings.sales)),
+            "large_year": ("a large batch, over a year, committed", lambda: batch(settings.sales, 365)),
+            "small": (
+                f"100 batches of {settings.small} sales, each committed",
+                lambda: sum(batch(settings.small) for _ in range(100)),
+            ),
+            "recipe_many": ("recipe: executemany", lambda: insert_many(connection, settings.made)),
+            "recipe": ("recipe: INSERT by INSERT", lambda: insert_one_by_one(connection, settings.made)),
+        }
+        steps = {name: _speed(what, write, settings.repeat) for name, (what, write) in ways.items()}
+        [(server,)] = connection.execute("SHOW server_version")
+    return {
+        "date": started,
+        "machine": circumstances,
+        "versions": {"PostgreSQL": server, **versions("numpy", "psycopg")},
+        "settings": asdict(settings),
+        "steps": steps,
+    }
 
 
-def measure(what: str, write: Callable[[], int]) -> None:
-    """`write` once to warm up, then REPEATS times."""
-    write()
-    speeds = []
-    for _ in range(REPEATS):
-        started_at = time.perf_counter()
+def _speed(what: str, write: Callable[[], int], times: int) -> dict[str, Any]:
+    """`write` once to warm up, then so many times."""
+    rows, speeds = write(), []
+    for _ in range(times):
+        started = time.perf_counter()
         rows = write()
-        speeds.append(rows / (time.perf_counter() - started_at))
-    click.echo(f"| {what} | {rows:,} | {median(speeds):,.0f} |")
+        speeds.append(rows / (time.perf_counter() - started))
+    click.echo(f"{what}: {max(speeds):,.0f} rows/s", err=True)
+    return {"what": what, "rows": rows, "rows_per_second": spread(speeds)}
 
 
-def recipe() -> Iterator[tuple[object, ...]]:
-    """Sales as made with Faker, row by row: every column drawn by itself, so nobody keeps a name or a city."""
+def recipe(rows: int) -> Iterator[tuple[object, ...]]:
+    """Sales as made with Faker, row by row: every column drawn by itself, so nobody keeps a name or a city.
+
+    Faker itself would be slower: here its part, to draw a word, is random.choice.
+    """
     random = Random(1)  # noqa: S311 - not for secrets
-    for _ in range(SLOW_ROWS):
+    for _ in range(rows):
         product, category, price = random.choice(world.PRODUCTS)
         ordered_at = datetime.now(UTC) - timedelta(seconds=random.randint(0, 300))
         yield (
@@ -99,23 +136,24 @@ def recipe() -> Iterator[tuple[object, ...]]:
         )
 
 
-def insert_many(connection: psycopg.Connection) -> int:
+def insert_many(connection: psycopg.Connection, rows: int) -> int:
     with connection.cursor() as cursor:
-        cursor.executemany(INSERT, recipe())
+        cursor.executemany(INSERT, recipe(rows))
     connection.commit()
-    return SLOW_ROWS
+    return rows
 
 
-def insert_one_by_one(connection: psycopg.Connection) -> int:
-    for row in recipe():
+def insert_one_by_one(connection: psycopg.Connection, rows: int) -> int:
+    for row in recipe(rows):
         connection.execute(INSERT, row)
     connection.commit()
-    return SLOW_ROWS
+    return rows
 
 
 @contextmanager
-def embedded() -> Iterator[psycopg.Connection]:
-    with tempfile.TemporaryDirectory() as folder:
+def _application() -> Iterator[psycopg.Connection]:
+    """A PostgreSQL of our own, as its owner."""
+    with tempfile.TemporaryDirectory(prefix="meshflow-") as folder:
         server = Server(Path(folder) / "postgres")
         server.up()
         try:
