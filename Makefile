@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 PIP := --quiet --disable-pip-version-check
 PORT ?= 8000
 
-.PHONY: help dev demo dashboard ui catalog test chaos-test snowflake-test snowddl-test ci-test browser-test bench-landing lint hooks format sample lock clean
+.PHONY: help dev demo dashboard ui catalog test chaos-test snowflake-test snowddl-test ci-test browser-test bench bench-full bench-test lint hooks format sample lock clean
 
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -58,7 +58,7 @@ ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## Run the
 browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.installed .venv-ui ## Open dashboards, UI and catalog in Chromium, which has to be on PATH
 	@$(PYTEST) tests/browser
 
-# Environments of their own: the emulator wants other versions of DuckDB and SQLGlot, the UI another uvicorn.
+# Environments of their own: the emulator wants other versions of DuckDB and SQLGlot, the UI another uvicorn, dbt its own.
 .venv-%: requirements/%.lock | .venv
 	@echo "Installing $< into $@ …"
 	@$(PYTHON) -m venv $@
@@ -68,8 +68,14 @@ browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.insta
 snowddl-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL who may do what on Snowflake
 	@$(BIN)/python -m pytest tests/infra
 
-bench-landing: .venv/landing.installed ## Measure the loader beside the limit, about ten minutes
-	@$(BIN)/python benchmarks/run.py landing
+bench: .venv/landing.installed .venv/bench.installed .venv-dbt ## Measure everything beside dbt and the limit, about an hour; leave the machine alone meanwhile
+	@$(BIN)/python benchmarks/run.py all
+
+bench-full: .venv/landing.installed .venv/bench.installed .venv-dbt ## The same up to 50 million order lines: hours, 60 GB of disk
+	@$(BIN)/python benchmarks/run.py all --full
+
+bench-test: .venv/dev.installed .venv-dbt ## Compare the results of meshflow, dbt and the limit on few rows, and count statements
+	@$(BIN)/python -m pytest tests/benchmarks
 
 lint: .venv/dev.installed ## Check conventions, format, types, workflows and secrets, and repair what can be
 	@PRE_COMMIT_HOME=.cache/pre-commit $(BIN)/pre-commit run --all-files $(if $(CI),--show-diff-on-failure)
@@ -90,4 +96,4 @@ lock: .venv/dev.installed ## Resolve pyproject.toml into requirements/*.lock
 
 clean: ## Remove databases, caches and the environment
 	@if [ -d data/postgres ]; then $(BIN)/meshflow source down; fi
-	@rm -rf .venv .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/dashboards data/catalog data/cron.lock
+	@rm -rf .venv .venv-dbt .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/dashboards data/catalog data/cron.lock

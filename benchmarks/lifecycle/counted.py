@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +16,8 @@ WRITE = re.compile(r"\s*(/\*.*?\*/\s*)*(CREATE|INSERT|MERGE|UPDATE|DELETE)\b", r
 @dataclass
 class Counts:
     statements: int = 0
+    duckdb_seconds: float = 0
+    """Until DuckDB has given its answer; what is left is the tool's own."""
     rows_written: int = 0
     """Inserted, updated and deleted, by DuckDB's own count, seeds and dry runs included."""
 
@@ -32,8 +35,10 @@ class _Cursor:
         return _Cursor(self._inner.cursor(), self._counts)
 
     def execute(self, query: Any, parameters: Any = None) -> "_Cursor":
-        self._counts.statements += 1
+        started = perf_counter()
         self._inner.execute(query, parameters)
+        self._counts.duckdb_seconds += perf_counter() - started
+        self._counts.statements += 1
         columns = [name for name, *_ in self._inner.description or ()]
         if isinstance(query, str) and WRITE.match(query) and columns == ["Count"]:
             # Neither SQLMesh nor dbt fetches this figure. A table made without rows has none.

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import duckdb
 from lifecycle.counted import counted
 
+SLOWEST = 12
+"""How many of the slowest parts are named."""
 NOW = "now()::TIMESTAMP"
 
 
@@ -30,21 +32,19 @@ def _work(data: str, rendered: str, interval: int) -> dict[str, Any]:
         connection.execute(f"ATTACH '{data}/limit_analytics.duckdb' AS ANALYTICS")
         connection.execute(f"ATTACH '{data}/landed_raw.duckdb' AS RAW (READ_ONLY)")
         connection.execute("USE ANALYTICS")
-        seconds = {"queries": 0.0, "audits": 0.0}
-        slowest = {}
+        seconds = {}
         for model in models:
             for part, statements in (
-                ("queries", _build(model) if interval == 0 else _merge(model, interval)),
+                ("query", _build(model) if interval == 0 else _merge(model, interval)),
                 ("audits", model["audits"][interval]),
             ):
-                started = perf_counter()
+                before = counts.duckdb_seconds
                 for statement in statements:
                     connection.execute(statement)
-                    if part == "audits":
-                        connection.fetchall()
-                seconds[part] += perf_counter() - started
-                slowest[f"{model['table']} {part}"] = round(perf_counter() - started, 3)
-    return {**seconds, "statements": counts.statements, "rows_written": counts.rows_written, "by_model": slowest}
+                seconds[f"{model['table']}, {part}"] = round(counts.duckdb_seconds - before, 3)
+    audits = sum(value for name, value in seconds.items() if name.endswith("audits"))
+    slowest = dict(sorted(seconds.items(), key=lambda item: -item[1])[:SLOWEST])
+    return {**asdict(counts), "audit_seconds": audits, "slowest": slowest}
 
 
 def _build(model: dict[str, Any]) -> Iterable[str]:

@@ -205,7 +205,8 @@ def change(data: str, sales: int, hour: int, landed_at: int) -> dict[str, int]:
                   updated_at = $written_at,
                   _landed_at = to_timestamp($landed_at)::TIMESTAMP
                 WHERE {table.removeprefix("edtech.").removesuffix("s")}_id IN (
-                  SELECT $count - draw(number, $hour, $count // 10) FROM range({max(old // share, 1)}) AS numbers(number)
+                  SELECT $count - draw(number, $hour, $count // 10)
+                  FROM range({max(old // share, 1)}) AS numbers(number)
                 )
                 """,
                 count=sizes[entity],

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from lifecycle.report import plot, table, targets
+from lifecycle.rows import CHANGED
 from process import PROJECT, Run, machine, now, run, spread, versions
+from report import publish
 
 from meshflow.source.server import Server
 
-RESULTS = PROJECT / "benchmarks" / "results" / "lifecycle.json"
+STATEMENTS = PROJECT / "benchmarks" / "results" / "statements.json"
 PEER = "benchmarks/peers/dbt"
 PEER_PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 HOURS = 3
@@ -36,10 +39,12 @@ Runs = dict[str, list[Run]]
 @click.option("--sales", "sizes", multiple=True, type=int, default=(1_000_000, 10_000_000), show_default=True)
 @click.option("--repeat", default=1, show_default=True, help="Times that the whole life is gone through.")
 @click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
+@click.option("--count", is_flag=True, help=f"As --smoke, and keep how many statements each step takes in {STATEMENTS.name}.")
 @click.option("--home", type=click.Path(path_type=Path), help="Where databases are made; a temporary folder otherwise.")
-def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, home: Path | None) -> None:
+def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, count: bool, home: Path | None) -> None:
     """Build, an hour, a branch, a promotion: beside dbt and beside the limit."""
     started, circumstances = now(), machine()
+    smoke = smoke or count
     runs: Runs = {}
     with tempfile.TemporaryDirectory(prefix="meshflow-", dir=home) as folder:
         # Equal results come first: the whole of it on few rows, before anything is measured.
@@ -47,18 +52,20 @@ def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, home: Path | 
             for _ in range(1 if size == SMOKE else repeat):
                 for name, done in _life(Path(folder) / "life", size):
                     runs.setdefault(name, []).append(done)
+    steps = {name: _figures(done) for name, done in runs.items()}
     results = {
         "date": started,
         "machine": circumstances,
-        "versions": versions("sqlmesh", "sqlglot", "duckdb") | _peer_versions(),
-        "settings": {"sizes": sizes, "repeat": repeat, "hours": HOURS},
-        "steps": {name: _figures(done) for name, done in runs.items()},
+        "versions": {**versions("sqlmesh", "sqlglot", "duckdb"), **_peer_versions()},
+        "settings": {"sizes": [SMOKE] if smoke else sizes, "repeat": repeat, "hours": HOURS, "changed": CHANGED},
+        "steps": steps,
+        "targets": targets(steps),
     }
-    text = json.dumps(results, indent=2) + "\n"
-    if smoke:
-        click.echo(text)
-        return
-    RESULTS.write_text(text)
+    publish("lifecycle", results, table, smoke=smoke)
+    if count:
+        STATEMENTS.write_text(json.dumps(statements(steps), indent=2) + "\n")
+    if not smoke:
+        plot(results)
 
 
 @dataclass(frozen=True)
@@ -204,15 +211,23 @@ def _life(home: Path, sales: int) -> Iterator[tuple[str, Run]]:
         life.require_equal("landed", "dbt")
 
 
+def statements(steps: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Statements and rows written, by step: what an engine is asked to do, and the same on every machine."""
+    counted = ("statements", "rows_written")
+    return {name: {count: figures[count]["all"] for count in counted} for name, figures in steps.items()}
+
+
 def _figures(runs: list[Run]) -> dict[str, Any]:
-    return {
-        **{
-            figure: spread([getattr(done, figure) for done in runs])
-            for figure in ("seconds", "wall_seconds", "cpu_seconds", "peak_mb")
-        },
-        **{name: runs[0].result[name] for name in ("statements", "rows_written")},
-        "work": [done.result for done in runs if "queries" in done.result],
+    figures = {
+        figure: spread([getattr(done, figure) for done in runs])
+        for figure in ("seconds", "wall_seconds", "cpu_seconds", "peak_mb")
     }
+    counts = {
+        count: spread([done.result[count] for done in runs])
+        for count in ("duckdb_seconds", "statements", "rows_written")
+    }
+    slowest = {key: runs[-1].result[key] for key in ("audit_seconds", "slowest") if key in runs[-1].result}
+    return {**figures, **counts, **slowest}
 
 
 def _peer_versions() -> dict[str, str]:
