@@ -25,16 +25,7 @@ MODEL (
   )
 );
 
-WITH numbered AS (
-  SELECT
-    *,
-    ROW_NUMBER() OVER (
-      PARTITION BY enrollment_id
-      ORDER BY updated_at DESC NULLS LAST, _landed_at DESC, student_id, course_id, enrollment_date, deleted_at NULLS FIRST
-    ) AS copy_number,
-    MAX(_landed_at) OVER (PARTITION BY enrollment_id) AS key_landed_at
-  FROM staging.stg_edtech__enrollments
-), students AS (
+WITH students AS (
   SELECT
     student_id,
     _landed_at,
@@ -50,6 +41,49 @@ WITH numbered AS (
   FROM intermediate.int_edtech__courses_checked
   WHERE
     copy_number = 1
+), touched AS (
+  SELECT
+    enrollments.enrollment_id
+  FROM staging.stg_edtech__enrollments AS enrollments
+  WHERE
+    enrollments._landed_at >= @start_dtntz
+  UNION
+  SELECT
+    enrollments.enrollment_id
+  FROM staging.stg_edtech__enrollments AS enrollments
+  INNER JOIN students
+    ON enrollments.student_id = students.student_id
+  WHERE
+    students._landed_at >= @start_dtntz
+  UNION
+  SELECT
+    enrollments.enrollment_id
+  FROM staging.stg_edtech__enrollments AS enrollments
+  INNER JOIN courses
+    ON enrollments.course_id = courses.course_id
+  WHERE
+    courses._landed_at >= @start_dtntz
+), landed AS (
+  SELECT
+    enrollments.*
+  FROM staging.stg_edtech__enrollments AS enrollments
+  INNER JOIN touched
+    ON enrollments.enrollment_id = touched.enrollment_id
+  UNION ALL
+  SELECT
+    *
+  FROM staging.stg_edtech__enrollments
+  WHERE
+    enrollment_id IS NULL
+), numbered AS (
+  SELECT
+    *,
+    ROW_NUMBER() OVER (
+      PARTITION BY enrollment_id
+      ORDER BY updated_at DESC NULLS LAST, _landed_at DESC, student_id, course_id, enrollment_date, deleted_at NULLS FIRST
+    ) AS copy_number,
+    MAX(_landed_at) OVER (PARTITION BY enrollment_id) AS key_landed_at
+  FROM landed
 ), judged AS (
   SELECT
     enrollments.enrollment_id,

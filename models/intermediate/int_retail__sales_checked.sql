@@ -124,3 +124,8 @@ FROM numbered
 LEFT JOIN previous
   ON numbered.order_id = previous.order_id
   AND numbered.product_id = previous.product_id
+/* As they were sold: what lands together then stands together, and a merge or a day reads a part of the table. */
+ORDER BY
+  numbered.order_id,
+  numbered.product_id,
+  numbered.copy_number

@@ -19,33 +19,49 @@ WITH refused AS (
   SELECT
     'edtech.students' AS source_table,
     updated_at::DATE AS updated_date,
-    reject_reasons
+    reject_reasons,
+    COUNT(*) AS row_count
   FROM quarantine.edtech_student
+  GROUP BY
+    updated_at::DATE,
+    reject_reasons
   UNION ALL
   SELECT
     'edtech.courses' AS source_table,
     updated_at::DATE AS updated_date,
-    reject_reasons
+    reject_reasons,
+    COUNT(*) AS row_count
   FROM quarantine.edtech_course
+  GROUP BY
+    updated_at::DATE,
+    reject_reasons
   UNION ALL
   SELECT
     'edtech.enrollments' AS source_table,
     updated_at::DATE AS updated_date,
-    reject_reasons
+    reject_reasons,
+    COUNT(*) AS row_count
   FROM quarantine.edtech_enrollment
+  GROUP BY
+    updated_at::DATE,
+    reject_reasons
   UNION ALL
   SELECT
     'retail.sales' AS source_table,
     updated_at::DATE AS updated_date,
-    reject_reasons
+    reject_reasons,
+    COUNT(*) AS row_count
   FROM quarantine.retail_sales
+  GROUP BY
+    updated_at::DATE,
+    reject_reasons
 )
 SELECT
   refused.source_table::VARCHAR AS source_table, /* Landed table */
   refused.updated_date::DATE AS updated_date, /* Day the application last wrote the rows, UTC */
   reasons.reject_reason::VARCHAR AS reject_reason, /* Why the rows were refused */
   reasons.remedy::VARCHAR AS remedy, /* What to do about it, and where */
-  COUNT(*)::INT AS refused_count /* Rows refused for this reason */
+  SUM(refused.row_count)::INT AS refused_count /* Rows refused for this reason */
 FROM refused
 LEFT JOIN ops.ref_reject_reason AS reasons
   ON refused.source_table = reasons.source_table

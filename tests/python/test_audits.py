@@ -85,6 +85,11 @@ VERDICT_TWO_KEYS = Call(
     "id INT, line INT, reject_reasons VARCHAR, _landed_at TIMESTAMP",
     "id INT, line INT, _landed_at TIMESTAMP",
 )
+VERDICT_SINCE = Call(
+    "rows_are_conserved(landed := audited.other, key := id, since := '2026-01-06'::TIMESTAMP)",
+    "id INT, reject_reasons VARCHAR, _landed_at TIMESTAMP",
+    "id INT, _landed_at TIMESTAMP",
+)
 VERSIONS = Call("scd2_ranges_are_whole(key := id)", "id INT, valid_from TIMESTAMP, valid_to TIMESTAMP")
 TOTAL = Call(
     "totals_agree(measures := amount, against := audited.other, by := day)",
@@ -166,6 +171,40 @@ CASES = (
     Case(VERDICT, "a row both accepted and refused", landed("(1, NULL), (1, 'bad')"), landed("(1)"), finds=(1,)),
     Case(VERDICT, "a row that never landed", landed("(1, NULL), (9, 'bad')"), landed("(1)"), finds=(9,)),
     Case(VERDICT, "one lost and another doubled", landed("(1, NULL), (1, NULL)"), landed("(1), (2)"), finds=(1, 2)),
+    Case(
+        VERDICT_SINCE,
+        "a copy that landed before",
+        landed("(1, NULL), (1, 'copy')", TUE),
+        f"{landed('(1)')}, {landed('(1)', TUE)}",
+    ),
+    Case(
+        VERDICT_SINCE,
+        "a row lost since",
+        f"{landed('(1, NULL)')}, {landed('(3, NULL)', TUE)}",
+        f"{landed('(1)')}, {landed('(2), (3)', TUE)}",
+        finds=(2,),
+    ),
+    Case(
+        VERDICT_SINCE,
+        "a key that landed after the model was written",
+        landed("(1, NULL)", TUE),
+        landed("(1), (2)", WED),
+    ),
+    Case(
+        VERDICT_SINCE,
+        "a row doubled since",
+        f"{landed('(1, NULL)')}, {landed('(2, NULL), (2, NULL)', TUE)}",
+        f"{landed('(1)')}, {landed('(2)', TUE)}",
+        finds=(2,),
+    ),
+    Case(VERDICT_SINCE, "an older row that vanished", landed("(1, NULL), (2, NULL)"), landed("(1)"), finds=(None,)),
+    Case(
+        VERDICT_SINCE,
+        "an older row that vanished while another is lost",
+        f"{landed('(1, NULL), (2, NULL)')}, {landed('(3, NULL)', WED)}",
+        f"{landed('(1)')}, {landed('(3), (4)', WED)}",
+        finds=(4, None),
+    ),
     Case(VERDICT_TWO_KEYS, "two lines of one order", landed("(1, 1, NULL), (1, 2, 'bad')"), landed("(1, 1), (1, 2)")),
     Case(
         VERDICT_TWO_KEYS,
