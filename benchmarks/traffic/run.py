@@ -140,14 +140,13 @@ def insert_many(connection: psycopg.Connection, rows: int) -> int:
     with connection.cursor() as cursor:
         cursor.executemany(INSERT, recipe(rows))
     connection.commit()
-    return rows
+    return cursor.rowcount
 
 
 def insert_one_by_one(connection: psycopg.Connection, rows: int) -> int:
-    for row in recipe(rows):
-        connection.execute(INSERT, row)
+    written = sum(connection.execute(INSERT, row).rowcount for row in recipe(rows))
     connection.commit()
-    return rows
+    return written
 
 
 @contextmanager
