@@ -139,8 +139,9 @@ def recipe(rows: int) -> Iterator[tuple[object, ...]]:
 def insert_many(connection: psycopg.Connection, rows: int) -> int:
     with connection.cursor() as cursor:
         cursor.executemany(INSERT, recipe(rows))
+        written = cursor.rowcount
     connection.commit()
-    return cursor.rowcount
+    return written
 
 
 def insert_one_by_one(connection: psycopg.Connection, rows: int) -> int:
