@@ -25,6 +25,8 @@ LIBRARIES = ("dlt", "duckdb", "adbc-driver-postgresql", "pyarrow", "psycopg")
 
 @dataclass(frozen=True)
 class Settings:
+    small: int = 100_000
+    """Rows that dlt's tutorial loads too: of a million it takes minutes."""
     rows: int = 1_000_000
     large: int = 4_000_000
     changed: int = 10_000
@@ -33,7 +35,7 @@ class Settings:
     """Repetitions of each step."""
 
 
-SMOKE = Settings(rows=20_000, large=40_000, changed=200, repeat=1)
+SMOKE = Settings(small=10_000, rows=20_000, large=40_000, changed=200, repeat=1)
 
 
 class Step(NamedTuple):
@@ -48,7 +50,7 @@ class Step(NamedTuple):
     limit: str | None = None
     """The step that does no more than has to be done, and leaves the same rows."""
     compared: str = "checksum"
-    """What has to be equal to the limit's, of landing.warehouse."""
+    """What of its rows has to equal the limit's checksum: a function of landing.warehouse."""
 
 
 class Outcome(NamedTuple):
@@ -60,10 +62,14 @@ class Outcome(NamedTuple):
 Outcomes = dict[str, list[Outcome]]
 """Of each step, by name, one for each repetition."""
 
+SMALL = (
+    Step("small_load_limit", "small full load: the limit", "limit", "load"),
+    Step("small_load", "small full load", "loader", "load", limit="small_load_limit"),
+    Step("tutorial", "the same as in dlt's tutorial", "tutorial", "load", limit="small_load_limit", compared="values"),
+)
 LOADS = (
     Step("load_limit", "full load: the limit", "limit", "load"),
     Step("load", "full load", "loader", "load", limit="load_limit"),
-    Step("tutorial", "full load as in dlt's tutorial", "tutorial", "load", limit="load_limit", compared="values"),
 )
 INCREMENTS = (
     Step("increment_limit", "increment: the limit", "limit", "merge", start="load_limit"),
@@ -77,6 +83,7 @@ LARGE = (
 
 
 @click.command()
+@click.option("--small", default=Settings.small, show_default=True, help="Rows of the load beside dlt's tutorial.")
 @click.option("--rows", default=Settings.rows, show_default=True, help="Rows of the full load.")
 @click.option("--large", default=Settings.large, show_default=True, help="Rows of the large loads.")
 @click.option("--changed", default=Settings.changed, show_default=True, help="Rows of the increment.")
@@ -94,6 +101,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="meshflow-") as folder, _applications(Path(folder)) as environment:
         server = _server_version(environment)
         for write, rows, steps in (
+            ("fill", settings.small, SMALL),
             ("fill", settings.rows, LOADS),
             ("change", settings.changed, INCREMENTS),
             ("fill", settings.large, LARGE),
@@ -101,7 +109,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             written = run(f"landing.source:{write}", rows, environment=environment)
             _say(f"{write} {rows:,} rows: {written.seconds:.0f} s")
             outcomes |= _in_turn(steps, settings.repeat, Path(folder), environment)
-    figures = {step.name: _figures(step, outcomes[step.name]) for step in (*LOADS, *INCREMENTS, *LARGE)}
+    figures = {step.name: _figures(step, outcomes[step.name]) for step in (*SMALL, *LOADS, *INCREMENTS, *LARGE)}
     return {
         "date": started,
         "machine": circumstances,

@@ -2,12 +2,29 @@
 
 import duckdb
 
+from meshflow.landing.contract import contract
+
 
 def checksum(data: str) -> int:
     """Equal for equal rows of retail.sales in equal types, whatever their order; `_landed_at` aside."""
+    return _sum_of_hashes(data, "SELECT * EXCLUDE _landed_at FROM retail.sales")
+
+
+def values(data: str) -> int:
+    """The checksum of the rows once they are cast to the contract's types: equal for equal values.
+
+    For a loader that chooses types by itself, adds columns, and leaves out those that have no value.
+    """
+    columns = {column.name: column.type.sql("duckdb") for column in contract()["retail.sales"].read}
+    cast = ", ".join(f"{name}::{type_} AS {name}" for name, type_ in columns.items())
+    none = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in columns.items())
+    return _sum_of_hashes(data, f"SELECT {cast} FROM (FROM retail.sales UNION ALL BY NAME SELECT {none} WHERE FALSE)")
+
+
+def _sum_of_hashes(data: str, query: str) -> int:
     with duckdb.connect(f"{data}/landed_raw.duckdb", read_only=True) as warehouse:
+        warehouse.execute("SET TimeZone = 'UTC'")
         [(checksum,)] = warehouse.execute(
-            "SELECT sum(hash(row, typeof(row))) FROM (SELECT sales AS row FROM "
-            "(SELECT * EXCLUDE _landed_at FROM retail.sales) AS sales)"
+            f"SELECT sum(hash(row, typeof(row))) FROM (SELECT listed AS row FROM ({query}) AS listed)"
         ).fetchall()
     return int(checksum)

@@ -139,15 +139,15 @@ def recipe(rows: int) -> Iterator[tuple[object, ...]]:
 def insert_many(connection: psycopg.Connection, rows: int) -> int:
     with connection.cursor() as cursor:
         cursor.executemany(INSERT, recipe(rows))
+        written = cursor.rowcount
     connection.commit()
-    return rows
+    return written
 
 
 def insert_one_by_one(connection: psycopg.Connection, rows: int) -> int:
-    for row in recipe(rows):
-        connection.execute(INSERT, row)
+    written = sum(connection.execute(INSERT, row).rowcount for row in recipe(rows))
     connection.commit()
-    return rows
+    return written
 
 
 @contextmanager

@@ -1,17 +1,22 @@
-"""Benchmarks measure what they say: loader and limit leave the same rows. Never how fast."""
+"""Benchmarks measure what they say, and their READMEs show what was measured. Never how fast."""
 
 import json
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import duckdb
 import pytest
+from sqlmesh.core.context import Context
+
+from meshflow.landing.contract import contract
 
 STEPS = {
+    "small_load_limit": 10_000,
+    "small_load": 10_000,
+    "tutorial": 10_000,
     "load_limit": 20_000,
     "load": 20_000,
     "increment_limit": 200,
@@ -20,52 +25,96 @@ STEPS = {
     "large_load": 40_000,
     "large_refresh": 40_000,
 }
-"""Rows that each step reads in the smoke run."""
-FIGURES = {"what", "limit", "rows", "checksum", "seconds", "seconds_with_imports", "peak_mb"}
+"""Rows that each step of benchmark landing reads in the smoke run."""
 
 
-@pytest.fixture(scope="module")
-def landing(project: Path) -> Path:
-    return project / "benchmarks" / "landing"
+@pytest.fixture
+def benchmarks(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Their folder, from which they import each other."""
+    folder = project / "benchmarks"
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(project)
+    return folder
 
 
-@pytest.fixture(scope="module")
-def kept(project: Path) -> dict[str, Any]:
-    """The results that the README shows."""
-    results: dict[str, Any] = json.loads((project / "benchmarks" / "results" / "landing.json").read_text())
+def smoke(benchmarks: Path, name: str) -> dict[str, Any]:
+    """What a benchmark prints when it measures next to nothing, once."""
+    done = subprocess.run(
+        [sys.executable, benchmarks / "run.py", name, "--smoke"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = json.loads(done.stdout)
     return results
 
 
-def module(file: Path) -> ModuleType:
-    """Import a script's module."""
-    spec = spec_from_file_location(f"benchmark_{file.stem}", file)
-    assert spec
-    assert spec.loader
-    loaded = module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+def kept(benchmarks: Path, name: str) -> dict[str, Any]:
+    """The results that the README shows."""
+    results: dict[str, Any] = json.loads((benchmarks / "results" / f"{name}.json").read_text())
+    return results
 
 
-def test_loader_reads_and_leaves_the_same_rows_as_the_limit(landing: Path, kept: dict[str, Any]) -> None:
-    done = subprocess.run(
-        [sys.executable, landing / "run.py", "--smoke"], capture_output=True, text=True, check=False, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
+def keys(results: Any) -> Any:
+    """Names without values; of lists, those of the first element."""
+    if isinstance(results, list) and results:
+        return keys(results[0])
+    return {name: keys(value) for name, value in results.items()} if isinstance(results, dict) else None
+
+
+@pytest.mark.parametrize("name", ["commands", "landing", "traffic"])
+def test_readme_shows_the_results_that_were_measured(benchmarks: Path, name: str) -> None:
+    table = import_module(f"{name}.report").table(kept(benchmarks, name))
+    assert f"<!-- results -->\n{table}<!-- /results -->" in (benchmarks / name / "README.md").read_text()
+
+
+def test_loaders_read_and_leave_the_same_rows_as_the_limit(benchmarks: Path) -> None:
+    results = smoke(benchmarks, "landing")
     steps = results["steps"]
     assert {name: step["rows"] for name, step in steps.items()} == STEPS
     checksums = {name: step["checksum"] for name, step in steps.items()}
+    assert checksums["small_load"] == checksums["tutorial"] == checksums["small_load_limit"]
     assert checksums["load"] == checksums["load_limit"]
     assert checksums["increment"] == checksums["increment_limit"]
     assert checksums["large_load"] == checksums["large_refresh"] == checksums["large_load_limit"]
-    assert len(set(checksums.values())) == 3, "the increment or the larger load changed nothing"
-    assert all(set(step) == FIGURES for step in steps.values())
-    assert _keys(results) == _keys(kept)
+    assert len(set(checksums.values())) == 4, "an increment or a larger load changed nothing"
+    assert keys(results) == keys(kept(benchmarks, "landing"))
 
 
-def _keys(results: dict[str, Any]) -> dict[str, Any]:
-    """Names without values."""
-    return {name: _keys(value) if isinstance(value, dict) else None for name, value in results.items()}
+def test_traffic_is_measured_beside_the_recipe(benchmarks: Path) -> None:
+    results = smoke(benchmarks, "traffic")
+    rows = {name: step["rows"] for name, step in results["steps"].items()}
+    assert rows["generated"] == rows["generated_year"] == 2_000
+    assert rows["recipe_many"] == rows["recipe"] == 200
+    assert all(rows[name] >= 2_000 for name in ("large", "large_year", "small")), "fewer rows than order lines"
+    assert keys(results) == keys(kept(benchmarks, "traffic"))
+
+
+def test_commands_are_measured_on_the_project_as_it_is(benchmarks: Path, warehouse: Context) -> None:
+    results = smoke(benchmarks, "commands")
+    [size] = results["sizes"]
+    assert (size["models"], size["tests"]) == (len(warehouse.models), len(warehouse.select_tests()))
+    assert size["steps"]["plan"]["statements"] > 0, "a plan asks DuckDB what stands in dev"
+    of_kept = kept(benchmarks, "commands")
+    assert set(size["steps"]) <= set(of_kept["sizes"][0]["steps"])
+    assert keys(size["steps"]["plan"]) == keys(of_kept["sizes"][0]["steps"]["plan"])
+
+
+def test_copies_of_a_project_hold_its_rules_and_read_only_each_other(
+    benchmarks: Path, warehouse: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, tests = import_module("commands.project").write(tmp_path / "two", 2)
+    monkeypatch.chdir(tmp_path / "two")
+    context = Context(paths=".", gateway="local")
+    assert len(context.models) == models == 2 * len(warehouse.models)
+    assert len(context.select_tests()) == tests == 2 * len(warehouse.select_tests())
+    assert context.lint_models(raise_on_error=False) == []
+    second = {model.fqn for model in context.models.values() if model.name.endswith("_2")}
+    assert len(second) == len(warehouse.models)
+    assert all(model.depends_on <= second for model in context.models.values() if model.fqn in second)
+    assert all(model.depends_on.isdisjoint(second) for model in context.models.values() if model.fqn not in second)
 
 
 @pytest.mark.parametrize(
@@ -79,10 +128,47 @@ def _keys(results: dict[str, Any]) -> dict[str, Any]:
     ],
     ids=["another order and moment", "a row less", "another value", "a value less", "another type"],
 )
-def test_checksum_is_equal_for_equal_rows_only(landing: Path, tmp_path: Path, rows: str, is_equal: bool) -> None:
-    checksum = module(landing / "warehouse.py").checksum
+def test_checksum_is_equal_for_equal_rows_only(benchmarks: Path, tmp_path: Path, rows: str, is_equal: bool) -> None:
+    checksum = import_module("landing.warehouse").checksum
     two = "SELECT 1 AS id, 'a' AS name, 1 AS _landed_at UNION ALL SELECT 2, 'b', 1"
     assert (checksum(_warehouse(tmp_path / "one", two)) == checksum(_warehouse(tmp_path / "other", rows))) == is_equal
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_equal"),
+    [
+        ({"price": "1.50::DECIMAL(38, 9)", "_dlt_id": "'x'"}, True),
+        ({"updated_at": "TIMESTAMPTZ '2026-11-01 10:00:00+00'"}, True),
+        ({"deleted_at": None}, True),
+        ({"price": "1.51"}, False),
+        ({"city": "NULL"}, False),
+        ({"city": None}, False),
+    ],
+    ids=[
+        "other type and column",
+        "with a time zone",
+        "no column without values",
+        "another value",
+        "a value less",
+        "a column less",
+    ],
+)
+def test_values_are_compared_whatever_their_types(
+    benchmarks: Path, tmp_path: Path, changed: dict[str, str | None], is_equal: bool
+) -> None:
+    values = import_module("landing.warehouse").values
+    known = {"price": "1.50", "city": "'Toronto'", "updated_at": "TIMESTAMP '2026-11-01 10:00:00'"}
+    row = {
+        column.name: f"{known.get(column.name, 'NULL')}::{column.type.sql('duckdb')}"
+        for column in contract()["retail.sales"].read
+    }
+    one, other = (
+        _warehouse(
+            tmp_path / name, f"SELECT {', '.join(f'{value} AS {column}' for column, value in of.items() if value)}"
+        )
+        for name, of in {"one": row, "other": row | changed}.items()
+    )
+    assert (values(one) == values(other)) == is_equal
 
 
 def _warehouse(folder: Path, rows: str) -> Path:
@@ -91,7 +177,3 @@ def _warehouse(folder: Path, rows: str) -> Path:
         connection.execute("CREATE SCHEMA retail")
         connection.execute(f"CREATE TABLE retail.sales AS {rows}")
     return folder
-
-
-def test_readme_shows_the_results_that_were_measured(landing: Path, kept: dict[str, Any]) -> None:
-    assert module(landing / "report.py").table(kept) in (landing / "README.md").read_text()
