@@ -6,12 +6,26 @@ from landing.run import landing
 from lifecycle.run import lifecycle
 from traffic.run import traffic
 
+BENCHMARKS = (lifecycle, commands, landing, traffic)
+FULL = (1_000_000, 10_000_000, 50_000_000)
+"""Order lines."""
+
 
 @click.group(help=__doc__)
 def main() -> None: ...
 
 
-for benchmark in (lifecycle, commands, landing, traffic):
+@main.command("all")
+@click.option("--full", is_flag=True, help="Up to fifty million order lines: hours, 60 GB of disk.")
+@click.pass_context
+def every(context: click.Context, *, full: bool) -> None:
+    """One after another."""
+    for benchmark in BENCHMARKS:
+        sizes = {"sizes": FULL} if full and benchmark is lifecycle else {}
+        context.invoke(benchmark, **sizes)
+
+
+for benchmark in BENCHMARKS:
     main.add_command(benchmark)
 
 if __name__ == "__main__":

@@ -19,10 +19,13 @@ def plan(environment: str) -> dict[str, int]:
 
 
 def run(moment: int) -> dict[str, int]:
-    """`sqlmesh run prod`, as if it were `moment`, in seconds since 1970: the command itself can't be told."""
+    """`sqlmesh run prod`, as if it were `moment`, in seconds since 1970: the command itself can't be told.
+
+    As the command does, from SQLMesh's state and without loading the project.
+    """
     at = datetime.fromtimestamp(moment, UTC)
     with counted() as counts:
-        status = Context(paths=".", gateway="landed").run("prod", end=at, execution_time=at)
+        status = Context(paths=".", gateway="landed", load=False).run("prod", end=at, execution_time=at)
     if not status.is_success:
         raise RuntimeError(f"sqlmesh run: {status.name}")
     return asdict(counts)

@@ -39,7 +39,7 @@ Runs = dict[str, list[Run]]
 @click.option("--sales", "sizes", multiple=True, type=int, default=(1_000_000, 10_000_000), show_default=True)
 @click.option("--repeat", default=1, show_default=True, help="Times that the whole life is gone through.")
 @click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
-@click.option("--count", is_flag=True, help=f"As --smoke, and keep how many statements each step takes in {STATEMENTS.name}.")
+@click.option("--count", is_flag=True, help=f"As --smoke, and note in {STATEMENTS.name} what each step asks.")
 @click.option("--home", type=click.Path(path_type=Path), help="Where databases are made; a temporary folder otherwise.")
 def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, count: bool, home: Path | None) -> None:
     """Build, an hour, a branch, a promotion: beside dbt and beside the limit."""

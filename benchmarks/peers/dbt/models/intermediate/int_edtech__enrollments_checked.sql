@@ -1,23 +1,6 @@
 {{ config(unique_key='coalesce(enrollment_id, -1), copy_number') }}
 
-with numbered as (
-    select
-        *,
-        row_number() over (
-            partition by enrollment_id
-            order by
-                updated_at desc,
-                _landed_at desc nulls first,
-                student_id,
-                course_id,
-                enrollment_date,
-                deleted_at nulls first
-        ) as copy_number,
-        max(_landed_at) over (partition by enrollment_id) as key_landed_at
-    from {{ ref('stg_edtech__enrollments') }}
-),
-
-students as (
+with students as (
     select
         student_id,
         _landed_at,
@@ -33,6 +16,49 @@ courses as (
         reject_reasons is null and not is_deleted as is_known
     from {{ ref('int_edtech__courses_checked') }}
     where copy_number = 1
+),
+
+{% if is_incremental() %}
+-- Enrollments that landed, or whose student or course did. The newest landing once more: a load stamps three tables with
+-- one time and commits them one by one.
+touched as (
+    select enrollment_id from {{ ref('stg_edtech__enrollments') }} where _landed_at >= {{ newest_landing() }}
+    union
+    select enrollment_id from {{ ref('stg_edtech__enrollments') }}
+    where student_id in (select student_id from students where _landed_at >= {{ newest_landing() }})
+    union
+    select enrollment_id from {{ ref('stg_edtech__enrollments') }}
+    where course_id in (select course_id from courses where _landed_at >= {{ newest_landing() }})
+),
+
+landed as (
+    select enrollments.*
+    from {{ ref('stg_edtech__enrollments') }} as enrollments
+    inner join touched on enrollments.enrollment_id = touched.enrollment_id
+    union all
+    from {{ ref('stg_edtech__enrollments') }} where enrollment_id is null
+),
+{% else %}
+landed as (
+    from {{ ref('stg_edtech__enrollments') }}
+),
+{% endif %}
+
+numbered as (
+    select
+        *,
+        row_number() over (
+            partition by enrollment_id
+            order by
+                updated_at desc,
+                _landed_at desc nulls first,
+                student_id,
+                course_id,
+                enrollment_date,
+                deleted_at nulls first
+        ) as copy_number,
+        max(_landed_at) over (partition by enrollment_id) as key_landed_at
+    from landed
 ),
 
 judged as (
@@ -72,6 +98,5 @@ select
     _landed_at
 from judged
 {% if is_incremental() %}
--- The newest landing once more: a load stamps three tables with one time and commits them one by one.
 where _landed_at >= {{ newest_landing() }}
 {% endif %}

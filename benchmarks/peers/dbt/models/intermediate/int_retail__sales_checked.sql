@@ -108,3 +108,5 @@ from numbered
 {% if is_incremental() %}
 left join previous on numbered.order_id = previous.order_id and numbered.product_id = previous.product_id
 {% endif %}
+-- As they were sold: what lands together then stands together, and an increment or a day reads a part of the table.
+order by numbered.order_id, numbered.product_id, numbered.copy_number

@@ -10,8 +10,10 @@ with refused as (
     select
         '{{ source_table }}' as source_table,
         updated_at::date as updated_date,
-        reject_reasons
+        reject_reasons,
+        count(*) as row_count
     from {{ quarantine }}
+    group by all
     {{ 'union all' if not loop.last }}
     {% endfor %}
 )
@@ -21,7 +23,7 @@ select
     refused.updated_date::date as updated_date,
     reasons.reject_reason::varchar as reject_reason,
     reasons.remedy::varchar as remedy,
-    count(*)::int as refused_count
+    sum(refused.row_count)::int as refused_count
 from refused
 left join {{ ref('ref_reject_reason') }} as reasons
     on refused.source_table = reasons.source_table
