@@ -47,7 +47,7 @@ def test_every_step_runs_and_leaves_what_the_others_leave(results: dict[str, Any
 def test_a_step_takes_as_many_statements_and_rows_as_noted(
     step: str, results: dict[str, Any], noted: dict[str, Any]
 ) -> None:
-    """After a change that means to ask more or less: `benchmarks/run.py lifecycle --count`, and review the difference."""
+    """After a change that means to ask more or less: `benchmarks/run.py lifecycle --count`, and review what changed."""
     figures = results["steps"][f"100000/{step}"]
     assert {count: figures[count]["all"] for count in ("statements", "rows_written")} == noted[f"100000/{step}"]
 

@@ -1,0 +1,100 @@
+"""How many statements Snowflake is sent for a plan, a run and a promotion: as many as docs/scale.md notes.
+
+What they cost can't be measured on an emulator; how many there are, the real adapter decides.
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from applications import Applications, new_state
+from conftest import load, write
+from emulated import Snowflake
+from workspace import Workspace, plan, run
+
+from meshflow.source.server import Server
+
+MART = ("models/retail/rpt_net_revenue_by_country.sql", "SUM(states.line_count)", "SUM(states.line_count + 0)")
+KINDS = {
+    "rows written": r"CREATE (OR REPLACE )?(TRANSIENT )?TABLE .* AS |MERGE |INSERT |UPDATE |DELETE |TRUNCATE ",
+    "audits": r"SELECT COUNT\(\*\) FROM \(",
+    "tables and views": r"(CREATE|ALTER|DROP|COMMENT) ",
+    "questions": r"SELECT |SHOW |DESCRIBE |DESC ",
+    "session": r"USE |BEGIN|COMMIT|ROLLBACK|REMOVE ",
+}
+"""The first that a statement begins with; none: an error."""
+MARKED = re.compile(r"(?<=<!-- statements -->\n).*(?=<!-- /statements -->)", re.DOTALL)
+
+Counts = dict[str, dict[str, int]]
+
+
+def kind(statement: str) -> str:
+    text = " ".join(re.sub(r"/\*.*?\*/", "", statement, flags=re.DOTALL).split()).replace('"', "")
+    found = next((name for name, pattern in KINDS.items() if re.match(pattern, text, re.IGNORECASE)), None)
+    assert found, f"what kind of statement is this? {text[:200]}"
+    return found
+
+
+@pytest.fixture(scope="module")
+def counts(
+    project: Path,
+    postgres: Server,
+    snowflake: Snowflake,
+    applications: Applications,
+    data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Counts:
+    """By step and kind."""
+    found: Counts = {}
+
+    def step(name: str, work: Callable[[], None]) -> None:
+        with snowflake.sent() as statements:
+            work()
+        counted = Counter(map(kind, statements))
+        found[name] = {each: counted[each] for each in KINDS}
+
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
+    load(applications, data, at=datetime.now(UTC))
+    step("first plan of prod", lambda: plan(workspace.context("snowflake"), "prod"))
+    step("plan with nothing changed", lambda: plan(workspace.context("snowflake"), "prod"))
+    write(applications, seed=7)
+    load(applications, data, at=datetime.now(UTC) + timedelta(minutes=90))
+    load(applications, data, at=datetime.now(UTC) + timedelta(hours=3))
+    later = datetime.now(UTC) + timedelta(hours=3)
+    step("run of an hour", lambda: run(workspace.context("snowflake"), at=later))
+    workspace.edit(*MART)
+    step("branch: one mart changed", lambda: plan(workspace.context("snowflake"), "dev"))
+    step("its promotion", lambda: plan(workspace.context("snowflake"), "prod"))
+    return found
+
+
+def table(counts: Counts) -> str:
+    rows = [
+        [name, *(f"{found[each]:,}" for each in KINDS), f"{sum(found.values()):,}"] for name, found in counts.items()
+    ]
+    head = [f"| | {' | '.join(KINDS)} | all |", f"|---|{'--:|' * (len(KINDS) + 1)}"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows), ""])
+
+
+def test_as_many_statements_as_noted(counts: Counts, project: Path) -> None:
+    """After a change that means to send more or fewer: run this with MESHFLOW_NOTE=1 and review the difference."""
+    file, page = project / "benchmarks" / "results" / "snowflake.json", project / "docs" / "scale.md"
+    if os.environ.get("MESHFLOW_NOTE"):
+        file.write_text(json.dumps(counts, indent=2) + "\n")
+        page.write_text(MARKED.sub(lambda _: table(counts), page.read_text()))
+    assert counts == json.loads(file.read_text())
+    assert table(counts) in page.read_text()
+
+
+def test_a_promotion_writes_no_row_and_asks_for_no_audit(counts: Counts) -> None:
+    assert counts["its promotion"]["rows written"] == counts["its promotion"]["audits"] == 0
+
+
+def test_a_plan_with_nothing_changed_writes_nothing(counts: Counts) -> None:
+    unchanged = counts["plan with nothing changed"]
+    assert unchanged["rows written"] == unchanged["audits"] == unchanged["tables and views"] == 0
