@@ -10,7 +10,7 @@ MODEL (
   cron @cadence,
   grain (order_id, product_id, copy_number),
   tags (retail, intermediate),
-  description 'One row per order line as landed, with the verdict on it. Refused lines and deleted ones stay, because a merge cannot remove rows: readers filter on reject_reasons and is_deleted. Only keys touched by the landing are judged again, all their copies together.',
+  description 'One row per order line as landed, with the verdict on it. Refused lines and deleted ones stay, because a merge cannot remove rows: readers filter on reject_reasons and is_deleted. Only orders touched by the landing are judged again, all their lines together.',
   signals (
     landed(source := 'retail', gateway := @gateway)
   ),
@@ -34,25 +34,28 @@ MODEL (
 );
 
 WITH touched AS (
-  SELECT DISTINCT
-    order_id,
-    product_id
+  SELECT
+    order_id
   FROM staging.stg_retail__sales
   WHERE
-    _landed_at >= @start_dtntz AND NOT order_id IS NULL AND NOT product_id IS NULL
+    _landed_at >= @start_dtntz
 ), landed AS (
-  SELECT
-    sales.*
-  FROM staging.stg_retail__sales AS sales
-  INNER JOIN touched
-    ON sales.order_id = touched.order_id AND sales.product_id = touched.product_id
-  UNION ALL
-  /* Lines without a key are few, and judged every time: a join that matches NULL can't skip what wasn't touched. */
   SELECT
     *
   FROM staging.stg_retail__sales
   WHERE
-    order_id IS NULL OR product_id IS NULL
+    order_id IN (
+      SELECT
+        order_id
+      FROM touched
+    )
+  UNION ALL
+  /* Lines without a number are few, and judged every time: no order brings them along. */
+  SELECT
+    *
+  FROM staging.stg_retail__sales
+  WHERE
+    order_id IS NULL
 ), numbered AS (
   SELECT
     *,
@@ -73,10 +76,13 @@ WITH touched AS (
       NULL
     ) AS first_order_date /* A refused line may correct its date, but one whose date moved since it was accepted keeps failing until it is set back. */
   FROM intermediate.int_retail__sales_checked AS lines
-  INNER JOIN touched
-    ON lines.order_id = touched.order_id AND lines.product_id = touched.product_id
   WHERE
-    lines.copy_number = 1
+    lines.order_id IN (
+      SELECT
+        touched.order_id
+      FROM touched
+    )
+    AND lines.copy_number = 1
 )
 SELECT
   numbered.order_id, /* Order */
