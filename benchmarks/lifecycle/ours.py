@@ -8,13 +8,13 @@ from sqlmesh.cli.main import cli
 from sqlmesh.core.context import Context
 
 
-def plan(environment: str) -> dict[str, int]:
-    """Without unit tests, which dbt's side doesn't have either."""
+def plan(environment: str, moment: int | None = None) -> dict[str, int]:
+    """`sqlmesh plan`, as if it were `moment`. Without unit tests, which dbt's side doesn't have either."""
+    arguments = ["--gateway", "landed", "plan", environment, "--auto-apply", "--no-prompts", "--skip-tests"]
+    if moment is not None:
+        arguments += ["--execution-time", datetime.fromtimestamp(moment, UTC).isoformat()]
     with counted() as counts:
-        cli(
-            ["--gateway", "landed", "plan", environment, "--auto-apply", "--no-prompts", "--skip-tests"],
-            standalone_mode=False,
-        )
+        cli(arguments, standalone_mode=False)
     return asdict(counts)
 
 

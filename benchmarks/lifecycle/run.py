@@ -163,8 +163,8 @@ def _copy_project(target: Path) -> None:
         if (PROJECT / file).exists():
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / file, target / file)
-    # Ages and statuses as of the day at which the rows end, on every side.
-    _edit(target / "config.yaml", "cadence: '*/5 * * * *'", "cadence: '*/5 * * * *'\n      as_of_date: '2026-11-01'")
+    # Every hour, as in production; ages and statuses as of the day at which the rows end, as on every side.
+    _edit(target / "config.yaml", "cadence: '*/5 * * * *'", "as_of_date: '2026-11-01'")
 
 
 def _edit(file: Path, old: str, new: str) -> None:
@@ -190,22 +190,23 @@ def _life(home: Path, sales: int) -> Iterator[tuple[str, Run]]:
         yield step("build/dbt", life.peer("build", "prod"))
         life.require_equal("limit", "landed", "dbt")
         for hour in range(1, HOURS + 1):
-            moment = life.moments[hour]
-            run("lifecycle.rows:change", life.data, sales, hour, moment + DELAY, environment={})
+            moment = life.moments[hour] + 2 * DELAY
+            run("lifecycle.rows:change", life.data, sales, hour, life.moments[hour] + DELAY, environment={})
             yield step("hour/limit", life.limit("hour", hour))
-            yield step("hour/ours", life.ours("ours:run", moment + 2 * DELAY))
+            yield step("hour/ours", life.ours("ours:run", moment))
             yield step("hour/dbt", life.peer("build", "prod"))
             life.require_equal("limit", "landed", "dbt")
-        yield step("unchanged/ours", life.ours("ours:plan", "prod"))
+        # At one moment: a plan after the next hour has begun would also catch up with that.
+        yield step("unchanged/ours", life.ours("ours:plan", "prod", moment))
         before = life.home / "before"
         shutil.copytree(life.home / "target", before)
         _edit(life.project / MART, *CHANGE)
         _edit(life.project / PEER / MART, *map(str.lower, CHANGE))
-        yield step("branch/ours", life.ours("ours:plan", "dev"))
+        yield step("branch/ours", life.ours("ours:plan", "dev", moment))
         changed = ("--select", "state:modified+", "--state", str(before))
         yield step("branch/dbt, what changed", life.peer("build", "dev", *changed, "--defer"))
         yield step("branch/dbt", life.peer("build", "dev"))
-        yield step("promotion/ours", life.ours("ours:plan", "prod"))
+        yield step("promotion/ours", life.ours("ours:plan", "prod", moment))
         yield step("promotion/dbt, what changed", life.peer("build", "prod", *changed))
         yield step("promotion/dbt", life.peer("build", "prod"))
         life.require_equal("landed", "dbt")

@@ -1,18 +1,14 @@
 {{ config(unique_key='coalesce(order_id, -1), coalesce(product_id, -1), copy_number') }}
 
 with {% if is_incremental() %} touched as (
-    select distinct order_id, product_id
-    from {{ ref('stg_retail__sales') }}
-    where _landed_at > {{ newest_landing() }} and order_id is not null and product_id is not null
+    select order_id from {{ ref('stg_retail__sales') }} where _landed_at > {{ newest_landing() }}
 ),
 
--- All copies of a key that landed, or the older ones would keep their numbers.
+-- All copies of a key that landed, or the older ones would keep their numbers; lines without an order every time.
 landed as (
-    select sales.*
-    from {{ ref('stg_retail__sales') }} as sales
-    inner join touched on sales.order_id = touched.order_id and sales.product_id = touched.product_id
+    from {{ ref('stg_retail__sales') }} where order_id in (from touched)
     union all
-    from {{ ref('stg_retail__sales') }} where order_id is null or product_id is null
+    from {{ ref('stg_retail__sales') }} where order_id is null
 ),
 
 -- A refused line may correct its date; one whose date moved since it was accepted keeps failing until it is set back.
@@ -26,8 +22,7 @@ previous as (
             null
         ) as first_order_date
     from {{ this }} as lines
-    inner join touched on lines.order_id = touched.order_id and lines.product_id = touched.product_id
-    where lines.copy_number = 1
+    where lines.order_id in (from touched) and lines.copy_number = 1
 ),
 {% else %} landed as (
     from {{ ref('stg_retail__sales') }}
