@@ -119,9 +119,9 @@ def _name(node: exp.Expr) -> str | None:
     if type(node) is exp.Cast:
         # Known without writing out what is cast, which took as long as all other functions together.
         return "CAST"
-    if not isinstance(node, exp.Func) or isinstance(node, (exp.Connector, MacroFunc)):
-        return None
-    if isinstance(node.parent, MacroFunc) or (isinstance(node, exp.If) and isinstance(node.parent, exp.Case)):
+    is_function = isinstance(node, exp.Func) and not isinstance(node, (exp.Connector, MacroFunc))
+    is_part = isinstance(node.parent, MacroFunc) or (isinstance(node, exp.If) and isinstance(node.parent, exp.Case))
+    if is_part or not is_function:
         return None
     match = re.match(r"\w+", node.sql(dialect="snowflake"))
     return match.group().upper() if match else type(node).__name__.upper()

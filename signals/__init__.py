@@ -23,6 +23,6 @@ def landed(batch: DatetimeRanges, source: str, gateway: str, context: ExecutionC
         return False
     complete_until = to_datetime(row[0])
     if batch[-1][1] <= complete_until:
-        # Named one by one, SQLMesh would look each up among all: 80 s for a year of five minutes.
+        # Named one by one, SQLMesh would look each up among all: 0.8 s for four weeks of five minutes, growing by the square.
         return True
     return [(start, end) for start, end in batch if end <= complete_until]

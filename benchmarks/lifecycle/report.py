@@ -148,6 +148,7 @@ def plot(results: dict[str, Any]) -> None:
     panels[0].legend(frameon=False)
     figure.savefig(PLOT, metadata={"Date": None, "Description": fingerprint(results)})
     plt.close(figure)
+    PLOT.write_text("\n".join(line.rstrip() for line in PLOT.read_text().splitlines()) + "\n")
 
 
 def fingerprint(results: dict[str, Any]) -> str:
