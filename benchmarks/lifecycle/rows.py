@@ -16,7 +16,7 @@ from meshflow.landing.contract import contract
 
 SALES_PER_DAY = 10_000
 CHANGED = 10_000
-"""Order lines that an hour writes: 0.1 % of ten million. A quarter as many enrollments, a twentieth as many students."""
+"""Order lines that an hour writes: 0.1 % of ten million. Enrollments are a quarter of that, students a twentieth."""
 TODAY = "2026-11-01"
 """When the history ends and the first hour begins."""
 LATE_DAYS = 90
