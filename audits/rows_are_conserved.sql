@@ -63,12 +63,12 @@ WITH suspects AS (
       SELECT
         COUNT(*)
       FROM @landed
-    ) - COALESCE(SUM(landed_rows), 0) AS landed_rows,
+    ) - COALESCE(SUM(counted.landed_rows), 0) AS landed_rows,
     (
       SELECT
         COUNT(*)
       FROM @this_model
-    ) - COALESCE(SUM(judged_rows), 0) AS judged_rows
+    ) - COALESCE(SUM(counted.judged_rows), 0) AS judged_rows
   FROM counted
 )
 SELECT

@@ -1,5 +1,6 @@
 """Fixtures that all suites share."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +9,10 @@ import psycopg
 import pytest
 
 from meshflow.source.server import Server
+
+# SQLMesh would fork to load a project, and a fork of a process with DuckDB's and Arrow's threads may die of their garbage.
+# Each core has tests of its own anyway. It looks when it is imported.
+os.environ["MAX_FORK_WORKERS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -127,10 +127,13 @@ def test_a_header_is_told_as_written(catalog: Catalog) -> None:
 
 def test_audits_stand_there_with_their_arguments_and_whether_they_stop_a_run(catalog: Catalog) -> None:
     audits = {audit.name: audit for audit in model(catalog, "intermediate.int_retail__sales_priced").audits}
-    assert audits["odd_rows"].arguments == {"flag": "is_free"}
+    assert audits["odd_rows"].arguments == {"flag": "is_free AND _landed_at >= @start_dtntz"}
     assert not audits["odd_rows"].blocking
     assert audits["grain_is_unique"].blocking
-    assert audits["grain_is_unique"].arguments == {"columns": "(order_id, product_id)"}
+    assert audits["grain_is_unique"].arguments == {
+        "columns": "(order_id, product_id)",
+        "condition": "_landed_at >= @start_dtntz",
+    }
     assert "@EACH(@columns" in audits["grain_is_unique"].query
 
 
