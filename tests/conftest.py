@@ -10,8 +10,8 @@ import pytest
 
 from meshflow.source.server import Server
 
-# SQLMesh would fork to load a project, and a fork of a process with DuckDB's and Arrow's threads may die of their garbage.
-# Each core has tests of its own anyway. It looks when it is imported.
+# SQLMesh would fork to load a project, and a fork of a process with DuckDB's and Arrow's threads may die of their
+# garbage. Each core has tests of its own anyway. It looks when it is imported.
 os.environ["MAX_FORK_WORKERS"] = "1"
 
 
