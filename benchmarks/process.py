@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -92,6 +93,30 @@ def now() -> str:
 def spread(values: list[float]) -> dict[str, Any]:
     """Of one figure, over the repetitions."""
     return {"median": round(median(values), 3), "least": round(min(values), 3), "all": [round(v, 3) for v in values]}
+
+
+def spreads(runs: list[Run]) -> dict[str, Any]:
+    """What a step took, over its repetitions."""
+    taken = ("seconds", "wall_seconds", "cpu_seconds", "peak_mb")
+    return {figure: spread([getattr(run, figure) for run in runs]) for figure in taken}
+
+
+def copy_project(target: Path, *parts: str) -> None:
+    """Copy the project, or parts of it, as it stands here, committed or not.
+
+    Without .env: a step has settings of its own.
+    """
+    listed = subprocess.run(  # noqa: S603
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", *parts],  # noqa: S607
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for file in listed.split("\0"):
+        if file and (PROJECT / file).exists():
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / file, target / file)
 
 
 def _cpu_seconds() -> float:

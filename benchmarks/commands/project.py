@@ -1,11 +1,9 @@
 """A project of any size: the models of this one, again and again, each copy with its unit tests."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
-from process import PROJECT
+from process import copy_project
 
 LOADED = ("config.yaml", "audits", "external_models", "linter", "macros", "models", "seeds", "signals", "tests/models")
 """What SQLMesh reads."""
@@ -14,13 +12,10 @@ LOADED = ("config.yaml", "audits", "external_models", "linter", "macros", "model
 def write(target: Path, copies: int) -> tuple[int, int]:
     """Write the project with so many copies of each model and unit test; returns how many there are of both.
 
-    As it stands here, committed or not, without .env. Copy 2 of retail.fct_sales is retail.fct_sales_2 and reads the
-    others' copies 2: nothing joins them. Macros, audits, linter and config.yaml there is one of, and one file of each
-    seed.
+    Copy 2 of retail.fct_sales is retail.fct_sales_2 and reads the others' copies 2: nothing joins them. Macros, audits,
+    linter and config.yaml there is one of, and one file of each seed.
     """
-    for file in _files():
-        (target / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(PROJECT / file, target / file)
+    copy_project(target, *LOADED)
     (target / "data").mkdir()
     models = sorted((target / "models").rglob("*.sql"))
     tests = sorted((target / "tests" / "models").rglob("*.yaml"))
@@ -32,14 +27,3 @@ def write(target: Path, copies: int) -> tuple[int, int]:
             file.with_stem(f"{file.stem}_{copy}").write_text(named.sub(rf"\1_{copy}", file.read_text()))
     written = sum(len(re.findall(r"^test_\w+:", file.read_text(), re.MULTILINE)) for file in tests)
     return len(models) * copies, written * copies
-
-
-def _files() -> list[str]:
-    listed = subprocess.run(  # noqa: S603
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", *LOADED],  # noqa: S607
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return [file for file in listed.split("\0") if file and (PROJECT / file).exists()]

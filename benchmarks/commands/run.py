@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 from commands import project
 from commands.report import table
-from process import Run, machine, now, run, spread, versions
+from process import Run, machine, now, run, spreads, versions
 from report import publish
 
 CACHE = ".cache"
@@ -120,11 +120,4 @@ def _run(step: Step, folder: Path) -> Run:
 
 
 def _figures(step: Step, runs: list[Run]) -> dict[str, Any]:
-    return {
-        "what": step.what,
-        "statements": runs[0].result["statements"],
-        **{
-            figure: spread([getattr(done, figure) for done in runs])
-            for figure in ("seconds", "wall_seconds", "cpu_seconds", "peak_mb")
-        },
-    }
+    return {"what": step.what, "statements": runs[0].result["statements"], **spreads(runs)}

@@ -107,7 +107,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             ("fill", settings.large, LARGE),
         ):
             written = run(f"landing.source:{write}", rows, environment=environment)
-            _say(f"{write} {rows:,} rows: {written.seconds:.0f} s")
+            click.echo(f"{write} {rows:,} rows: {written.seconds:.0f} s", err=True)
             outcomes |= _in_turn(steps, settings.repeat, Path(folder), environment)
     figures = {step.name: _figures(step, outcomes[step.name]) for step in (*SMALL, *LOADS, *INCREMENTS, *LARGE)}
     return {
@@ -164,7 +164,8 @@ def _in_turn(steps: tuple[Step, ...], times: int, home: Path, environment: dict[
             done = run(f"landing.{step.module}:{step.function}", data, environment=environment)
             outcome = Outcome(done, run(f"landing.warehouse:{step.compared}", data, environment=environment).result)
             outcomes[step.name].append(outcome)
-            _say(f"{step.what}: {done.seconds:.2f} s and {done.import_seconds:.2f} s of imports, {done.peak_mb:.0f} MB")
+            imports = f"{done.import_seconds:.2f} s of imports"
+            click.echo(f"{step.what}: {done.seconds:.2f} s and {imports}, {done.peak_mb:.0f} MB", err=True)
             if step.limit:
                 _require_equal(step, outcome, outcomes[step.limit][-1])
     return outcomes
@@ -192,7 +193,3 @@ def _figures(step: Step, outcomes: list[Outcome]) -> dict[str, Any]:
 
 def _ratio(figures: dict[str, Any], figure: str, step: str, other: str) -> float:
     return float(round(figures[step][figure]["median"] / figures[other][figure]["median"], 3))
-
-
-def _say(message: str) -> None:
-    click.echo(message, err=True)

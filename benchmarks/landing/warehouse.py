@@ -1,5 +1,6 @@
 """What has landed."""
 
+import click
 import duckdb
 
 from meshflow.landing.contract import contract
@@ -7,7 +8,7 @@ from meshflow.landing.contract import contract
 
 def checksum(data: str) -> int:
     """Equal for equal rows of retail.sales in equal types, whatever their order; `_landed_at` aside."""
-    return _sum_of_hashes(data, "SELECT * EXCLUDE _landed_at FROM retail.sales")
+    return _landed(data, "SELECT * EXCLUDE _landed_at FROM retail.sales")
 
 
 def values(data: str) -> int:
@@ -18,13 +19,21 @@ def values(data: str) -> int:
     columns = {column.name: column.type.sql("duckdb") for column in contract()["retail.sales"].read}
     cast = ", ".join(f"{name}::{type_} AS {name}" for name, type_ in columns.items())
     none = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in columns.items())
-    return _sum_of_hashes(data, f"SELECT {cast} FROM (FROM retail.sales UNION ALL BY NAME SELECT {none} WHERE FALSE)")
+    return _landed(data, f"SELECT {cast} FROM (FROM retail.sales UNION ALL BY NAME SELECT {none} WHERE FALSE)")
 
 
-def _sum_of_hashes(data: str, query: str) -> int:
+def sum_of_hashes(warehouse: duckdb.DuckDBPyConnection, query: str) -> int | None:
+    """Of what `query` gives: equal for equal rows in equal types, whatever their order. None without rows."""
+    [(checksum,)] = warehouse.execute(
+        f"SELECT sum(hash(row, typeof(row))) FROM (SELECT listed AS row FROM ({query}) AS listed)"
+    ).fetchall()
+    return checksum
+
+
+def _landed(data: str, query: str) -> int:
     with duckdb.connect(f"{data}/landed_raw.duckdb", read_only=True) as warehouse:
         warehouse.execute("SET TimeZone = 'UTC'")
-        [(checksum,)] = warehouse.execute(
-            f"SELECT sum(hash(row, typeof(row))) FROM (SELECT listed AS row FROM ({query}) AS listed)"
-        ).fetchall()
-    return int(checksum)
+        checksum = sum_of_hashes(warehouse, query)
+    if checksum is None:
+        raise click.ClickException("No row of retail.sales has landed")
+    return checksum

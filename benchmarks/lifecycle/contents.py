@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import duckdb
+from landing.warehouse import sum_of_hashes
 
 
 def checksums(database: str, name: str, rendered: str) -> dict[str, list[int | str]]:
@@ -23,9 +24,7 @@ def checksums(database: str, name: str, rendered: str) -> dict[str, list[int | s
             columns = ", ".join(
                 f"{column} AS {column}" for column in model["columns"] if column not in {"valid_from", "valid_to"}
             )
-            [(rows, checksum)] = warehouse.execute(
-                "SELECT count(*), coalesce(sum(hash(row, typeof(row))), 0) FROM "
-                f"(SELECT listed AS row FROM (SELECT {columns} FROM {model['table']}) AS listed)"
-            ).fetchall()
-            found[model["table"]] = [rows, str(checksum)]
+            query = f"SELECT {columns} FROM {model['table']}"
+            [(rows,)] = warehouse.execute(f"SELECT count(*) FROM ({query})").fetchall()
+            found[model["table"]] = [rows, str(sum_of_hashes(warehouse, query))]
     return found

@@ -25,7 +25,7 @@ class Counts:
 class _Cursor:
     """A connection or cursor of DuckDB that counts what it executes."""
 
-    def __init__(self, inner: duckdb.DuckDBPyConnection, counts: "Counts") -> None:
+    def __init__(self, inner: duckdb.DuckDBPyConnection, counts: Counts) -> None:
         self._inner, self._counts = inner, counts
 
     def __getattr__(self, name: str) -> Any:

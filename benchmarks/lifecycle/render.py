@@ -18,7 +18,7 @@ from sqlmesh.core.model.kind import (
     SCDType2ByTimeKind,
     SeedKind,
     ViewKind,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from lifecycle.report import plot, table, targets
 from lifecycle.rows import CHANGED
-from process import PROJECT, Run, machine, now, run, spread, versions
+from process import PROJECT, Run, copy_project, machine, now, run, spread, spreads, versions
 from report import publish
 
 from meshflow.source.server import Server
@@ -44,6 +44,7 @@ Runs = dict[str, list[Run]]
 def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, count: bool, home: Path | None) -> None:
     """Build, an hour, a branch, a promotion: beside dbt and beside the limit."""
     started, circumstances = now(), machine()
+    libraries = {**versions("sqlmesh", "sqlglot", "duckdb"), **_peer_versions()}
     smoke = smoke or count
     runs: Runs = {}
     with tempfile.TemporaryDirectory(prefix="meshflow-", dir=home) as folder:
@@ -56,7 +57,7 @@ def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, count: bool, 
     results = {
         "date": started,
         "machine": circumstances,
-        "versions": {**versions("sqlmesh", "sqlglot", "duckdb"), **_peer_versions()},
+        "versions": libraries,
         "settings": {"sizes": [SMOKE] if smoke else sizes, "repeat": repeat, "hours": HOURS, "changed": CHANGED},
         "steps": steps,
         "targets": targets(steps),
@@ -142,29 +143,17 @@ def _begin(home: Path, sales: int) -> Iterator[Life]:
     try:
         server.up()
         life = Life(home, sales, server.state, moments)
-        _copy_project(life.project)
+        copy_project(life.project)
+        # Every hour, as in production; ages and statuses as of the day at which the rows end, as on every side.
+        _edit(life.project / "config.yaml", "cadence: '*/5 * * * *'", "as_of_date: '2026-11-01'")
         took = run("lifecycle.rows:build", life.data, sales, moments[0] + DELAY, environment={})
-        _say(f"{sales:,} sales: {took.seconds:.0f} s")
+        click.echo(f"{sales:,} sales: {took.seconds:.0f} s", err=True)
         run("lifecycle.render:render", life.rendered, *moments, environment=life.environment, folder=life.project)
         life.peer("parse")
         yield life
     finally:
         server.down()
         shutil.rmtree(home, ignore_errors=True)
-
-
-def _copy_project(target: Path) -> None:
-    """As it stands here, committed or not. Without .env: the benchmark has a state of its own."""
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],  # noqa: S607
-        cwd=PROJECT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    for file in filter(None, files.split("\0")):
-        if (PROJECT / file).exists():
-            (target / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT / file, target / file)
-    # Every hour, as in production; ages and statuses as of the day at which the rows end, as on every side.
-    _edit(target / "config.yaml", "cadence: '*/5 * * * *'", "as_of_date: '2026-11-01'")
 
 
 def _edit(file: Path, old: str, new: str) -> None:
@@ -178,10 +167,11 @@ def _life(home: Path, sales: int) -> Iterator[tuple[str, Run]]:
     with _begin(home, sales) as life:
 
         def step(name: str, done: Run) -> tuple[str, Run]:
-            _say(
+            click.echo(
                 f"{sales:,} {name}: {done.seconds:.2f} s, {done.wall_seconds:.2f} s with start-up, "
                 f"{done.cpu_seconds:.2f} s of processors, {done.peak_mb:.0f} MB, "
-                f"{done.result['statements']} statements, {done.result['rows_written']:,} rows written"
+                f"{done.result['statements']} statements, {done.result['rows_written']:,} rows written",
+                err=True,
             )
             return f"{sales}/{name}", done
 
@@ -219,23 +209,18 @@ def statements(steps: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def _figures(runs: list[Run]) -> dict[str, Any]:
-    figures = {
-        figure: spread([getattr(done, figure) for done in runs])
-        for figure in ("seconds", "wall_seconds", "cpu_seconds", "peak_mb")
-    }
     counts = {
         count: spread([done.result[count] for done in runs])
         for count in ("duckdb_seconds", "statements", "rows_written")
     }
     slowest = {key: runs[-1].result[key] for key in ("audit_seconds", "slowest") if key in runs[-1].result}
-    return {**figures, **counts, **slowest}
+    return {**spreads(runs), **counts, **slowest}
 
 
 def _peer_versions() -> dict[str, str]:
+    """Raises click.ClickException if dbt isn't installed."""
+    if not PEER_PYTHON.exists():
+        raise click.ClickException(f"There is no dbt in {PEER_PYTHON.parents[1].name}: `make .venv-dbt` installs it")
     command = "from importlib.metadata import version; print(version('dbt-core'), version('dbt-duckdb'))"
     done = subprocess.run([PEER_PYTHON, "-c", command], capture_output=True, text=True, check=True)  # noqa: S603
     return dict(zip(("dbt-core", "dbt-duckdb"), done.stdout.split(), strict=True))
-
-
-def _say(message: str) -> None:
-    click.echo(message, err=True)

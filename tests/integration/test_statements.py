@@ -15,6 +15,7 @@ import pytest
 from applications import Applications, new_state
 from conftest import load, write
 from emulated import Snowflake
+from report import markdown
 from workspace import Workspace, plan, run
 
 from meshflow.source.server import Server
@@ -73,10 +74,9 @@ def counts(
 
 def table(counts: Counts) -> str:
     rows = [
-        [name, *(f"{found[each]:,}" for each in KINDS), f"{sum(found.values()):,}"] for name, found in counts.items()
+        [name, *(f"{number:,}" for number in (*found.values(), sum(found.values())))] for name, found in counts.items()
     ]
-    head = [f"| | {' | '.join(KINDS)} | all |", f"|---|{'--:|' * (len(KINDS) + 1)}"]
-    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows), ""])
+    return markdown(["", *KINDS, "all"], rows) + "\n"
 
 
 def test_as_many_statements_as_noted(counts: Counts, project: Path) -> None:
