@@ -135,6 +135,7 @@ def plot(results: dict[str, Any]) -> None:
     """Seconds of a build and of an hour by size, on each side."""
     import matplotlib as mpl  # noqa: PLC0415 - only who measures has it
     from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415
 
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "meshflow", "font.size": 9})
     sizes = results["settings"]["sizes"]
@@ -144,7 +145,11 @@ def plot(results: dict[str, Any]) -> None:
             seconds = [results["steps"][f"{size}/{case}/{side}"]["wall_seconds"]["median"] for size in sizes]
             panel.plot(sizes, seconds, marker="o", color=colour, label=SIDES[side])
         panel.set(title=CASES[case], xscale="log", yscale="log", xlabel="order lines", ylabel="seconds, with start-up")
-        panel.grid(visible=True, which="both", alpha=0.2)
+        panel.set_xticks(sizes, labels=[f"{size / 1e6:g} million" for size in sizes])
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.minorticks_off()
+        panel.grid(visible=True, alpha=0.2)
     panels[0].legend(frameon=False)
     figure.savefig(PLOT, metadata={"Date": None, "Description": fingerprint(results)})
     plt.close(figure)
