@@ -22,29 +22,45 @@ TYPES_BY_SUFFIX: dict[str, tuple[str, ...]] = {
 TYPES_BY_PREFIX: dict[str, tuple[str, ...]] = {"is_": ("BOOLEAN",), "has_": ("BOOLEAN",)}
 
 
+# What makes other rows than the ones there were.
+REPEATING = ("joins", "laterals", "group", "distinct", "with_")
+
+
 class GrainHasAudit(Rule):
     """A grain is a promise, and grain_is_unique with the same columns holds the model to it.
 
-    A grain that isn't audited is a wish, and joins on it multiply rows unnoticed. The grain of an external model is
-    the key its writer merges by, and no promise of ours: should it repeat, intermediate decides which copy counts.
+    A grain that isn't audited is a wish, and joins on it multiply rows unnoticed. A view that picks rows of one model
+    and keeps its key has that model's audit already: a second one would sort all of history every hour to say the same.
+    The grain of an external model is the key its writer merges by, and no promise of ours: should it repeat,
+    intermediate decides which copy counts.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
         if isinstance(model, ExternalModel):
             return None
-        audited = [
-            _columns(arguments["columns"])
-            for name, arguments in model.audits
-            if name == "grain_is_unique" and "columns" in arguments
-        ]
         return [
             self.violation(
                 f"The grain ({', '.join(grain)}) of {model.name} is not audited: "
                 f"add grain_is_unique(columns := ({', '.join(grain)}))"
             )
             for grain in map(_columns, model.grains)
-            if set(grain) not in map(set, audited)
+            if not self._is_audited(model, set(grain))
         ]
+
+    def _is_audited(self, model: Model, grain: set[str]) -> bool:
+        """Whether the model, or the one whose rows it shows, has the audit."""
+        if any(
+            name == "grain_is_unique" and "columns" in arguments and set(_columns(arguments["columns"])) == grain
+            for name, arguments in model.audits
+        ):
+            return True
+        query = model.render_query(optimize=False) if isinstance(model, SqlModel) and model.kind.is_view else None
+        if not isinstance(query, exp.Select) or any(query.args.get(part) for part in REPEATING):
+            return False
+        kept = {column.alias_or_name.lower() for column in query.selects if _is_kept(column)}
+        source = query.args["from_"].this
+        shown = self.context.get_model(exp.table_name(source)) if isinstance(source, exp.Table) else None
+        return shown is not None and grain <= kept and self._is_audited(shown, grain)
 
 
 class MartsAreTyped(Rule):
@@ -86,6 +102,13 @@ def _columns(grain: Any) -> list[str]:
     """The column names of a grain or of a list of columns, single or in parentheses."""
     expressions = grain.expressions if isinstance(grain, (exp.Tuple, exp.Array)) else [grain]
     return [expression.unnest().name.lower() for expression in expressions]
+
+
+def _is_kept(projection: exp.Expr) -> bool:
+    """Whether it shows a column under its own name, cast or not."""
+    expression = projection.unalias()
+    column = expression.this if isinstance(expression, exp.Cast) else expression
+    return isinstance(column, exp.Column) and column.name == projection.alias_or_name
 
 
 def _projections(query: exp.Query) -> Iterator[exp.Expr]:

@@ -9,7 +9,6 @@ MODEL (
   description 'One row per enrollment of a known student in a known course. Answers: who takes what, since when? Odd enrollments count and are flagged; refused ones are in quarantine.edtech_enrollment. A student may enroll in one course twice.',
   depends_on (edtech.dim_course, edtech.dim_student),
   audits (
-    grain_is_unique(columns := enrollment_id),
     never_null(columns := (enrollment_id, student_id, course_id, enrollment_date)),
     references_exist(column := student_id, parent := edtech.dim_student, parent_column := student_id),
     references_exist(column := course_id, parent := edtech.dim_course, parent_column := course_id)

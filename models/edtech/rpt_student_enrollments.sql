@@ -1,6 +1,6 @@
 MODEL (
   name edtech.rpt_student_enrollments,
-  kind FULL,
+  kind VIEW,
   owner learning_analytics,
   cron @cadence,
   grain (student_id, enrollment_id),

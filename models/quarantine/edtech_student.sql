@@ -7,7 +7,6 @@ MODEL (
   tags (edtech, quarantine),
   description 'One row per refused student. Answers: which rows are missing from the marts, why, and since when? E-mail and birth date are looked up in the application, by student_id. What each reason means and what to do about it stands in ops.ref_reject_reason.',
   audits (
-    grain_is_unique(columns := (student_id, copy_number)),
     never_null(columns := reject_reasons)
   )
 );

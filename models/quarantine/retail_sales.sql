@@ -7,7 +7,6 @@ MODEL (
   tags (retail, quarantine),
   description 'One row per refused order line. Answers: which rows are missing from the marts, why, and since when? What each reason means and what to do about it stands in ops.ref_reject_reason.',
   audits (
-    grain_is_unique(columns := (order_id, product_id, copy_number)),
     never_null(columns := reject_reasons)
   )
 );

@@ -9,7 +9,6 @@ MODEL (
   description 'One row per order line sold. Answers: what was sold to whom, where, when, for how much? Cancelled lines are gone, refused ones are in quarantine.retail_sales. Money is in USD, rounded to cents on the line: sums of lines are exact. Do not sum unit amounts or rates.',
   depends_on (retail.dim_customer, retail.dim_product, shared.dim_location),
   audits (
-    grain_is_unique(columns := (order_id, product_id)),
     never_null(
       columns := (order_id, product_id, customer_id, location_id, order_date, net_revenue_amount)
     ),

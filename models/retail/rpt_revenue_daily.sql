@@ -9,7 +9,6 @@ MODEL (
   description 'One row per day and place with a sale. Answers: how much did we sell per day and place? A day without a sale has no row: join shared.dim_date to see it.',
   depends_on (retail.fct_sales, shared.dim_location),
   audits (
-    grain_is_unique(columns := (order_date, location_id)),
     references_exist(column := location_id, parent := shared.dim_location, parent_column := location_id),
     money_is_net(
       gross := total_revenue_amount,

@@ -108,6 +108,27 @@ FAULTS = [
         "The grain (country) of retail.rpt_net_revenue_by_country is not audited",
     ),
     Fault(
+        "grainhasaudit",
+        "models/retail/fct_sales.sql",
+        "order_id::BIGINT AS order_id",
+        "(order_id + 0)::BIGINT AS order_id",
+        "The grain (order_id, product_id) of retail.fct_sales is not audited",
+    ),
+    Fault(
+        "grainhasaudit",
+        "models/quarantine/edtech_student.sql",
+        "FROM intermediate.int_edtech__students_checked\n",
+        "FROM intermediate.int_edtech__students_checked\nCROSS JOIN intermediate.int_edtech__courses_checked\n",
+        "The grain (student_id, copy_number) of quarantine.edtech_student is not audited",
+    ),
+    Fault(
+        "grainhasaudit",
+        "models/intermediate/int_retail__sales_summed.sql",
+        "    grain_is_unique(columns := (order_date, location_id)),\n",
+        "",
+        "The grain (order_date, location_id) of retail.rpt_revenue_daily is not audited",
+    ),
+    Fault(
         "hasunittest",
         "tests/models/pii/test_student.yaml",
         "  model: pii.student\n",
