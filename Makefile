@@ -71,7 +71,7 @@ snowddl-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL wh
 bench: .venv/landing.installed .venv/bench.installed .venv-dbt ## Measure everything beside dbt and the limit, about an hour; leave the machine alone meanwhile
 	@$(BIN)/python benchmarks/run.py all
 
-bench-full: .venv/landing.installed .venv/bench.installed .venv-dbt ## The same up to 50 million order lines: hours, 60 GB of disk
+bench-full: .venv/landing.installed .venv/bench.installed .venv-dbt ## The same up to 50 million order lines: hours, 30 GB of disk
 	@$(BIN)/python benchmarks/run.py all --full
 
 bench-test: .venv/dev.installed .venv-dbt ## Compare the results of meshflow, dbt and the limit on few rows, and count statements
@@ -96,4 +96,4 @@ lock: .venv/dev.installed ## Resolve pyproject.toml into requirements/*.lock
 
 clean: ## Remove databases, caches and the environment
 	@if [ -d data/postgres ]; then $(BIN)/meshflow source down; fi
-	@rm -rf .venv .venv-dbt .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/postgres data/landing data/dashboards data/catalog data/cron.lock
+	@rm -rf .venv .venv-dbt .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/*_spill data/postgres data/landing data/dashboards data/catalog data/cron.lock
