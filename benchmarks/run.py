@@ -4,9 +4,10 @@ import click
 from commands.run import commands
 from landing.run import landing
 from lifecycle.run import lifecycle
+from since.run import since
 from traffic.run import traffic
 
-BENCHMARKS = (lifecycle, commands, landing, traffic)
+BENCHMARKS = (lifecycle, since, commands, landing, traffic)
 FULL = (1_000_000, 10_000_000, 50_000_000)
 """Order lines."""
 
@@ -16,7 +17,7 @@ def main() -> None: ...
 
 
 @main.command("all")
-@click.option("--full", is_flag=True, help="Up to fifty million order lines: hours, 60 GB of disk.")
+@click.option("--full", is_flag=True, help="Up to fifty million order lines: hours, 30 GB of disk.")
 @click.pass_context
 def every(context: click.Context, *, full: bool) -> None:
     """One after another."""

@@ -47,26 +47,38 @@ def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, count: bool, 
     libraries = {**versions("sqlmesh", "sqlglot", "duckdb"), **_peer_versions()}
     smoke = smoke or count
     runs: Runs = {}
+
+    def results(*sizes: int) -> dict[str, Any]:
+        steps = {name: _figures(done) for name, done in runs.items()}
+        return {
+            "date": started,
+            "machine": circumstances,
+            "versions": libraries,
+            "settings": {"sizes": sizes, "repeat": repeat, "hours": HOURS, "changed": CHANGED},
+            "steps": steps,
+            "targets": targets(steps),
+        }
+
     with tempfile.TemporaryDirectory(prefix="meshflow-", dir=home) as folder:
         # Equal results come first: the whole of it on few rows, before anything is measured.
-        for size in (SMOKE, *(() if smoke else sizes)):
-            for _ in range(1 if size == SMOKE else repeat):
-                for name, done in _life(Path(folder) / "life", size):
-                    runs.setdefault(name, []).append(done)
-    steps = {name: _figures(done) for name, done in runs.items()}
-    results = {
-        "date": started,
-        "machine": circumstances,
-        "versions": libraries,
-        "settings": {"sizes": [SMOKE] if smoke else sizes, "repeat": repeat, "hours": HOURS, "changed": CHANGED},
-        "steps": steps,
-        "targets": targets(steps),
-    }
-    publish("lifecycle", results, table, smoke=smoke)
-    if count:
-        STATEMENTS.write_text(json.dumps(statements(steps), indent=2) + "\n")
-    if not smoke:
-        plot(results)
+        runs |= _lives(Path(folder), SMOKE, 1)
+        if smoke:
+            publish("lifecycle", results(SMOKE), table, smoke=True)
+        if count:
+            STATEMENTS.write_text(json.dumps(statements(results(SMOKE)["steps"]), indent=2) + "\n")
+        for number, size in enumerate(() if smoke else sizes, start=1):
+            runs |= _lives(Path(folder), size, repeat)
+            # After each: who stops before the largest keeps the others.
+            publish("lifecycle", results(*sizes[:number]), table, smoke=False)
+            plot(results(*sizes[:number]))
+
+
+def _lives(folder: Path, sales: int, times: int) -> Runs:
+    runs: Runs = {}
+    for _ in range(times):
+        for name, done in _life(folder / "life", sales):
+            runs.setdefault(name, []).append(done)
+    return runs
 
 
 @dataclass(frozen=True)
@@ -131,7 +143,7 @@ class Life:
 
 
 @contextmanager
-def _begin(home: Path, sales: int) -> Iterator[Life]:
+def begin(home: Path, sales: int) -> Iterator[Life]:
     """Rows, a copy of the project, an empty state."""
     shutil.rmtree(home, ignore_errors=True)
     server = Server(home / "postgres")
@@ -144,19 +156,22 @@ def _begin(home: Path, sales: int) -> Iterator[Life]:
         server.up()
         life = Life(home, sales, server.state, moments)
         copy_project(life.project)
-        # Every hour, as in production; ages and statuses as of the day at which the rows end, as on every side.
-        _edit(life.project / "config.yaml", "cadence: '*/5 * * * *'", "as_of_date: '2026-11-01'")
+        pin(life.project)
         took = run("lifecycle.rows:build", life.data, sales, moments[0] + DELAY, environment={})
         click.echo(f"{sales:,} sales: {took.seconds:.0f} s", err=True)
         run("lifecycle.render:render", life.rendered, *moments, environment=life.environment, folder=life.project)
-        life.peer("parse")
         yield life
     finally:
         server.down()
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _edit(file: Path, old: str, new: str) -> None:
+def pin(project: Path) -> None:
+    """Every hour, as in production; ages and statuses as of the day at which the rows end, as on every side."""
+    edit(project / "config.yaml", "cadence: '*/5 * * * *'", "as_of_date: '2026-11-01'")
+
+
+def edit(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     if text.count(old) != 1:
         raise click.ClickException(f"{file.name} no longer holds '{old}' once: the benchmark changes it")
@@ -164,7 +179,8 @@ def _edit(file: Path, old: str, new: str) -> None:
 
 
 def _life(home: Path, sales: int) -> Iterator[tuple[str, Run]]:
-    with _begin(home, sales) as life:
+    with begin(home, sales) as life:
+        life.peer("parse")
 
         def step(name: str, done: Run) -> tuple[str, Run]:
             click.echo(
@@ -190,8 +206,8 @@ def _life(home: Path, sales: int) -> Iterator[tuple[str, Run]]:
         yield step("unchanged/ours", life.ours("ours:plan", "prod", moment))
         before = life.home / "before"
         shutil.copytree(life.home / "target", before)
-        _edit(life.project / MART, *CHANGE)
-        _edit(life.project / PEER / MART, *map(str.lower, CHANGE))
+        edit(life.project / MART, *CHANGE)
+        edit(life.project / PEER / MART, *map(str.lower, CHANGE))
         yield step("branch/ours", life.ours("ours:plan", "dev", moment))
         changed = ("--select", "state:modified+", "--state", str(before))
         yield step("branch/dbt, what changed", life.peer("build", "dev", *changed, "--defer"))
@@ -213,8 +229,8 @@ def _figures(runs: list[Run]) -> dict[str, Any]:
         count: spread([done.result[count] for done in runs])
         for count in ("duckdb_seconds", "statements", "rows_written")
     }
-    slowest = {key: runs[-1].result[key] for key in ("audit_seconds", "slowest") if key in runs[-1].result}
-    return {**spreads(runs), **counts, **slowest}
+    parts = {"parts": runs[-1].result["parts"]} if "parts" in runs[-1].result else {}
+    return {**spreads(runs), **counts, **parts}
 
 
 def _peer_versions() -> dict[str, str]:

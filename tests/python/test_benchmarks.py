@@ -36,10 +36,10 @@ def benchmarks(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project / "benchmarks"
 
 
-def smoke(benchmarks: Path, name: str) -> dict[str, Any]:
+def smoke(benchmarks: Path, name: str, *arguments: str) -> dict[str, Any]:
     """What a benchmark prints when it measures next to nothing, once."""
     done = subprocess.run(
-        [sys.executable, benchmarks / "run.py", name, "--smoke"],
+        [sys.executable, benchmarks / "run.py", name, *arguments, "--smoke"],
         capture_output=True,
         text=True,
         check=False,
@@ -63,7 +63,7 @@ def keys(results: Any) -> Any:
     return {name: keys(value) for name, value in results.items()} if isinstance(results, dict) else None
 
 
-@pytest.mark.parametrize("name", ["commands", "landing", "lifecycle", "traffic"])
+@pytest.mark.parametrize("name", ["commands", "landing", "lifecycle", "since", "traffic"])
 def test_readme_shows_the_results_that_were_measured(benchmarks: Path, name: str) -> None:
     table = import_module(f"{name}.report").table(kept(benchmarks, name))
     assert f"<!-- results -->\n{table}<!-- /results -->" in (benchmarks / name / "README.md").read_text()
@@ -93,6 +93,18 @@ def test_traffic_is_measured_beside_the_recipe(benchmarks: Path) -> None:
     assert rows["recipe_many"] == rows["recipe"] == 200
     assert all(rows[name] >= 2_000 for name in ("large", "large_year", "small")), "fewer rows than order lines"
     assert keys(results) == keys(kept(benchmarks, "traffic"))
+
+
+def test_models_are_measured_beside_those_of_a_commit(benchmarks: Path) -> None:
+    results = smoke(benchmarks, "since", "HEAD")
+    assert results["tables"] == kept(benchmarks, "since")["tables"]
+    assert set(results["steps"]) == set(kept(benchmarks, "since")["steps"])
+    assert all(step["parts"] for step in results["steps"].values())
+
+
+def test_models_of_an_unknown_commit_are_said_to_be_missing(benchmarks: Path) -> None:
+    with pytest.raises(AssertionError, match="Commit nowhere is not in the history here"):
+        smoke(benchmarks, "since", "nowhere")
 
 
 def test_commands_are_measured_on_the_project_as_it_is(benchmarks: Path, warehouse: Context) -> None:
