@@ -61,7 +61,8 @@ def _rendered(model: Model, context: Context, intervals: list[tuple[object, date
     kind, key, compared = "view", [], []
     match model.kind:
         case IncrementalByUniqueKeyKind():
-            kind, key = "merged", [f"{_of('old', part)} = {_of('new', part)}" for part in model.unique_key]
+            parts = [part for key in model.unique_key for part in _parts(key)]
+            kind, key = "merged", [f"{_of('old', part)} = {_of('new', part)}" for part in parts]
         case SCDType2ByTimeKind():
             kind, key, compared = "history", [_sql(e) for e in model.unique_key], [_sql(model.kind.updated_at_name)]
         case SCDType2ByColumnKind():
@@ -104,6 +105,11 @@ def _rendered(model: Model, context: Context, intervals: list[tuple[object, date
             ]
         )
     return rendered
+
+
+def _parts(key: exp.Expression) -> list[exp.Expression]:
+    """The columns that macros/keys.py makes one value of."""
+    return key.expressions if key.name == "ROW" else [key]
 
 
 def _of(table: str, key: exp.Expression) -> str:

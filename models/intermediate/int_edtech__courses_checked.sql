@@ -1,7 +1,7 @@
 MODEL (
   name intermediate.int_edtech__courses_checked,
   kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key (COALESCE(course_id, -1), copy_number)
+    unique_key @merge_key(COALESCE(course_id, -1), copy_number)
   ),
   owner data_platform,
   cron @cadence,

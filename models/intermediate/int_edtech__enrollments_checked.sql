@@ -1,7 +1,7 @@
 MODEL (
   name intermediate.int_edtech__enrollments_checked,
   kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key (COALESCE(enrollment_id, -1), copy_number)
+    unique_key @merge_key(COALESCE(enrollment_id, -1), copy_number)
   ),
   physical_properties (
     creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)

@@ -1,7 +1,7 @@
 MODEL (
   name intermediate.int_retail__sales_checked,
   kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key (COALESCE(order_id, -1), COALESCE(product_id, -1), copy_number)
+    unique_key @merge_key(COALESCE(order_id, -1), COALESCE(product_id, -1), copy_number)
   ),
   physical_properties (
     creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)

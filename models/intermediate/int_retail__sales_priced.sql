@@ -1,7 +1,7 @@
 MODEL (
   name intermediate.int_retail__sales_priced,
   kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key (order_id, product_id)
+    unique_key @merge_key(order_id, product_id)
   ),
   clustered_by order_date,
   physical_properties (

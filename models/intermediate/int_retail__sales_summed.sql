@@ -1,7 +1,7 @@
 MODEL (
   name intermediate.int_retail__sales_summed,
   kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key (order_date, location_id)
+    unique_key @merge_key(order_date, location_id)
   ),
   owner data_platform,
   cron @cadence,

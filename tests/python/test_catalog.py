@@ -119,7 +119,7 @@ def test_what_a_query_reads_is_told_from_what_its_audits_wait_for(catalog: Catal
 
 def test_a_header_is_told_as_written(catalog: Catalog) -> None:
     priced = model(catalog, "intermediate.int_retail__sales_priced")
-    assert (priced.kind, priced.settings) == ("INCREMENTAL_BY_UNIQUE_KEY", ["unique_key (order_id, product_id)"])
+    assert (priced.kind, priced.settings) == ("INCREMENTAL_BY_UNIQUE_KEY", ["unique_key (ROW(order_id, product_id))"])
     assert (priced.grain, priced.cron, priced.start) == (["(order_id, product_id)"], "@hourly", "2026-10-25")
     assert priced.file == "models/intermediate/int_retail__sales_priced.sql"
     assert model(catalog, "retail.fct_sales").references == ["customer_id", "product_id", "location_id"]

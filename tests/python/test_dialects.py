@@ -55,7 +55,9 @@ def statements(context: Context) -> list[Statement]:
         if model.is_sql:
             found.append(Statement(model.name, model.render_query_or_raise()))
         if model.kind.is_incremental_by_unique_key:
-            found.append(Statement(model.name, exp.Merge(using=exp.Tuple(expressions=model.unique_key))))
+            # Of the columns that are one value on DuckDB (macros/keys.py), MERGE compares each.
+            key = [part for key in model.unique_key for part in (key.expressions if key.name == "ROW" else [key])]
+            found.append(Statement(model.name, exp.Merge(using=exp.Tuple(expressions=key))))
         for audit, arguments in model.audits_with_args:
             found.append(Statement(audit.name, model.render_audit_query(audit, **arguments)))
     return found

@@ -303,6 +303,27 @@ def test_models_refuse_for_exactly_the_reasons_that_are_explained(project: Path)
     assert sorted(used) == sorted(explained)
 
 
+KEYED = "MODEL (name tests.subject, kind INCREMENTAL_BY_UNIQUE_KEY (unique_key @merge_key(one, COALESCE(other, -1))));"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "key"),
+    [("snowflake", ['"ONE"', 'COALESCE("OTHER", -1)']), ("local", ['ROW("ONE", COALESCE("OTHER", -1))'])],
+)
+def test_a_merge_compares_columns_on_snowflake_and_one_value_on_duckdb(
+    registry: MacroRegistry, gateway: str, key: list[str]
+) -> None:
+    model = load_sql_based_model(
+        parse(f"{KEYED} SELECT 1 AS one, 2 AS other", default_dialect="snowflake"),
+        macros=registry,
+        dialect="snowflake",
+        variables={"gateway": gateway},
+    )
+    remembered = type(model).parse_raw(model.json())
+    for each in (model, remembered):
+        assert [part.sql(dialect="snowflake") for part in each.unique_key] == key
+
+
 def source_table(model: Path) -> str:
     """'edtech.students' for int_edtech__students_checked.sql."""
     found = re.fullmatch(r"int_(\w+?)__(\w+)_checked", model.stem)

@@ -69,7 +69,7 @@ class Model:
     """As its MODEL header writes it, 'retail.dim_product'; what stands before the last dot is the schema."""
     kind: str
     settings: list[str]
-    """Of the kind, 'unique_key (order_id, product_id)'."""
+    """Of the kind, 'unique_key (ROW(order_id, product_id))'."""
     description: str
     owner: str
     cron: str
