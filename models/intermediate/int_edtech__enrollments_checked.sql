@@ -65,10 +65,10 @@ WITH students AS (
     courses._landed_at >= @start_dtntz
 ), landed AS (
   SELECT
-    enrollments.*
-  FROM staging.stg_edtech__enrollments AS enrollments
-  INNER JOIN touched
-    ON enrollments.enrollment_id = touched.enrollment_id
+    *
+  FROM staging.stg_edtech__enrollments
+  WHERE
+    @is_touched(enrollment_id)
   UNION ALL
   SELECT
     *

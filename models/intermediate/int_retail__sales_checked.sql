@@ -44,11 +44,7 @@ WITH touched AS (
     *
   FROM staging.stg_retail__sales
   WHERE
-    order_id IN (
-      SELECT
-        order_id
-      FROM touched
-    )
+    @is_touched(order_id)
   UNION ALL
   /* Lines without a number are few, and judged every time: no order brings them along. */
   SELECT
@@ -77,12 +73,7 @@ WITH touched AS (
     ) AS first_order_date /* A refused line may correct its date, but one whose date moved since it was accepted keeps failing until it is set back. */
   FROM intermediate.int_retail__sales_checked AS lines
   WHERE
-    lines.order_id IN (
-      SELECT
-        touched.order_id
-      FROM touched
-    )
-    AND lines.copy_number = 1
+    @is_touched(lines.order_id) AND lines.copy_number = 1
 )
 SELECT
   numbered.order_id, /* Order */

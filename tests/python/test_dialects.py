@@ -55,6 +55,9 @@ def statements(context: Context) -> list[Statement]:
         if model.is_sql:
             found.append(Statement(model.name, model.render_query_or_raise()))
         if model.kind.is_incremental_by_unique_key:
+            # An hour; without times a query is rendered for a history that begins.
+            hour = {"start": "2026-11-01 10:00:00", "end": "2026-11-01 11:00:00"}
+            found.append(Statement(model.name, model.render_query_or_raise(**hour)))
             # Of the columns that are one value on DuckDB (macros/keys.py), MERGE compares each.
             key = [part for key in model.unique_key for part in (key.expressions if key.name == "ROW" else [key])]
             found.append(Statement(model.name, exp.Merge(using=exp.Tuple(expressions=key))))
