@@ -113,7 +113,7 @@ SELECT
     missing_discount := numbered.discount_rate IS NULL,
     discount_rate_out_of_range := NOT numbered.discount_rate BETWEEN 0 AND 1,
     negative_shipping_cost := numbered.shipping_amount < 0,
-    amount_out_of_range := ABS(numbered.quantity * numbered.unit_price_amount) >= 1000000000
+    amount_out_of_range := ABS(numbered.quantity * numbered.unit_price_amount::DECIMAL(19, 2)) >= 1000000000
   )::VARCHAR AS reject_reasons, /* Every reason for refusing the row, empty if accepted */
   numbered.updated_at, /* When the application last wrote the row, UTC */
   numbered.key_landed_at AS _landed_at /* Start of the newest load that touched the line, UTC */

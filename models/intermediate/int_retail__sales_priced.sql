@@ -50,7 +50,7 @@ WITH lines AS (
     COALESCE(NULLIF(TRIM(city, ' '), ''), 'Unknown') AS known_city,
     COALESCE(NULLIF(TRIM(province, ' '), ''), 'Unknown') AS known_province,
     COALESCE(NULLIF(TRIM(country, ' '), ''), 'Unknown') AS known_country,
-    @money(IFF(is_valid, quantity * unit_price_amount, 0)) AS total_revenue_amount,
+    @money(IFF(is_valid, quantity * unit_price_amount::DECIMAL(19, 2), 0)) AS total_revenue_amount,
     @money(IFF(is_valid, quantity * unit_discount_amount, 0)) AS total_discount_amount
   FROM lines
 )

@@ -4,7 +4,7 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (retail, staging),
-  description 'One row per order line as landed, renamed and typed. The source gives the discount as a rate; here it also becomes money per unit, because a quantity times a rate is not money. Types are wide enough for every impossible value, and for quantity times price, which DuckDB computes in 64 bits up to 18 digits: intermediate.int_retail__sales_checked decides.'
+  description 'One row per order line as landed, renamed and typed. The source gives the discount as a rate; here it also becomes money per unit, because a quantity times a rate is not money. Types are wide enough for every impossible value: intermediate.int_retail__sales_checked decides. Whoever multiplies a price makes it DECIMAL(19, 2) first: up to 18 digits DuckDB multiplies in 64 bits, where an impossible value ends the run.'
 );
 
 SELECT
@@ -18,7 +18,7 @@ SELECT
   province::VARCHAR AS province, /* Province or state of the city */
   country::VARCHAR AS country, /* Country of the province */
   quantity::INT AS quantity, /* Units sold */
-  price::DECIMAL(19, 2) AS unit_price_amount, /* Price per unit in USD */
+  price::DECIMAL(18, 2) AS unit_price_amount, /* Price per unit in USD */
   discount::DECIMAL(9, 4) AS discount_rate, /* Discount as a rate of the price */
   (
     price::DECIMAL(19, 2) * discount::DECIMAL(9, 4)

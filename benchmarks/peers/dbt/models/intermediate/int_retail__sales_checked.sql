@@ -95,7 +95,7 @@ select
         'missing_discount': 'numbered.discount_rate is null',
         'discount_rate_out_of_range': 'numbered.discount_rate not between 0 and 1',
         'negative_shipping_cost': 'numbered.shipping_amount < 0',
-        'amount_out_of_range': 'abs(numbered.quantity * numbered.unit_price_amount) >= 1000000000',
+        'amount_out_of_range': 'abs(numbered.quantity * numbered.unit_price_amount::decimal(19, 2)) >= 1000000000',
     }) }} as reject_reasons,
     numbered.updated_at,
     numbered.key_landed_at as _landed_at

@@ -20,7 +20,7 @@ priced as (
         coalesce(nullif(trim(city, ' '), ''), 'Unknown') as known_city,
         coalesce(nullif(trim(province, ' '), ''), 'Unknown') as known_province,
         coalesce(nullif(trim(country, ' '), ''), 'Unknown') as known_country,
-        {{ money('case when is_valid then quantity * unit_price_amount else 0 end') }} as total_revenue_amount,
+        {{ money('case when is_valid then quantity * unit_price_amount::decimal(19, 2) else 0 end') }} as total_revenue_amount,
         {{ money('case when is_valid then quantity * unit_discount_amount else 0 end') }} as total_discount_amount
     from lines
 )

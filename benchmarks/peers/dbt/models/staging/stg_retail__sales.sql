@@ -9,8 +9,8 @@ select
     province::varchar as province,
     country::varchar as country,
     quantity::int as quantity,
-    -- Wide enough for every impossible value, and for quantity times price: DuckDB computes 18 digits in 64 bits.
-    price::decimal(19, 2) as unit_price_amount,
+    -- Who multiplies a price makes it decimal(19, 2) first: up to 18 digits DuckDB multiplies in 64 bits, and may fail.
+    price::decimal(18, 2) as unit_price_amount,
     discount::decimal(9, 4) as discount_rate,
     -- Money per unit, because a quantity times a rate is not money; exact, rounded only on the line.
     (price::decimal(19, 2) * discount::decimal(9, 4))::decimal(28, 6) as unit_discount_amount,
