@@ -24,6 +24,10 @@ def table(results: dict[str, Any]) -> str:
         for name in sorted(names, key=lambda name: (-abs(saved(name)), name))[:SHOWN]
     ]
     differing = ", ".join(results["differing"])
-    equal = f"Rows or their types differ in {differing}." if differing else f"All {results['tables']} tables hold equal rows."
+    equal = (
+        f"Rows or their types differ in {differing}."
+        if differing
+        else f"All {results['tables']} tables hold equal rows."
+    )
     what = f"{settings['sales']:,} order lines, models of {settings['commit']} before. {equal}"
     return f"{circumstances(results)}\n\n{what}\n\n{markdown(('seconds', *steps), rows)}\n"
