@@ -199,7 +199,7 @@ def test_a_plan_that_loses_snowflake_leaves_prod_as_it_was_and_the_next_finishes
     plan(workspace.context("snowflake"), "prod")
     undisturbed, served, start = figures(snowflake), snowflake.definitions(), len(snowflake.statements())
     # The same figures from another query: all that depends on it is built anew.
-    swapped = ("quantity * unit_price_amount", "unit_price_amount * quantity")
+    swapped = ("quantity * unit_price_amount::DECIMAL(19, 2)", "unit_price_amount::DECIMAL(19, 2) * quantity")
     workspace.edit("models/intermediate/int_retail__sales_priced.sql", *swapped)
     for fault, said in (
         ({"statement": f"CREATE OR REPLACE TABLE .*{LOST}__"}, "IncompleteRead"),

@@ -100,8 +100,8 @@ def test_a_changed_price_rule_reaches_every_sum_in_dev_and_after_promotion(works
     """INCREMENTAL_BY_PARTITION, always forward-only, left dev's sums empty and prod's by the old rule."""
     workspace.edit(
         "models/intermediate/int_retail__sales_priced.sql",
-        "quantity * unit_price_amount, 0",
-        "quantity * unit_price_amount * 2, 0",
+        "quantity * unit_price_amount::DECIMAL(19, 2), 0",
+        "quantity * unit_price_amount::DECIMAL(19, 2) * 2, 0",
     )
     context = workspace.context()
     net = {"retail.fct_sales", "retail.rpt_revenue_daily", "retail.rpt_net_revenue_by_country"}
