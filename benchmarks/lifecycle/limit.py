@@ -10,6 +10,8 @@ from typing import Any
 import duckdb
 from lifecycle.counted import counted
 
+MEMORY = "6GB"
+"""What DuckDB may use: as much as config.yaml gives it."""
 SHOWN = 0.01
 """Seconds from which a part is named."""
 NOW = "now()::TIMESTAMP"
@@ -28,8 +30,7 @@ def hour(data: str, rendered: str, number: int) -> dict[str, Any]:
 def _work(data: str, rendered: str, interval: int) -> dict[str, Any]:
     models = json.loads(Path(rendered).read_text())
     with counted() as counts:
-        # As config.yaml has it.
-        connection = duckdb.connect(config={"memory_limit": "6GB", "temp_directory": f"{data}/limit_spill"})
+        connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": f"{data}/limit_spill"})
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"ATTACH '{data}/limit_analytics.duckdb' AS ANALYTICS")
         connection.execute(f"ATTACH '{data}/landed_raw.duckdb' AS RAW (READ_ONLY)")

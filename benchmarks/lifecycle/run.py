@@ -63,14 +63,17 @@ def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, count: bool, 
         # Equal results come first: the whole of it on few rows, before anything is measured.
         runs |= _lives(Path(folder), SMOKE, 1)
         if smoke:
-            publish("lifecycle", results(SMOKE), table, smoke=True)
-        if count:
-            STATEMENTS.write_text(json.dumps(statements(results(SMOKE)["steps"]), indent=2) + "\n")
-        for number, size in enumerate(() if smoke else sizes, start=1):
+            found = results(SMOKE)
+            publish("lifecycle", found, table, smoke=True)
+            if count:
+                STATEMENTS.write_text(json.dumps(statements(found["steps"]), indent=2) + "\n")
+            return
+        for number, size in enumerate(sizes, start=1):
             runs |= _lives(Path(folder), size, repeat)
             # After each: who stops before the largest keeps the others.
-            publish("lifecycle", results(*sizes[:number]), table, smoke=False)
-            plot(results(*sizes[:number]))
+            found = results(*sizes[:number])
+            publish("lifecycle", found, table, smoke=False)
+            plot(found)
 
 
 def _lives(folder: Path, sales: int, times: int) -> Runs:
@@ -103,6 +106,16 @@ class Life:
     def rendered(self) -> Path:
         return self.home / "rendered.json"
 
+    def render(self) -> None:
+        """Note for the limit what the project's models do in each of the moments."""
+        run(
+            "lifecycle.render:render",
+            self.rendered,
+            *self.moments,
+            environment=self.environment,
+            folder=self.project,
+        )
+
     def limit(self, step: str, *arguments: object) -> Run:
         return run(f"lifecycle.limit:{step}", self.data, self.rendered, *arguments, environment={})
 
@@ -127,15 +140,19 @@ class Life:
     def environment(self) -> dict[str, str]:
         return {"MESHFLOW_DATA": str(self.data), **self.state}
 
+    def contents(self, side: str) -> dict[str, list[int | str]]:
+        """By table, what tells its rows and types from others: lifecycle.contents.checksums."""
+        database = self.data / f"{side}_analytics.duckdb"
+        name = database.stem if side == "dbt" else "ANALYTICS"
+        found: dict[str, list[int | str]] = run(
+            "lifecycle.contents:checksums", database, name, self.rendered, environment={}
+        ).result
+        return found
+
     def require_equal(self, *sides: str) -> None:
         """Raises click.ClickException with the tables that differ."""
-        found = {}
-        for side in sides:
-            database = self.data / f"{side}_analytics.duckdb"
-            name = database.stem if side == "dbt" else "ANALYTICS"
-            found[side] = run("lifecycle.contents:checksums", database, name, self.rendered, environment={}).result
-        first, *others = found.values()
-        for side, other in zip(list(sides)[1:], others, strict=True):
+        first, *others = map(self.contents, sides)
+        for side, other in zip(sides[1:], others, strict=True):
             if differing := [
                 f"{table} {first[table][0]}/{other[table][0]}" for table in first if first[table] != other[table]
             ]:
@@ -159,7 +176,7 @@ def begin(home: Path, sales: int) -> Iterator[Life]:
         pin(life.project)
         took = run("lifecycle.rows:build", life.data, sales, moments[0] + DELAY, environment={})
         click.echo(f"{sales:,} sales: {took.seconds:.0f} s", err=True)
-        run("lifecycle.render:render", life.rendered, *moments, environment=life.environment, folder=life.project)
+        life.render()
         yield life
     finally:
         server.down()
