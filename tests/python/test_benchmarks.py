@@ -9,8 +9,11 @@ from typing import Any
 
 import duckdb
 import pytest
-from lifecycle.report import fingerprint
+from lifecycle.limit import MEMORY
+from lifecycle.report import Target, fingerprint, targets
+from sqlmesh.core.config.connection import DuckDBConnectionConfig
 from sqlmesh.core.context import Context
+from sqlmesh.utils import yaml
 
 from meshflow.landing.contract import contract
 
@@ -71,6 +74,34 @@ def test_readme_shows_the_results_that_were_measured(benchmarks: Path, name: str
 
 def test_plot_is_of_the_results_that_were_measured(benchmarks: Path) -> None:
     assert fingerprint(kept(benchmarks, "lifecycle")) in (benchmarks / "lifecycle" / "seconds.svg").read_text()
+
+
+def test_every_promise_is_reported_as_what_came_of_it(benchmarks: Path) -> None:
+    results = kept(benchmarks, "lifecycle")
+    assert results["targets"] == targets(results["steps"])
+
+
+@pytest.mark.parametrize(
+    ("value", "is_least", "outcome"),
+    [
+        (1.5, False, "met"),
+        (1.51, False, "**missed**"),
+        (1.5, True, "met"),
+        (1.49, True, "**missed**"),
+        (None, False, "not measured"),
+        (None, True, "not measured"),
+    ],
+)
+def test_a_promise_is_missed_beyond_its_bound(value: float | None, is_least: bool, outcome: str) -> None:
+    assert Target("a ratio", value, 1.5, is_least=is_least).outcome == outcome
+
+
+def test_every_side_may_use_as_much_memory_and_as_many_threads(benchmarks: Path, warehouse: Context) -> None:
+    ours = warehouse.config.gateways["local"].connection
+    assert isinstance(ours, DuckDBConnectionConfig)
+    peer = yaml.load(benchmarks / "peers/dbt/profiles.yml")["meshflow"]["outputs"]["prod"]
+    assert ours.connector_config["memory_limit"] == peer["config_options"]["memory_limit"] == MEMORY
+    assert ours.concurrent_tasks == peer["threads"] == 1
 
 
 def test_loaders_read_and_leave_the_same_rows_as_the_limit(benchmarks: Path) -> None:
