@@ -68,7 +68,7 @@ browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.insta
 snowddl-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL who may do what on Snowflake
 	@$(BIN)/python -m pytest tests/infra
 
-bench: .venv/landing.installed .venv/bench.installed .venv-dbt ## Measure everything beside dbt and the limit, about an hour; leave the machine alone meanwhile
+bench: .venv/landing.installed .venv/bench.installed .venv-dbt ## Measure everything beside dbt and the limit, an hour and a half; leave the machine alone meanwhile
 	@$(BIN)/python benchmarks/run.py all
 
 bench-full: .venv/landing.installed .venv/bench.installed .venv-dbt ## The same up to 50 million order lines: hours, 30 GB of disk

@@ -78,7 +78,8 @@ def targets(steps: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(results: dict[str, Any]) -> str:
     """What was measured, and on what, in Markdown."""
-    parts = [circumstances(results), "", *map(_verdict, results["targets"])]
+    once = f"More than {results['settings']['once_above']:,} order lines once."
+    parts = [f"{circumstances(results)} {once}", "", *map(_verdict, results["targets"])]
     for case, title in CASES.items():
         parts += ["", f"### {title}", "", markdown(COLUMNS, _rows(results, case))]
     parts += ["", "### What DuckDB is busy with, at the limit", "", _parts(results)]

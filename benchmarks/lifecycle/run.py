@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from lifecycle.report import plot, table, targets
+from lifecycle.report import SIZE, plot, table, targets
 from lifecycle.rows import CHANGED
 from process import PROJECT, Run, copy_project, machine, now, run, spread, spreads, versions
 from report import publish
@@ -37,7 +37,7 @@ Runs = dict[str, list[Run]]
 
 @click.command()
 @click.option("--sales", "sizes", multiple=True, type=int, default=(1_000_000, 10_000_000), show_default=True)
-@click.option("--repeat", default=1, show_default=True, help="Times that the whole life is gone through.")
+@click.option("--repeat", default=3, show_default=True, help=f"Times that a life is gone through; above {SIZE:,} once.")
 @click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
 @click.option("--count", is_flag=True, help=f"As --smoke, and note in {STATEMENTS.name} what each step asks.")
 @click.option("--home", type=click.Path(path_type=Path), help="Where databases are made; a temporary folder otherwise.")
@@ -54,7 +54,7 @@ def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, count: bool, 
             "date": started,
             "machine": circumstances,
             "versions": libraries,
-            "settings": {"sizes": sizes, "repeat": repeat, "hours": HOURS, "changed": CHANGED},
+            "settings": {"sizes": sizes, "repeat": repeat, "once_above": SIZE, "hours": HOURS, "changed": CHANGED},
             "steps": steps,
             "targets": targets(steps),
         }
@@ -69,7 +69,7 @@ def lifecycle(*, sizes: tuple[int, ...], repeat: int, smoke: bool, count: bool, 
                 STATEMENTS.write_text(json.dumps(statements(found["steps"]), indent=2) + "\n")
             return
         for number, size in enumerate(sizes, start=1):
-            runs |= _lives(Path(folder), size, repeat)
+            runs |= _lives(Path(folder), size, repeat if size <= SIZE else 1)
             # After each: who stops before the largest keeps the others.
             found = results(*sizes[:number])
             publish("lifecycle", found, table, smoke=False)
