@@ -44,7 +44,9 @@ class HeaderComplete(Rule):
         if path is None or path.suffix != ".sql":
             return None
         text = path.read_text(encoding="utf-8")
-        keys = list(_header_keys(tokenize(text, dialect=model.dialect)))
+        # Without the query: to tokenize that too took five times as long.
+        header, _, _ = text.partition("\n);")
+        keys = list(_header_keys(tokenize(header, dialect=model.dialect)))
         names = [key.text.lower() for key in keys]
         violations = []
 

@@ -1,5 +1,6 @@
 """SQL that would be repeated, where the macro's name reads better than the SQL."""
 
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -16,3 +17,7 @@ if not DATA.is_dir():
 # SQLMesh 0.236 parses the dates of seeds with a pandas argument that pandas 2.3 warns about, twice a column.
 warnings.filterwarnings("ignore", message="errors='ignore' is deprecated", category=FutureWarning)
 warnings.filterwarnings("ignore", message="The argument 'infer_datetime_format' is deprecated", category=UserWarning)
+
+# Python's collector looks for garbage after every 700 new objects, and SQLMesh makes hundreds of thousands that stay:
+# looking took 1.1 of the 6.5 s of a first plan of few rows, and takes 0.5 so. Loading 204 models: 6.1 s, now 4.8.
+gc.set_threshold(10_000, 10, 10)
