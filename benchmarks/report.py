@@ -29,11 +29,13 @@ def publish(name: str, results: dict[str, Any], table: Callable[[dict[str, Any]]
 def circumstances(results: dict[str, Any]) -> str:
     """When, on what and how often it was measured."""
     machine = results["machine"]
+    repeat = results["settings"]["repeat"]
+    often = "once" if repeat == 1 else f"{repeat} times: median, and the least in brackets"
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
         f"{results['date']}, {machine['cpus']} processors, {machine['memory_gb']:.0f} GB, load average "
         f"{machine['load_average']:.1f} at the start; {versions}. "
-        f"Each step {results['settings']['repeat']} times: median, and the least in brackets."
+        f"Each step {often}."
     )
 
 

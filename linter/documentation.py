@@ -44,9 +44,7 @@ class HeaderComplete(Rule):
         if path is None or path.suffix != ".sql":
             return None
         text = path.read_text(encoding="utf-8")
-        # Without the query: to tokenize that too takes three times as long, 0.4 s for a thousand models.
-        header, _, _ = text.partition("\n);")
-        keys = list(_header_keys(tokenize(header, dialect=model.dialect)))
+        keys = list(_header_keys(tokenize(text, dialect=model.dialect)))
         names = [key.text.lower() for key in keys]
         violations = []
 

@@ -18,6 +18,6 @@ if not DATA.is_dir():
 warnings.filterwarnings("ignore", message="errors='ignore' is deprecated", category=FutureWarning)
 warnings.filterwarnings("ignore", message="The argument 'infer_datetime_format' is deprecated", category=UserWarning)
 
-# Python's collector looks for garbage after every 700 new objects, and SQLMesh makes hundreds of thousands that stay:
+# Python 3.11 looks for garbage after every 700 new objects, and SQLMesh makes hundreds of thousands that stay:
 # looking took 1.1 of the 6.5 s of a first plan of few rows, and takes 0.5 so. Loading 204 models: 6.1 s, now 4.8.
 gc.set_threshold(10_000, 10, 10)

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -244,10 +245,11 @@ def _life(home: Path, sales: int, turn: int) -> Iterator[tuple[str, Run]]:
         life.require_equal("landed", "dbt")
 
 
-def _in_turn(sides: dict[str, partial[Run]], turn: int) -> list[tuple[str, partial[Run]]]:
+def _in_turn(sides: dict[str, partial[Run]], turn: int) -> deque[tuple[str, partial[Run]]]:
     """Another one first each time: who builds 10 million lines last is some 2 s faster, whichever it is."""
-    first = turn % len(sides)
-    return [*sides.items()][first:] + [*sides.items()][:first]
+    order = deque(sides.items())
+    order.rotate(-turn)
+    return order
 
 
 def statements(steps: dict[str, Any]) -> dict[str, dict[str, int]]:
