@@ -2,29 +2,26 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-# A file of tests at a time on each core: what a file's tests share is made once.
-PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
-PIP := --quiet --disable-pip-version-check
+# A file of tests at a time on each core: what a file's tests share is made once. Long files first: tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 PORT ?= 8000
 
-.PHONY: help dev demo dashboard ui catalog test chaos-test snowflake-test snowddl-test ci-test browser-test bench bench-full bench-test lint hooks format sample lock clean
+.NOTPARALLEL: # of what goes into one environment
+.PHONY: help dev demo dashboard ui catalog test chaos-test install-test snowflake-test infra-test ci-test browser-test bench bench-full bench-test lint hooks format sample lock clean
 
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
-.venv:
-	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "meshflow needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d: try make PYTHON=python3.13" % sys.version_info[:2])'
-	@$(PYTHON) -m venv .venv
+# What a target needs and no more: base, landing, dev. The locks agree, so each adds to the ones before it.
+.venv/%.installed: requirements/%.lock requirements/installer.lock requirements/install pyproject.toml
+	@$(PYTHON) requirements/install $@ $<
 
-# What a word needs and no more: base, landing, dev. The locks agree, so each adds to the ones before it.
-.venv/%.installed: requirements/%.lock pyproject.toml | .venv
-	@echo "Installing requirements/$*.lock into .venv …"
-	@$(BIN)/python -m pip install $(PIP) --require-hashes --requirement $<
-	@$(BIN)/python -m pip install $(PIP) --no-deps --no-build-isolation --editable .
-	@touch $@
+# Environments of their own: the emulator wants other versions of DuckDB and SQLGlot, the UI another uvicorn, dbt its own.
+.venv-%/installed: requirements/%.lock requirements/install | .venv/base.installed
+	@$(PYTHON) requirements/install $@ $<
 
 dev: .venv/base.installed ## Build the whole warehouse from sample data and ask it three questions
-	@$(BIN)/sqlmesh plan dev --auto-apply
+	@$(BIN)/sqlmesh plan dev --auto-apply --skip-tests
 	@$(BIN)/meshflow ask dev
 
 demo: .venv/landing.installed ## Start two live applications, land what they write, run, and compare before and after
@@ -35,7 +32,7 @@ dashboard: .venv/dashboards.installed ## Open the dashboards on whatever there i
 
 # It shows the project, not what is built: a folder of its own for databases and logs keeps it out of the way of a plan.
 # A log elsewhere in the project would make it reload for ever.
-ui: .venv-ui ## Open SQLMesh's own UI: models, and the lineage of tables and columns
+ui: .venv-ui/installed ## Open SQLMesh's own UI: models, and the lineage of tables and columns
 	@mkdir -p .cache/ui
 	@MESHFLOW_DATA=.cache/ui .venv-ui/bin/sqlmesh --log-file-dir .cache/ui ui --mode catalog --port $(PORT)
 
@@ -43,39 +40,34 @@ catalog: .venv/base.installed ## Describe every model and column, and where it c
 	@$(BIN)/meshflow catalog build
 
 test: .venv/dev.installed ## Run every test that needs nothing but Python
-	@$(BIN)/sqlmesh test
 	@$(PYTEST)
 
 chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare what remains with the applications
-	@$(BIN)/python -m pytest tests/chaos
+	@$(PYTEST) tests/chaos
 
-snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## Prove the life cycle, loads and parity against an emulated Snowflake
+install-test: .venv/dev.installed ## Interrupt installations, fill the disk, cut the network, and see the next make heal
+	@$(PYTEST) tests/install
+
+snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Prove the life cycle, loads and parity against an emulated Snowflake
 	@$(PYTEST) tests/integration
 
-ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator ## Run the workflows of GitHub Actions, without GitHub, against an emulated Snowflake
-	@$(PYTEST) tests/workflows
+ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Run hooks, `meshflow ci`, and the workflows of GitHub Actions without GitHub, against an emulated Snowflake
+	@$(PYTEST) tests/ci tests/workflows
 
-browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.installed .venv-ui ## Open dashboards, UI and catalog in Chromium, which has to be on PATH
+browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.installed .venv-ui/installed ## Open dashboards, UI and catalog in Chromium, which has to be on PATH
 	@$(PYTEST) tests/browser
 
-# Environments of their own: the emulator wants other versions of DuckDB and SQLGlot, the UI another uvicorn, dbt its own.
-.venv-%: requirements/%.lock | .venv
-	@echo "Installing $< into $@ …"
-	@$(PYTHON) -m venv $@
-	@$@/bin/python -m pip install $(PIP) --require-hashes --requirement $<
-	@touch $@
+infra-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL who may do what on Snowflake, and deploy the traffic to an emulated AWS
+	@$(PYTEST) tests/infra
 
-snowddl-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL who may do what on Snowflake
-	@$(BIN)/python -m pytest tests/infra
-
-bench: .venv/landing.installed .venv/bench.installed .venv-dbt ## Measure everything beside dbt and the limit, an hour and a half; leave the machine alone meanwhile
+bench: .venv/landing.installed .venv/bench.installed .venv-dbt/installed ## Measure everything beside dbt and the limit, an hour and a half; leave the machine alone meanwhile
 	@$(BIN)/python benchmarks/run.py all
 
-bench-full: .venv/landing.installed .venv/bench.installed .venv-dbt ## The same up to 50 million order lines: hours, 30 GB of disk
+bench-full: .venv/landing.installed .venv/bench.installed .venv-dbt/installed ## The same up to 50 million order lines: hours, 30 GB of disk
 	@$(BIN)/python benchmarks/run.py all --full
 
-bench-test: .venv/dev.installed .venv-dbt ## Compare the results of meshflow, dbt and the limit on few rows, and count statements
-	@$(BIN)/python -m pytest tests/benchmarks
+bench-test: .venv/dev.installed .venv-dbt/installed ## Compare the results of meshflow, dbt and the limit on few rows, and count statements
+	@$(PYTEST) tests/benchmarks
 
 lint: .venv/dev.installed ## Check conventions, format, types, workflows and secrets, and repair what can be
 	@PRE_COMMIT_HOME=.cache/pre-commit $(BIN)/pre-commit run --all-files $(if $(CI),--show-diff-on-failure)

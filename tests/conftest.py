@@ -1,18 +1,34 @@
 """Fixtures that all suites share."""
 
 import os
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
-import psycopg
-import pytest
-
-from meshflow.source.server import Server
 
 # SQLMesh would fork to load a project, and a fork of a process with DuckDB's and Arrow's threads may die of their
 # garbage. Each core has tests of its own anyway. It looks when it is imported.
 os.environ["MAX_FORK_WORKERS"] = "1"
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from applications import Applications
+from sharing import made_once, make_server, new_server
+from sqlmesh.core.context import Context
+from workspace import Workspace, plan
+
+from meshflow.source.server import Server
+
+LONGEST = (
+    "test_operations", "test_ci_run", "test_traffic", "test_landing", "test_lifecycle", "test_ci_report",
+    "test_landing_drift", "test_hooks", "test_dialects", "test_ci_budget", "test_reconcile", "test_dashboards",
+    "test_project",
+)  # fmt: skip
+"""Files whose tests take longest, in that order."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -22,13 +38,52 @@ def project() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real PostgreSQL, started by the code that starts the embedded one for users."""
-    server = Server(tmp_path_factory.mktemp("postgres"))
-    server.up()
-    with closing(psycopg.connect(server.url("postgres", "postgres"), autocommit=True)) as connection:
-        # A test's server needn't survive, and stopping it would take a minute.
-        connection.execute("ALTER SYSTEM SET fsync = off")
-        connection.execute("SELECT pg_reload_conf()")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of all processes of this session, for `made_once`."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def built(project: Path, shared: Path) -> Workspace:
+    """The project with prod built from the sample rows. To be cloned."""
+
+    def make(root: Path) -> None:
+        with closing(Workspace.copy_of(project, root).context()) as context:
+            plan(context, "prod")
+
+    return Workspace(made_once(shared / "built", make))
+
+
+@pytest.fixture(scope="session")
+def warehouse(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    """The project with prod built from the sample rows. Shared: only for tests that read."""
+    with closing(built.clone(tmp_path_factory.mktemp("warehouse")).context()) as context:
+        yield context
+
+
+@pytest.fixture(scope="session")
+def postgres_template(shared: Path) -> Path:
+    """The folder of a PostgreSQL, started and stopped by the code that does so for users. To be copied."""
+    return made_once(shared / "postgres", make_server)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real PostgreSQL."""
+    server = new_server(postgres_template, tmp_path_factory.mktemp("postgres"))
     yield server
     server.down()
+
+
+@pytest.fixture
+def source(postgres: Server) -> Applications:
+    """The two applications, with empty tables, in a database of the test's own."""
+    return Applications.new(postgres)
+
+
+@pytest.fixture
+def benchmarks(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Their folder; they are run in the project's."""
+    monkeypatch.chdir(project)
+    return project / "benchmarks"

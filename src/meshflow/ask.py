@@ -3,9 +3,10 @@
 import click
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
 from sqlglot import exp, parse_one
 from sqlmesh.core.context import Context
+
+from meshflow.terminal import grid, show
 
 QUESTIONS = {
     "Which regions bring the most net revenue?": """
@@ -16,7 +17,7 @@ QUESTIONS = {
         LIMIT 5
     """,
     "Which courses run now or start soon, and how many enrolled?": """
-        SELECT c.course_name, c.course_level, c.course_status, c.days_until_start, COUNT(e.enrollment_id) AS enrollments
+        SELECT c.course_name, c.course_status, c.days_until_start, COUNT(e.enrollment_id) AS enrollments
         FROM edtech.dim_course AS c
         LEFT JOIN edtech.fct_enrollment AS e ON e.course_id = c.course_id
         WHERE c.course_status <> 'Ended'
@@ -24,10 +25,10 @@ QUESTIONS = {
         ORDER BY c.days_until_start, enrollments DESC
     """,
     "Which rows were refused, and what is to be done?": """
-        SELECT source_table, reject_reason, SUM(refused_count) AS refused, remedy
+        SELECT reject_reason, SUM(refused_count) AS refused, remedy
         FROM ops.refused_rows
         GROUP BY ALL
-        ORDER BY refused DESC, source_table, reject_reason
+        ORDER BY refused DESC, reject_reason
         LIMIT 6
     """,
 }
@@ -51,8 +52,10 @@ def ask(environment: str) -> None:
         console.print(f"\n[bold]{question}[/bold]")
         console.print(Syntax(tree.sql(dialect="snowflake", pretty=True), "sql", background_color="default"))
         context.engine_adapter.execute(tree)
-        columns = [column[0].lower() for column in context.engine_adapter.cursor.description]
-        console.print(_table(columns, context.engine_adapter.cursor.fetchall()))
+        table = grid(*(column[0].lower() for column in context.engine_adapter.cursor.description))
+        for row in context.engine_adapter.cursor.fetchall():
+            table.add_row(*map(str, row))
+        show(table)
 
 
 def in_environment(query: str, environment: str) -> exp.Expr:
@@ -62,10 +65,3 @@ def in_environment(query: str, environment: str) -> exp.Expr:
         for table in tree.find_all(exp.Table):
             table.set("db", exp.to_identifier(f"{table.db}__{environment}"))
     return tree
-
-
-def _table(columns: list[str], rows: list[tuple[object, ...]]) -> Table:
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*map(str, row))
-    return table

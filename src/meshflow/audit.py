@@ -4,13 +4,11 @@
 only on what would have stopped a run.
 """
 
-import sys
-
 import click
-from rich.console import Console
-from rich.table import Table
 from sqlmesh.core.context import Context
 from sqlmesh.utils.date import now
+
+from meshflow.terminal import grid, show
 
 
 def audit(gateway: str) -> int:
@@ -33,11 +31,11 @@ def audit(gateway: str) -> int:
         if not result.skipped
     ]
     findings = [result for result in results if result.count]
-    table = Table("model", "audit", "rows found", "stops a run")
+    table = grid("model", "audit", "rows found", "stops a run", right={"rows found"})
     for result in findings:
         name = result.model.name if result.model else ""
         table.add_row(name, result.audit.name, f"{result.count:,}", "yes" if result.blocking else "no, a warning")
     if findings:
-        Console(width=None if sys.stdout.isatty() else 120).print(table)
+        show(table)
     click.echo(f"{len(results)} audits of prod: {len(results) - len(findings)} find nothing")
     return sum(result.blocking for result in findings)

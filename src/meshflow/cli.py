@@ -91,20 +91,18 @@ def down() -> None:
 @source.command()
 def status() -> None:
     """Say where the applications are, and what they hold."""
-    from rich.console import Console
-    from rich.table import Table
-
     from meshflow import settings
     from meshflow.postgres import address, clear_errors, connect
     from meshflow.source.schema import contents
+    from meshflow.terminal import grid, show
 
     url = settings.source_url()
     with clear_errors(url), closing(connect(url)) as connection:
         click.echo(f"{address(url)}, PostgreSQL {connection.info.parameter_status('server_version')}")
-        table = Table("table", "rows", "deleted", "last write, UTC")
+        table = grid("table", "rows", "deleted", "last write, UTC", right={"rows", "deleted"})
         for name, rows, deleted, last in contents(connection):
             table.add_row(name, f"{rows:,}", f"{deleted:,}", f"{last:%Y-%m-%d %H:%M:%S}" if last else "")
-        Console().print(table)
+        show(table)
 
 
 @main.command()

@@ -4,29 +4,43 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import click
 import duckdb
-from rich.console import Console
-from rich.table import Table
 
 from meshflow import settings
+from meshflow.landing.load import land, session
+from meshflow.landing.reader import LAG
+from meshflow.landing.report import People
+from meshflow.terminal import grid, show
 
 INTERVAL = timedelta(minutes=5)
 """Of gateway `landed`, see `cadence` in config.yaml."""
 
 PROVINCES = """
-    SELECT country || ', ' || province, SUM(net_revenue_amount) FROM retail.rpt_net_revenue_by_state
-    GROUP BY country, province
+    SELECT country || '|' || province, country || ', ' || province, SUM(net_revenue_amount)
+    FROM retail.rpt_net_revenue_by_state GROUP BY ALL
 """
 COURSES = """
-    SELECT courses.course_name, COUNT(enrollments.enrollment_id) FROM edtech.dim_course AS courses
+    SELECT courses.course_id::TEXT, courses.course_name, COUNT(enrollments.enrollment_id)
+    FROM edtech.dim_course AS courses
     LEFT JOIN edtech.fct_enrollment AS enrollments ON enrollments.course_id = courses.course_id
-    GROUP BY courses.course_id, courses.course_name
+    GROUP BY ALL
 """
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, and what people call what it is about."""
+
+    label: str
+    value: Decimal | int
 
 
 def demo() -> None:
@@ -37,30 +51,53 @@ def demo() -> None:
     _say("Two applications start, and do business for the first time")
     _run("meshflow", "source", "up")
     _run("meshflow", "generate", "--sales", "20000", "--days", "60")
-    _say("What they hold is landed, and the warehouse is built from it")
-    _run("meshflow", "land")
-    planned_at = datetime.now(UTC)
+    written_at = datetime.now(UTC)
+    minutes = INTERVAL.seconds // 60
+    _say(
+        "What they hold is landed. A second load finds nothing new.\n"
+        f"SQLMesh processes an interval of {minutes} minutes once it has ended. So that nobody has to wait,\n"
+        f"these two loads are dated {2 * minutes} and {minutes} minutes back."
+    )
+    # The second load would read again what was written less than LAG before the first.
+    _sleep_until(written_at + LAG)
+    _land(datetime.now(UTC) - 2 * INTERVAL)
+    newest = _land(datetime.now(UTC) - INTERVAL)
+
+    _say("The warehouse is built")
     _run("sqlmesh", "--gateway", "landed", "plan", "prod", "--auto-apply", "--skip-tests")
     before = {question: _figures(question) for question in (PROVINCES, COURSES)}
 
-    closes = _end_of_interval(planned_at)
-    seconds = max(2, int((closes - datetime.now(UTC)).total_seconds()))
-    _say(f"Business goes on, corrections and cancellations too, until the five minutes close at {closes:%H:%M} UTC")
-    _run("meshflow", "generate", "--sales", "400", "--every", "2", "--batches", str(seconds // 2 + 1))
-    time.sleep(max(0.0, (closes - datetime.now(UTC)).total_seconds()))
+    _say("Business goes on, with corrections and cancellations")
+    _run("meshflow", "generate", "--sales", "400", "--every", "1", "--batches", "3")
+    if (closes := _end_of_interval(newest)) > datetime.now(UTC):  # where the demo is run again at once
+        _say(f"The interval of the load before ends at {closes:%H:%M} UTC")
+        _sleep_until(closes)
 
     _say("Only what is new is landed, and only what it touches is computed again")
     _run("meshflow", "land")
     _run("sqlmesh", "--gateway", "landed", "run", "prod")
-    after = {question: _figures(question) for question in (PROVINCES, COURSES)}
-    _compare("Net revenue by province, USD", before[PROVINCES], after[PROVINCES])
-    _compare("Enrollments by course", before[COURSES], after[COURSES])
+    _compare("Net revenue by province, USD", before[PROVINCES], _figures(PROVINCES))
+    _compare("Enrollments by course", before[COURSES], _figures(COURSES))
+    _tell_what_was_computed(newest)
     _say("Stop the applications with `meshflow source down`, or go on: `meshflow generate --every 3`")
+
+
+def _land(at: datetime) -> datetime:
+    """`meshflow land` as if it were `at`; returns when the load is taken to have started."""
+    click.secho(f"\n$ meshflow land   # dated {at:%H:%M:%S} UTC", bold=True)
+    with People() as people, session(settings.loader_url(), "landed", settings.data(), 60, people, at=at) as held:
+        if held is None or not land(held, people):
+            raise click.ClickException("The applications' rows haven't landed, see above; `make demo` may be run again")
+        return held.started_at
 
 
 def _end_of_interval(moment: datetime) -> datetime:
     start = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     return start + ((moment - start) // INTERVAL + 1) * INTERVAL
+
+
+def _sleep_until(moment: datetime) -> None:
+    time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
 
 
 def _run(*command: str) -> None:
@@ -71,22 +108,42 @@ def _run(*command: str) -> None:
         raise click.ClickException(f"`{' '.join(command)}` failed, see above; `make demo` may be run again")
 
 
-def _figures(query: str) -> dict[str, float]:
+def _query(query: str, *parameters: object) -> list[tuple[object, ...]]:
     with closing(duckdb.connect()) as connection:
         connection.execute(f"ATTACH '{settings.data()}/landed_analytics.duckdb' AS ANALYTICS (READ_ONLY)")
         connection.execute("USE ANALYTICS")
-        return {name: figure or 0 for name, figure in connection.execute(query).fetchall()}
+        return connection.execute(query, parameters).fetchall()
 
 
-def _compare(title: str, before: dict[str, float], after: dict[str, float]) -> None:
+def _figures(query: str) -> dict[str, Figure]:
+    """Figures by the key of what they are about: two courses may share a name."""
+    return {str(key): Figure(str(label), value or 0) for key, label, value in _query(query)}
+
+
+def _compare(title: str, before: Mapping[str, Figure], after: Mapping[str, Figure]) -> None:
     """The ten that changed most."""
-    table = Table("", "before", "after", "change", title=title, title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    changes = {name: figure - before.get(name, 0) for name, figure in after.items()}
-    for name in sorted(changes, key=lambda name: (-abs(changes[name]), name))[:10]:
-        table.add_row(name, f"{before.get(name, 0):,}", f"{after[name]:,}", f"{changes[name]:+,}")
-    Console().print("", table)
+    table = grid("", "before", "after", "change", right={"before", "after", "change"}, title=title)
+    nothing = Figure("", 0)
+    changes = {
+        key: after.get(key, nothing).value - before.get(key, nothing).value for key in before.keys() | after.keys()
+    }
+    for key in sorted(changes, key=lambda key: (-abs(changes[key]), key))[:10]:
+        was, now = before.get(key, nothing), after.get(key, nothing)
+        table.add_row(now.label or was.label, f"{was.value:,}", f"{now.value:,}", f"{changes[key]:+,}")
+    click.echo()
+    show(table)
+
+
+def _tell_what_was_computed(newest: datetime) -> None:
+    """How many lines the run has priced: those landed after the load that started at `newest`.
+
+    Raises click.ClickException if it was all of them, or none.
+    """
+    query = "SELECT COUNT(*) FILTER (WHERE _landed_at > ?), COUNT(*) FROM retail.fct_sales"
+    [(computed, lines)] = _query(query, newest.replace(tzinfo=None))
+    _say(f"The run has priced {computed:,} of {lines:,} order lines: those that are new or corrected")
+    if not 0 < int(str(computed)) < int(str(lines)):
+        raise click.ClickException("That is not what an incremental run is: please report it")
 
 
 def _say(text: str) -> None:

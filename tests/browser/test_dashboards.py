@@ -33,11 +33,9 @@ SALES = "{0} LEFT JOIN shared{1}.dim_location USING (location_id) LEFT JOIN reta
 
 
 @pytest.fixture(scope="session")
-def workspace(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Prod from the sample; dev with one more order, from a city with a hostile name."""
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("dashboards"))
-    with closing(workspace.context()) as context:
-        plan(context, "prod")
+    workspace = built.clone(tmp_path_factory.mktemp("dashboards"))
     with (workspace.path / "seeds/retail/sales.csv").open("a", encoding="utf-8") as seed:
         seed.write(ORDER.format(HOSTILE.replace('"', '""')))
     with closing(workspace.context()) as context:

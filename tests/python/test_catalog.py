@@ -27,8 +27,8 @@ AT = datetime(2026, 11, 21, 13, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def context(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-    context = Workspace.copy_of(project, tmp_path_factory.mktemp("catalog")).context()
+def context(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    context = built.clone(tmp_path_factory.mktemp("catalog"), data=False).context()
     yield context
     context.close()
 

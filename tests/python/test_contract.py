@@ -22,10 +22,10 @@ def tables(project: Path) -> dict[str, Table]:
 
 @pytest.fixture(scope="module")
 def external_models(
-    project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory
+    built: Workspace, postgres: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Model]]:
     """What SQLMesh makes of the files, by table."""
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("contract"), new_state(postgres))
+    workspace = built.clone(tmp_path_factory.mktemp("contract"), new_state(postgres), data=False)
     context = workspace.context("landed")
     yield {
         ".".join(part.name.lower() for part in exp.to_table(model.name).parts[1:]): model

@@ -31,11 +31,10 @@ REVENUE = Query(
 
 
 @pytest.fixture(scope="module")
-def workspace(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The project with prod and dev built from the sample, and nobody in the warehouse."""
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("dashboards"))
+    workspace = built.clone(tmp_path_factory.mktemp("dashboards"))
     with closing(workspace.context()) as context:
-        plan(context, "prod")
         plan(context, "dev")
     return workspace
 

@@ -67,8 +67,8 @@ def statements(context: Context) -> list[Statement]:
 
 
 @pytest.fixture(scope="module")
-def context(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Context:
-    return Workspace.copy_of(project, tmp_path_factory.mktemp("rendered")).context()
+def context(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Context:
+    return built.clone(tmp_path_factory.mktemp("rendered"), data=False).context()
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_each_row_names_models_and_audits_that_use_it(uses: dict[str, set[str]],
 
 
 def test_each_row_names_tests_that_exist(tables: Any, project: Path) -> None:
-    files = [*project.glob("tests/python/*.py"), *project.glob("tests/models/**/*.yaml")]
+    files = [*project.glob("tests/**/test_*.py"), *project.glob("tests/models/**/*.yaml")]
     start = re.compile(r"^(?:def )?(test_\w+)[(:]", re.MULTILINE)
     written = {name for file in files for name in start.findall(file.read_text(encoding="utf-8"))}
     assert {name for *_, names in tables[0] for name in names} - written == set()
@@ -341,8 +341,8 @@ FAULTS = [
 
 
 @pytest.fixture(scope="module")
-def faulty(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Context:
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("faulty"))
+def faulty(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Context:
+    workspace = built.clone(tmp_path_factory.mktemp("faulty"), data=False)
     for file, old, new, *_ in FAULTS:
         workspace.edit(file, old, new)
     return workspace.context()

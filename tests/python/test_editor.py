@@ -18,8 +18,8 @@ MART_FQN = '"ANALYTICS"."RETAIL"."RPT_NET_REVENUE_BY_CITY"'
 
 
 @pytest.fixture(scope="module")
-def workspace(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace.copy_of(project, tmp_path_factory.mktemp("editor"))
+def workspace(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return built.clone(tmp_path_factory.mktemp("editor"), data=False)
 
 
 class Editor(BaseLanguageClient):

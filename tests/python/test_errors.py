@@ -12,8 +12,8 @@ COLUMN = "enrollment_date::DATE AS enrollment_date"
 
 
 @pytest.fixture
-def workspace(project: Path, tmp_path: Path) -> Workspace:
-    return Workspace.copy_of(project, tmp_path)
+def workspace(built: Workspace, tmp_path: Path) -> Workspace:
+    return built.clone(tmp_path, data=False)
 
 
 def plan_fails(workspace: Workspace, *options: str) -> str:

@@ -15,19 +15,10 @@ LAST_COLUMN = "SUM(days.shipping_amount)::DECIMAL(18, 2) AS shipping_amount /* S
 NEW_COLUMN = LAST_COLUMN.replace(" /*", ", /*") + "\n  MAX(days.order_date)::DATE AS last_order_date /* Last sale */"
 
 
-@pytest.fixture(scope="module")
-def in_production(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("in_production"))
-    context = workspace.context()
-    plan(context, "prod")
-    context.close()
-    return workspace
-
-
 @pytest.fixture
-def workspace(in_production: Workspace, tmp_path: Path) -> Workspace:
+def workspace(built: Workspace, tmp_path: Path) -> Workspace:
     """A project whose prod has just been built."""
-    return in_production.clone(tmp_path)
+    return built.clone(tmp_path)
 
 
 def views(context: Context, suffix: str) -> dict[str, str]:
@@ -151,8 +142,8 @@ def test_history_survives_the_run_of_a_later_interval(workspace: Workspace) -> N
         assert context.engine_adapter.fetchall(f"SELECT * FROM {table} ORDER BY ALL") == before[name], name
 
 
-def test_the_first_promotion_builds_only_the_histories_anew(project: Path, tmp_path: Path) -> None:
-    workspace = Workspace.copy_of(project, tmp_path)
+def test_the_first_promotion_builds_only_the_histories_anew(built: Workspace, tmp_path: Path) -> None:
+    workspace = built.clone(tmp_path, data=False)
     plan(workspace.context(), "dev")
     with recorded() as statements:
         plan(workspace.context(), "prod")

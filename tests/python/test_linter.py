@@ -363,9 +363,9 @@ def function_model(number: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def lint(tmp_path_factory: pytest.TempPathFactory, project: Path) -> list[AnnotatedRuleViolation]:
+def lint(tmp_path_factory: pytest.TempPathFactory, built: Workspace) -> list[AnnotatedRuleViolation]:
     """What `sqlmesh lint` says about a project with all of the faults."""
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("faulty"))
+    workspace = built.clone(tmp_path_factory.mktemp("faulty"), data=False)
     for fault in FAULTS:
         path = workspace.path / fault.file
         text = path.read_text(encoding="utf-8")
@@ -406,8 +406,8 @@ def messages(lint: list[AnnotatedRuleViolation], rule: str) -> list[str]:
 
 
 @pytest.mark.parametrize("gateway", ["local", "landed"])
-def test_the_project_keeps_its_own_rules(gateway: str, project: Path, postgres: Server, tmp_path: Path) -> None:
-    context = Workspace.copy_of(project, tmp_path, new_state(postgres)).context(gateway)
+def test_the_project_keeps_its_own_rules(gateway: str, built: Workspace, postgres: Server, tmp_path: Path) -> None:
+    context = built.clone(tmp_path, new_state(postgres), data=False).context(gateway)
     assert context.lint_models(raise_on_error=False) == []
 
 

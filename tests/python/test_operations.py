@@ -26,9 +26,11 @@ PLAN = ("--gateway", "landed", "plan", "prod", "--auto-apply", "--skip-tests")
 
 
 @pytest.fixture(scope="module")
-def server_room(project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def server_room(
+    project: Path, built: Workspace, postgres: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workspace]:
     """A checkout on a plain server: applications with rows, and what infra/cron needs."""
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("server"), new_state(postgres))
+    workspace = built.clone(tmp_path_factory.mktemp("server"), new_state(postgres), data=False)
     shutil.copytree(project / "infra" / "cron", workspace.path / "infra" / "cron")
     (workspace.path / ".venv").symlink_to(Path(sys.prefix))
     source = Applications.new(postgres)

@@ -1,6 +1,9 @@
 """What the project promises about itself: its README, its contracts, its locks, its commands."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,25 @@ from workspace import Workspace, plan
 
 from meshflow.cli import main
 
+SQLMESH = Path(sys.executable).with_name("sqlmesh")
 CREATE_TABLE = re.compile(r"^CREATE TABLE .*?^\)", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"[Ww]rite `(?P<path>[\w./]+)`[^\n]*\n\n```\w+\n(?P<text>.*?)```", re.DOTALL)
 
 
-def test_the_model_that_the_readme_adds_passes_every_rule_and_its_test(project: Path, tmp_path: Path) -> None:
-    workspace = Workspace.copy_of(project, tmp_path)
+def test_the_unit_tests_of_all_models_pass(built: Workspace, tmp_path: Path) -> None:
+    workspace = built.clone(tmp_path, data=False)
+    environment = os.environ | workspace.environment
+    done = subprocess.run(
+        [SQLMESH, "test"], cwd=workspace.path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"Successfully Ran `\d{3,}` Tests", done.stdout), done.stdout
+
+
+def test_the_model_that_the_readme_adds_passes_every_rule_and_its_test(
+    project: Path, built: Workspace, tmp_path: Path
+) -> None:
+    workspace = built.clone(tmp_path, data=False)
     files = {
         match["path"]: match["text"] for match in FILE.finditer((project / "README.md").read_text(encoding="utf-8"))
     }
@@ -97,9 +113,9 @@ def test_locks_are_hashed_and_name_no_index(project: Path, name: str) -> None:
 
 
 def test_questions_are_answered_from_the_environment_that_is_named(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = Workspace.copy_of(project, tmp_path)
+    workspace = built.clone(tmp_path)
     monkeypatch.chdir(workspace.path)
     context = workspace.context()
     plan(context, "dev")

@@ -173,8 +173,8 @@ def test_status_says_where_they_are_and_what_they_hold(installed: Installed) -> 
     status, output, errors = installed.run("status")
     assert (status, errors) == (0, "")
     assert f"application@127.0.0.1:{installed.server.port}/application" in output
-    words = {line.split()[1]: line.split() for line in output.splitlines() if "retail.sales" in line}
-    assert words["retail.sales"][3:7:2] == ["1,234", "34"]
+    words = {line.split()[0]: line.split() for line in output.splitlines() if "retail.sales" in line}
+    assert words["retail.sales"][1:3] == ["1,234", "34"]
     assert f"{datetime.now(UTC):%Y-%m-%d}" in words["retail.sales"]
 
 

@@ -362,9 +362,9 @@ IMPOSSIBLE = {
 """Reasons that no row of a database with keys can give."""
 
 
-def judge(source: Applications, project: Path, root: Path) -> Context:
+def judge(source: Applications, built: Workspace, root: Path) -> Context:
     """prod, built from everything that the applications hold."""
-    workspace = Workspace.copy_of(project, root)
+    workspace = built.clone(root, data=False)
     for table in TABLES:
         seed = workspace.path / f"seeds/{table.replace('.', '/')}.csv"
         header = seed.read_text(encoding="utf-8").partition("\n")[0]
@@ -380,12 +380,12 @@ def judge(source: Applications, project: Path, root: Path) -> Context:
 
 
 @pytest.fixture(scope="module")
-def judged_clean(postgres: Server, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+def judged_clean(postgres: Server, built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
     """The warehouse of three faultless batches. Building it runs every audit."""
     source = Applications.new(postgres)
     for number in range(3):
         write(source, sales=5_000, seed=number, now=datetime.now(UTC))
-    context = judge(source, project, tmp_path_factory.mktemp("clean"))
+    context = judge(source, built, tmp_path_factory.mktemp("clean"))
     yield context
     context.close()
 
@@ -400,14 +400,14 @@ class Dirty:
 
 
 @pytest.fixture(scope="module")
-def judged_dirty(postgres: Server, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dirty]:
+def judged_dirty(postgres: Server, built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dirty]:
     """The warehouse of a batch of which a fifth is faulty."""
     source = Applications.new(postgres)
     write(source, sales=0, now=datetime.now(UTC))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(traffic, "NEW_COURSES", 1 / 25)  # so many that every fault of a course occurs
         written = write(source, sales=10_000, now=datetime.now(UTC), dirt=DIRT)
-    context = judge(source, project, tmp_path_factory.mktemp("dirty"))
+    context = judge(source, built, tmp_path_factory.mktemp("dirty"))
     yield Dirty(context, written)
     context.close()
 

@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from unittest.mock import patch
 
+from sqlmesh.core.config import Config, load_configs
 from sqlmesh.core.context import Context
 
 PARTS = (
@@ -44,10 +46,22 @@ class Workspace:
         (root / "data").mkdir()
         return cls(root, state or {})
 
-    def clone(self, root: Path, state: dict[str, str] | None = None) -> "Workspace":
-        """Another one, with the databases as they are now; `state` isn't copied."""
-        shutil.copytree(self.root, root, dirs_exist_ok=True)
-        return Workspace(root, state or {})
+    def clone(self, root: Path, state: dict[str, str] | None = None, *, data: bool = True) -> "Workspace":
+        """Another one, with the databases as they are now unless `data` is false; `state` isn't copied."""
+        ignored = None if data else shutil.ignore_patterns("*.duckdb", "*.wal", "*_spill")
+        shutil.copytree(self.root, root, dirs_exist_ok=True, ignore=ignored)
+        clone = Workspace(root, state or {})
+        # SQLMesh names what it has cached of a model by the configuration, in which the folder of databases stands.
+        # Without its cache a project takes 4.1 s to load, with it 1.7 s.
+        for file in clone.path.glob(".cache/model_definition/*"):
+            file.rename(file.with_name(file.name.replace(self._fingerprint, clone._fingerprint)))
+        return clone
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        with patch.dict(os.environ, self.environment):
+            [config] = load_configs(None, Config, str(self.path)).values()
+        return config.fingerprint
 
     @property
     def path(self) -> Path:

@@ -154,8 +154,7 @@ class Runner:
             "RIG_VENV": str(ACT.parents[1]),
             "RIG_ARTIFACTS": str(folder / "artifacts"),
             # A lock that isn't installed would change the environment that runs the tests.
-            "PIP_NO_INDEX": "1",
-            "PIP_DRY_RUN": "1",
+            "UV_NO_INDEX": "1",
             "NO_COLOR": "1",
             "TERM": "dumb",
             "COLUMNS": "250",

@@ -10,7 +10,10 @@ from act import Run
 from conftest import Actions
 from fake_github import FakeGitHub
 
-WORDS = {"dev", "test", "chaos-test", "snowddl-test", "snowflake-test", "ci-test", "browser-test", "lint", "catalog"}
+WORDS = {
+    "dev", "test", "chaos-test", "install-test", "infra-test", "snowflake-test", "ci-test", "browser-test",
+    "bench-test", "lint", "catalog",
+}  # fmt: skip
 
 
 @pytest.fixture

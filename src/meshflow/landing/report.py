@@ -1,7 +1,6 @@
 """What a load tells: a progress display and a summary for people, or a JSON object a line for machines."""
 
 import json
-import sys
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -9,11 +8,11 @@ from typing import Self
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table as Grid
 
 from meshflow.landing.contract import Table
 from meshflow.landing.ledger import Load
 from meshflow.landing.reconcile import Reconciliation
+from meshflow.terminal import grid, show
 
 
 class People:
@@ -31,10 +30,10 @@ class People:
             disable=not self._errors.is_terminal,
         )
         self._tasks: dict[Table, TaskID] = {}
-        self._summary = Grid("table", "read from", "rows", "seconds", "rows/s", "result")
-        self._comparison = Grid("table", "application", "RAW", "days that differ", "unlanded", "vanished", "marked")
-        for column in (*self._summary.columns[2:5], *self._comparison.columns[1:]):
-            column.justify = "right"
+        figures = ("rows", "seconds", "rows/s")
+        self._summary = grid("table", "read from", *figures, "result", right=figures)
+        counts = ("application", "RAW", "days that differ", "unlanded", "vanished", "marked")
+        self._comparison = grid("table", *counts, right=counts)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -46,7 +45,7 @@ class People:
         self._progress.stop()
         for summary in (self._summary, self._comparison):
             if summary.row_count:
-                Console(width=None if sys.stdout.isatty() else 120).print(summary)
+                show(summary)
 
     def waiting(self, message: str) -> None:
         self._errors.print(message, highlight=False, markup=False)

@@ -8,17 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 from sqlmesh.core.console import get_console, set_console
-from workspace import Workspace, plan
-
-
-@pytest.fixture(scope="session")
-def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A project whose prod has been built, for tests to clone."""
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("built"))
-    context = workspace.context()
-    plan(context, "prod")
-    context.close()
-    return workspace
+from workspace import Workspace
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ FRESHNESS = "models/ops/table_freshness.sql"
 
 
 @pytest.fixture(scope="module")
-def neglected(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def neglected(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A project whose prod was built some hours ago."""
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("neglected"))
+    workspace = built.clone(tmp_path_factory.mktemp("neglected"), data=False)
     context = workspace.context()
     at = datetime.now(UTC) - timedelta(hours=HOURS)
     context.plan("prod", auto_apply=True, no_prompts=True, skip_tests=True, execution_time=at)
@@ -143,8 +143,8 @@ def test_a_plan_that_cannot_be_applied_fails_and_leaves_prod_as_it_was(workspace
     assert rows == 4
 
 
-def test_without_prod_nothing_is_built(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace = Workspace.copy_of(project, tmp_path)
+def test_without_prod_nothing_is_built(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = built.clone(tmp_path, data=False)
     monkeypatch.setenv("MESHFLOW_DATA", str(workspace.data))
     with pytest.raises(click.ClickException, match="There is no prod yet"):
         run_prod(workspace.path, "local")

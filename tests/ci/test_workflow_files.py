@@ -208,10 +208,15 @@ def test_actions_of_the_project_are_pinned_and_take_no_secret(project: Path) -> 
 
 
 def test_make_installs_only_what_a_lock_has_hashed(project: Path) -> None:
-    installs = [line for line in (project / "Makefile").read_text().splitlines() if "pip install" in line]
-    assert installs
+    rules = re.findall(r"^(\S*\.venv\S+): (.*)\n\t(.*)$", (project / "Makefile").read_text(), re.MULTILINE)
+    assert [command for *_, command in rules] == ["@$(PYTHON) requirements/install $@ $<"] * 2
+    assert all(needs.startswith("requirements/%.lock ") for _, needs, _ in rules)
+    assert "pip install" not in (project / "Makefile").read_text()
+    script = (project / "requirements/install").read_text()
+    installs = [line for line in script.splitlines() if line.lstrip().startswith(("_run(*uv", "_run(*pip"))]
+    assert len(installs) == 4
     for line in installs:
-        assert "--require-hashes" in line or "--no-deps --no-build-isolation --editable ." in line
+        assert '"--require-hashes"' in line or '"--no-deps", "--no-build-isolation", "--editable", "."' in line
 
 
 def test_a_prod_job_s_secrets_are_never_those_of_pull_requests(workflows: list[Path]) -> None:

@@ -1,0 +1,239 @@
+"""`make` brings an environment about on a machine that has Python, make and a package index, whatever interrupts it.
+
+The index is the real one; what uv has downloaded before comes from its cache.
+"""
+
+import csv
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PARTS = ("Makefile", "README.md", "LICENSE", "pyproject.toml", "requirements", "src")
+NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
+"""A proxy that nobody answers at."""
+BASE = ".venv/base.installed"
+
+
+class Checkout:
+    """A clone of the project, with an environment or not yet, in a folder with spaces and umlauts."""
+
+    def __init__(self, project: Path, folder: Path) -> None:
+        self.root, self.programs = folder / "Über dem Fluß", folder / "bin"
+        for part in PARTS:
+            copy = shutil.copytree if (project / part).is_dir() else shutil.copy
+            (self.root / part).parent.mkdir(parents=True, exist_ok=True)
+            copy(project / part, self.root / part)
+        self.programs.mkdir()
+        (self.programs / "python3").symlink_to(Path(sys.base_prefix, "bin/python3"))
+        (self.programs / "make").symlink_to(str(shutil.which("make")))
+
+    @property
+    def environment(self) -> Path:
+        return self.root / ".venv"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "requirements/base.lock"
+
+    def start(self, target: str = BASE, **variables: str) -> "subprocess.Popen[str]":
+        """`make TARGET` with nothing but Python and make on PATH, in a process group of its own."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "VIRTUAL"))}
+        return subprocess.Popen(
+            [self.programs / "make", target],
+            cwd=self.root,
+            env=kept | {"PATH": str(self.programs)} | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def make(self, target: str = BASE, **variables: str) -> tuple[int, list[str]]:
+        """The exit status of `make TARGET`, and the lines on standard error without those of make itself."""
+        process = self.start(target, **variables)
+        _, errors = process.communicate(timeout=300)
+        return process.returncode, [line for line in errors.splitlines() if not line.startswith("make:")]
+
+    def missing(self) -> list[str]:
+        """Files that an installed package should have and doesn't."""
+        [packages] = self.environment.glob("lib/python3*/site-packages")
+        records = list(packages.glob("*.dist-info/RECORD"))
+        files = [row[0] for record in records for row in csv.reader(record.read_text().splitlines())]
+        without = [str(folder) for folder in packages.glob("*.dist-info") if not (folder / "RECORD").exists()]
+        return without + [file for file in files if not file.endswith(".pyc") and not (packages / file).exists()]
+
+    def uv(self, *arguments: str) -> str:
+        command = [self.environment / "bin/uv", "pip", *arguments, "--python", self.environment / "bin/python"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def works(self) -> bool:
+        """Whether all locked packages are there, whole, and the project's own command starts."""
+        wanted = set(re.findall(r"^([\w.-]+)==[^;]*$", self.lock.read_text(), re.MULTILINE))
+        there = {package["name"] for package in json.loads(self.uv("list", "--format", "json"))}
+        started = subprocess.run([self.environment / "bin/meshflow", "--help"], capture_output=True, check=False)
+        return not self.missing() and wanted <= there and started.returncode == 0
+
+    def spoil(self, package: str) -> None:
+        """Replace the hashes of a package in the lock by wrong ones."""
+        text = self.lock.read_text()
+        [block] = re.findall(rf"^{package}==.*?(?=^\w)", text, re.MULTILINE | re.DOTALL)
+        self.lock.write_text(text.replace(block, re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", block)))
+
+
+@pytest.fixture
+def checkout(project: Path, tmp_path: Path) -> Checkout:
+    return Checkout(project, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """With its environment. To be cloned."""
+    checkout = Checkout(project, tmp_path_factory.mktemp("installed"))
+    assert checkout.make() == (0, [])
+    return checkout
+
+
+@pytest.fixture
+def clone(installed: Checkout, checkout: Checkout) -> Checkout:
+    """A checkout with its environment."""
+    shutil.copytree(installed.environment, checkout.environment, symlinks=True)
+    return checkout
+
+
+def test_a_fresh_clone_needs_only_python_and_make(installed: Checkout) -> None:
+    assert installed.works()
+    assert installed.make() == (0, [])
+
+
+def test_a_wrong_hash_is_one_line_and_leaves_the_environment_as_it_was(clone: Checkout) -> None:
+    clone.uv("uninstall", "croniter")  # what is installed is not downloaded
+    right = clone.lock.read_text()
+    clone.spoil("croniter")
+    status, errors = clone.make()
+    assert status
+    assert len(errors) == 1
+    assert "requirements/base.lock can't be installed into .venv" in errors[0]
+    assert "croniter==" in errors[0]
+    assert "`git diff requirements`" in errors[0]
+    assert (clone.root / BASE).exists(), "nothing was changed"
+    clone.lock.write_text(right)
+    assert clone.make() == (0, [])
+    assert clone.works()
+
+
+def test_a_wrong_hash_of_the_installer_is_one_line(checkout: Checkout) -> None:
+    installer = checkout.root / "requirements/installer.lock"
+    right = installer.read_text()
+    installer.write_text(re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", right))
+    status, errors = checkout.make()
+    assert status
+    assert len(errors) == 1
+    assert "uv" in errors[0]
+    assert "`git diff requirements`" in errors[0]
+    installer.write_text(right)
+    assert checkout.make() == (0, [])
+    assert checkout.works()
+
+
+@pytest.mark.parametrize("step", ["the installer", "the lock"])
+def test_no_network_is_one_line(step: str, checkout: Checkout, clone: Checkout, tmp_path: Path) -> None:
+    if step == "the installer":
+        shutil.rmtree(checkout.environment)
+    else:
+        clone.lock.touch()
+        clone.uv("uninstall", "croniter")
+    no_cache = {"UV_CACHE_DIR": str(tmp_path / "cache"), "PIP_CACHE_DIR": str(tmp_path / "cache"), "PIP_RETRIES": "0"}
+    status, errors = checkout.make(**NO_NETWORK, **no_cache, UV_HTTP_RETRIES="0")
+    assert status
+    assert len(errors) == 1, errors
+    assert "Check the network" in errors[0]
+    assert checkout.make() == (0, [])
+    assert checkout.works()
+
+
+def test_another_make_is_told_that_one_is_at_work(clone: Checkout) -> None:
+    clone.lock.touch()
+    with (clone.environment / "installing").open("a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        status, errors = clone.make()
+    assert status
+    assert len(errors) == 1
+    assert "another make is installing into it" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("how", "packages"), [(signal.SIGKILL, 0), (signal.SIGKILL, 5), (signal.SIGKILL, 25), (signal.SIGINT, 25)]
+)
+def test_the_next_make_heals_what_was_interrupted(how: signal.Signals, packages: int, checkout: Checkout) -> None:
+    with checkout.start() as process:
+        while len(list(checkout.environment.glob("lib/python3*/site-packages/*.dist-info"))) < packages:
+            assert process.poll() is None, "it was not interrupted"
+            time.sleep(0.002)
+        os.killpg(process.pid, how)
+        _, errors = process.communicate()
+    assert process.returncode
+    if how is signal.SIGINT:
+        said = [line for line in errors.splitlines() if not line.startswith("make:")]
+        assert said == ["Interrupted: the next make builds .venv again"]
+    assert not list(checkout.environment.glob("*installed"))
+    assert checkout.make() == (0, [])
+    assert checkout.works()
+
+
+def test_an_interruption_costs_no_lock_that_was_installed_before(clone: Checkout) -> None:
+    """A second lock is being installed when the power fails: the next make brings both."""
+    second = clone.root / "requirements/second.lock"
+    second.write_text(clone.lock.read_text())
+    stamps = {"base.installed": "requirements/base.lock", "second.installed": "requirements/second.lock"}
+    (clone.environment / "installing").write_text(json.dumps(stamps))
+    (clone.environment / "base.installed").unlink()
+    (packages,) = clone.environment.glob("lib/python3*/site-packages")
+    next(packages.glob("croniter-*.dist-info/RECORD")).unlink()
+    assert clone.make(".venv/base.installed") == (0, [])
+    assert sorted(path.name for path in clone.environment.glob("*installed")) == sorted(stamps)
+    assert clone.works()
+
+
+Resize = Callable[[int], None]
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Resize]:
+    """A file system so small in the place of `folder`, until it is made larger; the right to mount is root's."""
+
+    def as_root(*command: object) -> None:
+        subprocess.run([*([] if os.geteuid() == 0 else ["sudo", "-n"]), *map(str, command)], check=True)
+
+    def size(megabytes: int) -> str:
+        return f"size={megabytes}m,mode=777"
+
+    folder.mkdir()
+    as_root("mount", "-t", "tmpfs", "-o", size(megabytes), "tmpfs", folder)
+    try:
+        yield lambda megabytes: as_root("mount", "-o", f"remount,{size(megabytes)}", folder)
+    finally:
+        as_root("umount", "--lazy", folder)
+
+
+@pytest.mark.parametrize("megabytes", [1, 90])
+def test_a_full_disk_is_one_line(megabytes: int, checkout: Checkout) -> None:
+    """While the environment is created, and while packages are copied."""
+    with small_disk(checkout.environment, megabytes) as resize:
+        status, errors = checkout.make()
+        assert status
+        assert len(errors) == 1, errors
+        assert "Free some disk space" in errors[0]
+        resize(2_000)
+        assert checkout.make() == (0, [])
+        assert checkout.works()
