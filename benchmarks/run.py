@@ -4,10 +4,11 @@ import click
 from commands.run import commands
 from landing.run import landing
 from lifecycle.run import lifecycle
+from setup.run import setup
 from since.run import since
 from traffic.run import traffic
 
-BENCHMARKS = (lifecycle, since, commands, landing, traffic)
+BENCHMARKS = (lifecycle, since, setup, commands, landing, traffic)
 FULL = (1_000_000, 10_000_000, 50_000_000)
 """Order lines."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import click
 import duckdb
@@ -40,7 +41,7 @@ class Figure:
     """A figure, and what people call what it is about."""
 
     label: str
-    value: Decimal | int
+    value: Decimal
 
 
 def demo() -> None:
@@ -65,7 +66,7 @@ def demo() -> None:
 
     _say("The warehouse is built")
     _run("sqlmesh", "--gateway", "landed", "plan", "prod", "--auto-apply", "--skip-tests")
-    before = {question: _figures(question) for question in (PROVINCES, COURSES)}
+    before = {question: figures(question) for question in (PROVINCES, COURSES)}
 
     _say("Business goes on, with corrections and cancellations")
     _run("meshflow", "generate", "--sales", "400", "--every", "1", "--batches", "3")
@@ -76,8 +77,8 @@ def demo() -> None:
     _say("Only what is new is landed, and only what it touches is computed again")
     _run("meshflow", "land")
     _run("sqlmesh", "--gateway", "landed", "run", "prod")
-    _compare("Net revenue by province, USD", before[PROVINCES], _figures(PROVINCES))
-    _compare("Enrollments by course", before[COURSES], _figures(COURSES))
+    compare("Net revenue by province, USD", before[PROVINCES], figures(PROVINCES))
+    compare("Enrollments by course", before[COURSES], figures(COURSES))
     _tell_what_was_computed(newest)
     _say("Stop the applications with `meshflow source down`, or go on: `meshflow generate --every 3`")
 
@@ -108,22 +109,22 @@ def _run(*command: str) -> None:
         raise click.ClickException(f"`{' '.join(command)}` failed, see above; `make demo` may be run again")
 
 
-def _query(query: str, *parameters: object) -> list[tuple[object, ...]]:
+def _query(query: str, *parameters: object) -> list[tuple[Any, ...]]:
     with closing(duckdb.connect()) as connection:
         connection.execute(f"ATTACH '{settings.data()}/landed_analytics.duckdb' AS ANALYTICS (READ_ONLY)")
         connection.execute("USE ANALYTICS")
         return connection.execute(query, parameters).fetchall()
 
 
-def _figures(query: str) -> dict[str, Figure]:
+def figures(query: str) -> dict[str, Figure]:
     """Figures by the key of what they are about: two courses may share a name."""
-    return {str(key): Figure(str(label), value or 0) for key, label, value in _query(query)}
+    return {str(key): Figure(str(label), Decimal(value or 0)) for key, label, value in _query(query)}
 
 
-def _compare(title: str, before: Mapping[str, Figure], after: Mapping[str, Figure]) -> None:
+def compare(title: str, before: Mapping[str, Figure], after: Mapping[str, Figure]) -> None:
     """The ten that changed most."""
     table = grid("", "before", "after", "change", right={"before", "after", "change"}, title=title)
-    nothing = Figure("", 0)
+    nothing = Figure("", Decimal(0))
     changes = {
         key: after.get(key, nothing).value - before.get(key, nothing).value for key in before.keys() | after.keys()
     }
@@ -142,7 +143,7 @@ def _tell_what_was_computed(newest: datetime) -> None:
     query = "SELECT COUNT(*) FILTER (WHERE _landed_at > ?), COUNT(*) FROM retail.fct_sales"
     [(computed, lines)] = _query(query, newest.replace(tzinfo=None))
     _say(f"The run has priced {computed:,} of {lines:,} order lines: those that are new or corrected")
-    if not 0 < int(str(computed)) < int(str(lines)):
+    if not 0 < computed < lines:
         raise click.ClickException("That is not what an incremental run is: please report it")
 
 

@@ -88,3 +88,10 @@ def test_commands_are_measured_on_the_project_as_it_is(benchmarks: Path, warehou
     of_kept = kept(benchmarks, "commands")
     assert set(size["steps"]) <= set(of_kept["sizes"][0]["steps"])
     assert keys(size["steps"]["plan"]) == keys(of_kept["sizes"][0]["steps"]["plan"])
+
+
+def test_a_fresh_clone_is_measured_beside_one_of_a_commit(benchmarks: Path) -> None:
+    results = smoke(benchmarks, "setup", "HEAD")
+    [(step, seconds)] = results["seconds"].items()
+    assert set(seconds) == {"before", "now"}
+    assert step in kept(benchmarks, "setup")["seconds"]

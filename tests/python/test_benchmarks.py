@@ -15,7 +15,7 @@ from sqlmesh.utils import yaml
 from meshflow.landing.contract import contract
 
 
-@pytest.mark.parametrize("name", ["commands", "landing", "lifecycle", "since", "traffic"])
+@pytest.mark.parametrize("name", ["commands", "landing", "lifecycle", "setup", "since", "traffic"])
 def test_readme_shows_the_results_that_were_measured(benchmarks: Path, name: str) -> None:
     table = import_module(f"{name}.report").table(kept(benchmarks, name))
     assert f"<!-- results -->\n{table}<!-- /results -->" in (benchmarks / name / "README.md").read_text()

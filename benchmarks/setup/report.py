@@ -1,0 +1,16 @@
+"""The results of set-up as a table for people."""
+
+from typing import Any
+
+from report import circumstances, markdown
+
+
+def table(results: dict[str, Any]) -> str:
+    """Seconds before and now, and their ratio, in Markdown."""
+    rows = [
+        [step, f"{of['before']:,.1f}", f"{of['now']:,.1f}", f"{of['before'] / of['now']:.1f}"]
+        for step, of in results["seconds"].items()
+    ]
+    commit = results["settings"]["commit"]
+    columns = ("seconds", f"before ({commit})", "now", "times as fast")
+    return f"{circumstances(results)}\n\n{markdown(columns, rows)}\n"

@@ -1,0 +1,42 @@
+"""What `meshflow demo` shows. `.ci/run` runs all of it."""
+
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from meshflow.demo import COURSES, compare, figures
+
+
+@pytest.fixture
+def analytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A warehouse with two courses of one name and two enrollments in the first."""
+    monkeypatch.setenv("MESHFLOW_DATA", str(tmp_path))
+    database = tmp_path / "landed_analytics.duckdb"
+    with closing(duckdb.connect(str(database))) as connection:
+        connection.execute("""
+            CREATE SCHEMA edtech;
+            CREATE TABLE edtech.dim_course AS FROM (VALUES (1, 'Logic'), (2, 'Logic')) AS t(course_id, course_name);
+            CREATE TABLE edtech.fct_enrollment AS SELECT * FROM (VALUES (1, 1), (2, 1)) AS t(enrollment_id, course_id);
+        """)
+    return database
+
+
+def test_two_courses_of_one_name_are_two_lines(analytics: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = figures(COURSES)
+    with closing(duckdb.connect(str(analytics))) as connection:
+        connection.execute("INSERT INTO edtech.fct_enrollment VALUES (3, 2)")
+    compare("Enrollments by course", before, figures(COURSES))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "Logic" in line]
+    assert lines == [["Logic", "0", "1", "+1"], ["Logic", "2", "2", "+0"]]
+
+
+def test_a_course_that_is_renamed_or_gone_keeps_its_line(analytics: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = figures(COURSES)
+    with closing(duckdb.connect(str(analytics))) as connection:
+        connection.execute("UPDATE edtech.dim_course SET course_name = 'Proofs' WHERE course_id = 2")
+        connection.execute("DELETE FROM edtech.dim_course WHERE course_id = 1")
+    compare("Enrollments by course", before, figures(COURSES))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "+" in line or "-2" in line]
+    assert lines == [["Logic", "2", "0", "-2"], ["Proofs", "0", "0", "+0"]]
