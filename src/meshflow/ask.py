@@ -1,5 +1,7 @@
 """Three questions worth asking the warehouse, and its answers."""
 
+from numbers import Number
+
 import click
 from rich.console import Console
 from rich.syntax import Syntax
@@ -52,8 +54,12 @@ def ask(environment: str) -> None:
         console.print(f"\n[bold]{question}[/bold]")
         console.print(Syntax(tree.sql(dialect="snowflake", pretty=True), "sql", background_color="default"))
         context.engine_adapter.execute(tree)
-        table = grid(*(column[0].lower() for column in context.engine_adapter.cursor.description))
-        for row in context.engine_adapter.cursor.fetchall():
+        cursor = context.engine_adapter.cursor
+        columns, rows = [column[0].lower() for column in cursor.description], cursor.fetchall()
+        first = rows[0] if rows else ()
+        numbers = {name for name, value in zip(columns, first, strict=False) if isinstance(value, Number)}
+        table = grid(*columns, right=numbers)
+        for row in rows:
             table.add_row(*map(str, row))
         show(table)
 

@@ -17,6 +17,7 @@ from meshflow.cli import main
 
 SQLMESH = Path(sys.executable).with_name("sqlmesh")
 CREATE_TABLE = re.compile(r"^CREATE TABLE .*?^\)", re.DOTALL | re.MULTILINE)
+MAKE_DEV = re.compile(r"^```console\n\$ make dev\n(.*?)```", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"[Ww]rite `(?P<path>[\w./]+)`[^\n]*\n\n```\w+\n(?P<text>.*?)```", re.DOTALL)
 
 
@@ -114,7 +115,7 @@ def test_locks_are_hashed_and_name_no_index(project: Path, name: str) -> None:
 
 
 def test_questions_are_answered_from_the_environment_that_is_named(
-    built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = built.clone(tmp_path)
     monkeypatch.chdir(workspace.path)
@@ -125,6 +126,11 @@ def test_questions_are_answered_from_the_environment_that_is_named(
     asked = CliRunner(env=workspace.environment).invoke(main, ["ask", "dev"], catch_exceptions=False)
     assert asked.exit_code == 0
     assert asked.output.count("FROM ") == 3
+    [block] = re.findall(
+        r"^```console\n\$ make dev\n(.*?)```", (project / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    answer = block.split("\n…\n")[2].rstrip("…\n")
+    assert answer in re.sub(r" +$", "", asked.output, flags=re.MULTILINE), "as README prints it"
     assert "retail__dev.rpt_net_revenue_by_state" in asked.output
     assert "Yet to Start" in asked.output
 
