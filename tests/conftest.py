@@ -21,9 +21,9 @@ from meshflow.source.server import Server
 LONGEST = (
     "test_operations", "test_ci_run", "test_traffic", "test_landing", "test_lifecycle", "test_ci_report",
     "test_landing_drift", "test_hooks", "test_dialects", "test_ci_budget", "test_reconcile", "test_dashboards",
-    "test_project",
+    "test_project", "test_kills", "test_killed_loads", "test_incremental",
 )  # fmt: skip
-"""Files whose tests take longest, in that order."""
+"""Files whose tests take longest, in that order. test_killed_loads forks: not after what has started DuckDB's threads."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

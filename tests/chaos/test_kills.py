@@ -7,33 +7,21 @@ are told what time it is, so that intervals pass without waiting.
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from itertools import count
 from pathlib import Path
 from random import Random
 
 import psycopg
 import pytest
 from applications import Applications, new_state
-from figures import raw_differences
 from killable import Kill
 from pipeline import Pipeline, correct
 from workspace import Workspace, plan
 
-from meshflow.landing import reader
 from meshflow.source.server import Server
 
+pytestmark = pytest.mark.usefixtures("no_margins")
+
 STORIES = 10
-
-
-@pytest.fixture(autouse=True, scope="module")
-def patches() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        # A minute's margin would hide most of what commits late. No clock is set back here; what is left is for the
-        # moment between a row's updated_at and its transaction's number, which makes the transaction seen.
-        patch.setattr(reader, "LAG", timedelta(milliseconds=100))
-        # A run that is killed while it reads the state then leaves no workers behind.
-        patch.setattr("sqlmesh.core.constants.MAX_FORK_WORKERS", 1)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -138,22 +126,3 @@ def test_batches_loads_and_runs_were_killed_at_work(pipeline: Pipeline) -> None:
     assert pipeline.kills["generate"] > 0
     assert pipeline.kills["land"] > STORIES / 2
     assert pipeline.kills["run"] > STORIES / 2
-
-
-def test_a_load_killed_between_any_two_statements_is_made_good_by_the_next(
-    project: Path, postgres: Server, tmp_path: Path
-) -> None:
-    """From the very first load on, which makes the tables. The applications go on writing in between."""
-    (tmp_path / "logs").mkdir()
-    pipeline = Pipeline(Applications.new(postgres), Workspace.copy_of(project, tmp_path), tmp_path / "logs")
-    pipeline.finish_undisturbed(pipeline.generate, 0)
-    for statements in count(0, 3):
-        with psycopg.connect(pipeline.applications.url) as connection:
-            correct(connection, Random(statements))  # noqa: S311
-        pipeline.clock += timedelta(minutes=1)
-        attempt = pipeline.start(pipeline.land, pipeline.clock, Kill(statements=statements))
-        pipeline.finish([attempt])
-        if attempt.succeeded:
-            break
-    assert pipeline.kills["land"] > 20
-    assert raw_differences(pipeline.applications.url, pipeline.workspace.data) == []
