@@ -23,7 +23,7 @@ LONGEST = (
     "test_landing_drift", "test_hooks", "test_dialects", "test_ci_budget", "test_reconcile", "test_dashboards",
     "test_project", "test_kills", "test_killed_loads", "test_incremental",
 )  # fmt: skip
-"""Files whose tests take longest, in that order. test_killed_loads forks: not after what has started DuckDB's threads."""
+"""Files whose tests take longest, in that order. test_killed_loads forks: DuckDB's threads mustn't have started."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

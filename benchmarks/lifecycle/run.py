@@ -270,7 +270,8 @@ def _figures(runs: list[Run]) -> dict[str, Any]:
 def _peer_versions() -> dict[str, str]:
     """Raises click.ClickException if dbt isn't installed."""
     if not PEER_PYTHON.exists():
-        raise click.ClickException(f"There is no dbt in {PEER_PYTHON.parents[1].name}: `make .venv-dbt` installs it")
+        environment = PEER_PYTHON.parents[1].name
+        raise click.ClickException(f"There is no dbt in {environment}: `make {environment}/installed` installs it")
     command = "from importlib.metadata import version; print(version('dbt-core'), version('dbt-duckdb'))"
     done = subprocess.run([PEER_PYTHON, "-c", command], capture_output=True, text=True, check=True)  # noqa: S603
     return dict(zip(("dbt-core", "dbt-duckdb"), done.stdout.split(), strict=True))

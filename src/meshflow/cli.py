@@ -21,7 +21,7 @@ class Commands(click.Group):
         except ModuleNotFoundError as error:
             lock = "snowflake" if str(error.name).startswith(("snowflake", "github")) else "landing"
             raise click.ClickException(
-                f"{error.name} is not installed: `pip install --require-hashes -r requirements/{lock}.lock` has it"
+                f"{error.name} is not installed: `make .venv/{lock}.installed` installs it"
             ) from None
 
 

@@ -45,12 +45,13 @@ class Figure:
 
 
 def demo() -> None:
-    """Run the demo in the project's folder; it may be run again.
+    """Run the demo in the project's folder; it may be run again ten minutes later.
 
     Raises click.ClickException at the first command that fails.
     """
     _say("Two applications start, and do business for the first time")
     _run("meshflow", "source", "up")
+    _require_past()
     _run("meshflow", "generate", "--sales", "20000", "--days", "60")
     written_at = datetime.now(UTC)
     minutes = INTERVAL.seconds // 60
@@ -60,9 +61,9 @@ def demo() -> None:
         f"these two loads are dated {2 * minutes} and {minutes} minutes back."
     )
     # The second load would read again what was written less than LAG before the first.
-    _sleep_until(written_at + LAG)
+    time.sleep(max(0.0, (written_at + LAG - datetime.now(UTC)).total_seconds()))
     _land(datetime.now(UTC) - 2 * INTERVAL)
-    newest = _land(datetime.now(UTC) - INTERVAL)
+    built_from = _land(datetime.now(UTC) - INTERVAL)
 
     _say("The warehouse is built")
     _run("sqlmesh", "--gateway", "landed", "plan", "prod", "--auto-apply", "--skip-tests")
@@ -70,17 +71,27 @@ def demo() -> None:
 
     _say("Business goes on, with corrections and cancellations")
     _run("meshflow", "generate", "--sales", "400", "--every", "1", "--batches", "3")
-    if (closes := _end_of_interval(newest)) > datetime.now(UTC):  # where the demo is run again at once
-        _say(f"The interval of the load before ends at {closes:%H:%M} UTC")
-        _sleep_until(closes)
 
     _say("Only what is new is landed, and only what it touches is computed again")
     _run("meshflow", "land")
     _run("sqlmesh", "--gateway", "landed", "run", "prod")
     compare("Net revenue by province, USD", before[PROVINCES], figures(PROVINCES))
     compare("Enrollments by course", before[COURSES], figures(COURSES))
-    _tell_what_was_computed(newest)
+    _say_what_is_new(built_from)
     _say("Stop the applications with `meshflow source down`, or go on: `meshflow generate --every 3`")
+
+
+def _require_past() -> None:
+    """Raises click.ClickException if a load can't be dated back, because another one has begun since."""
+    if not (raw := settings.data() / "landed_raw.duckdb").exists():
+        return
+    with closing(duckdb.connect(str(raw), read_only=True)) as connection:
+        [(last,)] = connection.execute("SELECT MAX(started_at) FROM landing.loads").fetchall()
+    if last and (free_at := last.replace(tzinfo=UTC) + 2 * INTERVAL) > datetime.now(UTC):
+        raise click.ClickException(
+            f"The newest load is of {last:%H:%M} UTC, and the demo dates its first one ten minutes back: run it again "
+            f"after {free_at:%H:%M} UTC, or go on with `meshflow generate`, `meshflow land`"
+        )
 
 
 def _land(at: datetime) -> datetime:
@@ -90,15 +101,6 @@ def _land(at: datetime) -> datetime:
         if held is None or not land(held, people):
             raise click.ClickException("The applications' rows haven't landed, see above; `make demo` may be run again")
         return held.started_at
-
-
-def _end_of_interval(moment: datetime) -> datetime:
-    start = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
-    return start + ((moment - start) // INTERVAL + 1) * INTERVAL
-
-
-def _sleep_until(moment: datetime) -> None:
-    time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
 
 
 def _run(*command: str) -> None:
@@ -135,16 +137,16 @@ def compare(title: str, before: Mapping[str, Figure], after: Mapping[str, Figure
     show(table)
 
 
-def _tell_what_was_computed(newest: datetime) -> None:
-    """How many lines the run has priced: those landed after the load that started at `newest`.
+def _say_what_is_new(built_from: datetime) -> None:
+    """How many lines have landed after the load that started at `built_from`.
 
-    Raises click.ClickException if it was all of them, or none.
+    Raises click.ClickException if it is all of them, or none.
     """
     query = "SELECT COUNT(*) FILTER (WHERE _landed_at > ?), COUNT(*) FROM retail.fct_sales"
-    [(computed, lines)] = _query(query, newest.replace(tzinfo=None))
-    _say(f"The run has priced {computed:,} of {lines:,} order lines: those that are new or corrected")
-    if not 0 < computed < lines:
-        raise click.ClickException("That is not what an incremental run is: please report it")
+    [(new, lines)] = _query(query, built_from.replace(tzinfo=None))
+    _say(f"Of {lines:,} order lines {new:,} are new or corrected since the warehouse was built")
+    if not 0 < new < lines:
+        raise click.ClickException("That is not what an incremental load brings: please report it")
 
 
 def _say(text: str) -> None:

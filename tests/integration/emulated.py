@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 PYTHON = Path(__file__).parents[2] / ".venv-emulator" / "bin" / "python"
-"""Of the environment that `make .venv-emulator` makes."""
+"""Of the environment that `make .venv-emulator/installed` makes."""
 
 USERS = ("TRANSFORMER", "LOADER", "CI")
 

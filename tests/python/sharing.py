@@ -1,5 +1,6 @@
 """What takes long to make is made once in a session, by the first process that wants it, and copied by the others."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
@@ -12,13 +13,14 @@ from meshflow.source.server import Server
 
 
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """The folder that `make` makes, or that another process has made."""
+    """`folder` once `make` has filled it, here or in another process."""
+    made = folder.with_name(f"{folder.name}.made")
     with FileLock(folder.with_name(f"{folder.name}.lock")):
-        if not folder.exists():
-            unfinished = folder.with_name(f"{folder.name}.unfinished")
-            unfinished.mkdir()
-            make(unfinished)
-            unfinished.rename(folder)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # where a process failed
+            folder.mkdir()
+            make(folder)
+            made.touch()
     return folder
 
 

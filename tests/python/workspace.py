@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from unittest.mock import patch
 
@@ -53,11 +52,12 @@ class Workspace:
         clone = Workspace(root, state or {})
         # SQLMesh names what it has cached of a model by the configuration, in which the folder of databases stands.
         # Without its cache a project takes 4.1 s to load, with it 1.7 s.
+        before, after = self._fingerprint, clone._fingerprint
         for file in clone.path.glob(".cache/model_definition/*"):
-            file.rename(file.with_name(file.name.replace(self._fingerprint, clone._fingerprint)))
+            file.rename(file.with_name(file.name.replace(before, after)))
         return clone
 
-    @cached_property
+    @property
     def _fingerprint(self) -> str:
         with patch.dict(os.environ, self.environment):
             [config] = load_configs(None, Config, str(self.path)).values()

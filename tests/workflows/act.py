@@ -154,7 +154,9 @@ class Runner:
             "RIG_VENV": str(ACT.parents[1]),
             "RIG_ARTIFACTS": str(folder / "artifacts"),
             # A lock that isn't installed would change the environment that runs the tests.
-            "UV_NO_INDEX": "1",
+            "PIP_NO_INDEX": "1",
+            "PIP_DRY_RUN": "1",
+            "UV_CACHE_DIR": os.devnull,
             "NO_COLOR": "1",
             "TERM": "dumb",
             "COLUMNS": "250",
