@@ -22,24 +22,27 @@ STEPS = {
     "an environment from requirements/base.lock": ".venv/base.installed",
     "`make dev` after that": "dev",
     "`make demo` after that": "demo",
+}
+TESTS = {
     "the environment of `make test`, after that": ".venv/dev.installed",
     "`make test`": "test",
 }
-SMOKE = 1
-"""Steps of a smoke run."""
+"""Half an hour more."""
+SMOKE = {"an environment from requirements/base.lock": ".venv/base.installed"}
 
 
 @click.command()
 @click.argument("commit", default=FIRST)
+@click.option("--tests", is_flag=True, help="`make test` too.")
 @click.option("--smoke", is_flag=True, help="Only the first step; the results are printed and not kept.")
-def setup(*, commit: str, smoke: bool) -> None:
+def setup(*, commit: str, tests: bool, smoke: bool) -> None:
     """From nothing to tested, at COMMIT and as it is committed here."""
     started, circumstances = now(), machine()
     seconds: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="meshflow-") as folder:
         variants = {"before": _clone(commit, Path(folder, "before")), "now": _clone("HEAD", Path(folder, "now"))}
         try:
-            for step, target in list(STEPS.items())[: SMOKE if smoke else None]:
+            for step, target in (SMOKE if smoke else STEPS | TESTS if tests else STEPS).items():
                 seconds[step] = {}
                 # Who comes second finds the disk's and the network's caches filled: another begins each time.
                 variants = dict(reversed(variants.items()))
