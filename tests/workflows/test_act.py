@@ -23,8 +23,9 @@ def rig(runner: Runner) -> Runner:
 def workflow(github: FakeGitHub, name: str, jobs: str) -> str:
     """A branch with the workflow test.yml, of these jobs."""
     text = f"name: Test\n\non: [issue_comment, pull_request_target]\npermissions: {{}}\njobs:\n{jobs}"
-    github.push(name, {".github/workflows/test.yml": text})
-    return name
+    branch = f"act-{name}"  # other tests may have a branch of that name
+    github.push(branch, {".github/workflows/test.yml": text})
+    return branch
 
 
 def differences(one: Any, other: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
