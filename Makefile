@@ -12,7 +12,7 @@ PORT ?= 8000
 help: ## List the words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
-# What a target needs and no more: base, landing, dev. The locks agree, so each adds to the ones before it.
+# What a target needs and no more: base, loading, dev. The locks agree, so each adds to the ones before it.
 .venv/%.installed: requirements/%.lock requirements/installer.lock requirements/install pyproject.toml
 	@$(PYTHON) requirements/install $@ $<
 
@@ -22,9 +22,9 @@ help: ## List the words
 
 dev: .venv/base.installed ## Build the whole warehouse from sample data and ask it three questions
 	@$(BIN)/sqlmesh plan dev --auto-apply --skip-tests
-	@$(BIN)/meshflow ask dev
+	@$(BIN)/meshflow examples dev
 
-demo: .venv/landing.installed ## Start two live applications, land what they write, run, and compare before and after
+demo: .venv/loading.installed ## Start two live sources, load what they write, run, and compare before and after
 	@$(BIN)/meshflow demo
 
 dashboard: .venv/dashboards.installed ## Open the dashboards on whatever there is: Snowflake, live data, the sample
@@ -42,7 +42,7 @@ catalog: .venv/base.installed ## Describe every model and column, and where it c
 test: .venv/dev.installed ## Run every test that needs nothing but Python
 	@$(PYTEST)
 
-chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare what remains with the applications
+chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare what remains with the sources
 	@$(PYTEST) tests/chaos
 
 install-test: .venv/dev.installed ## Interrupt installations, fill the disk, cut the network, and see the next make heal
@@ -60,10 +60,10 @@ browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.insta
 infra-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL who may do what on Snowflake, and deploy the traffic to an emulated AWS
 	@$(PYTEST) tests/infra
 
-bench: .venv/landing.installed .venv/bench.installed .venv-dbt/installed ## Measure everything beside dbt and the limit, an hour and a half; leave the machine alone meanwhile
+bench: .venv/loading.installed .venv/bench.installed .venv-dbt/installed ## Measure everything beside dbt and the limit, an hour and a half; leave the machine alone meanwhile
 	@$(BIN)/python benchmarks/run.py all
 
-bench-full: .venv/landing.installed .venv/bench.installed .venv-dbt/installed ## The same up to 50 million order lines: hours, 30 GB of disk
+bench-full: .venv/loading.installed .venv/bench.installed .venv-dbt/installed ## The same up to 50 million order lines: hours, 30 GB of disk
 	@$(BIN)/python benchmarks/run.py all --full
 
 bench-test: .venv/dev.installed .venv-dbt/installed ## Compare the results of meshflow, dbt and the limit on few rows, and count statements
@@ -88,4 +88,4 @@ lock: .venv/dev.installed ## Resolve pyproject.toml into requirements/*.lock
 
 clean: ## Remove databases, caches and the environment
 	@if [ -d data/postgres ]; then $(BIN)/meshflow source down; fi
-	@rm -rf .venv .venv-dbt .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/*_spill data/postgres data/landing data/dashboards data/catalog data/cron.lock
+	@rm -rf .venv .venv-dbt .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/*_spill data/postgres data/loader data/dashboards data/catalog data/cron.lock

@@ -52,7 +52,7 @@ def run(
     folder: Path = PROJECT,
     python: Path | None = None,
 ) -> Run:
-    """Run `step`, named as 'landing.loader:load' below this folder, in a process of its own.
+    """Run `step`, named as 'loading.loader:load' below this folder, in a process of its own.
 
     Numbers and strings reach it as they are, a path as a string. `folder` is the working folder, `python` another
     interpreter than this one. The caller has to stay small: ru_maxrss of a process starts at what its parent had in

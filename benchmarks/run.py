@@ -2,13 +2,13 @@
 
 import click
 from commands.run import commands
-from landing.run import landing
 from lifecycle.run import lifecycle
+from loading.run import loading
 from setup.run import setup
 from since.run import since
 from traffic.run import traffic
 
-BENCHMARKS = (lifecycle, since, setup, commands, landing, traffic)
+BENCHMARKS = (lifecycle, since, setup, commands, loading, traffic)
 FULL = (1_000_000, 10_000_000, 50_000_000)
 """Order lines."""
 

@@ -20,7 +20,7 @@ NOTHING = """
 **There is no warehouse to look at yet.** Build one, and reload this page:
 
 - `make dev` builds the sample,
-- `make demo` lands live data,
+- `make demo` loads live data,
 - `.env` names an account on Snowflake, see `docs/runbooks/snowflake-account.md`.
 """
 
@@ -43,7 +43,7 @@ def choose_warehouse() -> Warehouse | None:
 
 def choose_environments(warehouse: Warehouse, state: State) -> View:
     """Raises click.ClickException if there is none, or nobody answers."""
-    built = environments(View(warehouse, state, ()).ask("prod", ENVIRONMENTS).rows)
+    built = environments(View(warehouse, state, ()).run("prod", ENVIRONMENTS).rows)
     if not built:
         raise click.ClickException("Nothing is built here yet: `sqlmesh plan prod` or `sqlmesh plan dev` does it.")
     with st.sidebar:

@@ -6,12 +6,12 @@ import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, panel, pick, say_if_stale, totals
+from panel import View, panel, pick, totals, warn_if_late
 
 from meshflow.publish import MONTHS
 from meshflow.serve import Query
 
-LANDED = Query("SELECT MAX(_landed_at) AS landed_at FROM edtech.fct_enrollment")
+LAST_LOAD = Query("SELECT MAX(_loaded_at) AS loaded_at FROM edtech.fct_enrollment")
 COURSES = Query("SELECT course_name, course_level, course_status FROM edtech.dim_course")
 YEARS = Query("SELECT DISTINCT enrollment_year FROM edtech.rpt_course_enrollments_by_month")
 
@@ -62,7 +62,7 @@ AGES = "SELECT age_band, student_count FROM edtech.rpt_students_by_age_band ORDE
 
 
 def page(view: View) -> None:
-    say_if_stale(view, LANDED)
+    warn_if_late(view, LAST_LOAD)
     courses = view.options(COURSES)
     if courses.empty:
         st.info("There are no courses yet: `edtech.dim_course` is empty.")
@@ -83,7 +83,7 @@ def page(view: View) -> None:
             query = query.only(name, chosen)
         return query
 
-    totals(view, filtered(TOTAL), FIGURES, LANDED)
+    totals(view, filtered(TOTAL), FIGURES, LAST_LOAD)
     draw = partial(panel, view)
     draw(
         "Courses by status and level",
@@ -98,21 +98,21 @@ def page(view: View) -> None:
             f"Enrollments by course and month, {year}",
             filtered(BY_MONTH, year),
             _heat_map,
-            landed=LANDED,
+            last_load=LAST_LOAD,
             top=lambda rows: rows[list(MONTHS)].max(axis=None),
         )
     draw(
         "Cumulative enrollments",
         filtered(CUMULATIVE),
         partial(charts.line, day="day", measure="enrollment_count", series="counted", unit="enrollments", steps=True),
-        landed=LANDED,
+        last_load=LAST_LOAD,
         top=lambda rows: rows["enrollment_count"].max(),
     )
     draw(
         "Students by credits taken",
         Query(CREDITS),
         partial(charts.bars, by="credits", measure="student_count", unit="students"),
-        landed=LANDED,
+        last_load=LAST_LOAD,
         top=lambda rows: rows["student_count"].max(),
         note="All students with an enrollment: the filters don't apply.",
     )

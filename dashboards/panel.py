@@ -13,7 +13,7 @@ import streamlit as st
 from meshflow.serve import Answer, Query, State, Warehouse
 
 STALE = timedelta(days=1)
-"""Live data this old have stopped: applications write every few minutes."""
+"""Live data this old have stopped: sources write every few minutes."""
 
 Draw = Callable[[pd.DataFrame, float], alt.TopLevelMixin]
 """Draws rows; the number is how high the charts of all environments go, so that they have one scale."""
@@ -28,16 +28,16 @@ class View:
     environments: tuple[str, ...]
     """One, or two to compare."""
 
-    def ask(self, environment: str, query: Query) -> Answer:
-        return _ask(self.warehouse, self.state, self.state.version, environment, query.sql, query.parameters)
+    def run(self, environment: str, query: Query) -> Answer:
+        return _run(self.warehouse, self.state, self.state.version, environment, query.sql, query.parameters)
 
     def options(self, query: Query) -> pd.DataFrame:
         """What filters offer: the rows of all environments chosen."""
-        return pd.concat([self.ask(environment, query).rows for environment in self.environments]).drop_duplicates()
+        return pd.concat([self.run(environment, query).rows for environment in self.environments]).drop_duplicates()
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
-def _ask(
+def _run(
     _warehouse: Warehouse,
     _state: State,
     version: str,  # noqa: ARG001 - part of the key
@@ -45,7 +45,7 @@ def _ask(
     sql: str,
     parameters: tuple[Any, ...],
 ) -> Answer:
-    return _warehouse.ask(_state, environment, Query(sql, parameters))
+    return _warehouse.run(_state, environment, Query(sql, parameters))
 
 
 def panel(  # noqa: PLR0913 - what a panel shows
@@ -55,12 +55,12 @@ def panel(  # noqa: PLR0913 - what a panel shows
     draw: Draw | None = None,
     *,
     top: Callable[[pd.DataFrame], Any] | None = None,
-    landed: Query | None = None,
+    last_load: Query | None = None,
     note: str = "",
 ) -> None:
     """A chart for each environment side by side, its rows as a table and as CSV; without `draw` the table alone.
 
-    `top` is how high the chart of some rows goes, `landed` asks for the newest `_landed_at` of what is shown.
+    `top` is how high the chart of some rows goes, `loaded` asks for the newest `_loaded_at` of what is shown.
     """
     st.header(title)
     if note:
@@ -75,18 +75,18 @@ def panel(  # noqa: PLR0913 - what a panel shows
             if isinstance(answer, click.ClickException):
                 st.warning(answer.message)
             elif answer.rows.empty:
-                st.info("No rows: nothing matches the filters, or nothing has landed.")
+                st.info("No rows: nothing matches the filters, or nothing has loaded.")
             else:
                 _show(environment, title, answer.rows, draw, highest)
             if isinstance(answer, Answer):
-                small(source(view, environment, query, answer, landed))
+                small(source(view, environment, query, answer, last_load))
 
 
 def totals(  # noqa: PLR0913, PLR0917 - what it shows
     view: View,
     query: Query,
     figures: Mapping[str, tuple[str, str]],
-    landed: Query,
+    last_load: Query,
     note: str = "",
     before: Query | None = None,
 ) -> None:
@@ -95,16 +95,16 @@ def totals(  # noqa: PLR0913, PLR0917 - what it shows
     With `before`, which gives such a row too, each also tells how much it has changed.
     """
     for environment in view.environments:
-        answer = view.ask(environment, query)
+        answer = view.run(environment, query)
         new = answer.rows.iloc[0]
-        old = view.ask(environment, before).rows.iloc[0] if before else None
+        old = view.run(environment, before).rows.iloc[0] if before else None
         if len(view.environments) > 1:
             st.markdown(f"**{environment}**")
         for column, (label, (measure, unit)) in zip(st.columns(len(figures)), figures.items(), strict=True):
             figure = f"{new[measure]:,.2f} USD" if unit == "USD" else f"{new[measure]:,}"
             change = None if old is None or not old[measure] else f"{(new[measure] - old[measure]) / old[measure]:+.1%}"
             column.metric(label, figure, change, delta_color="off", border=True)
-        small(f"{source(view, environment, query, answer, landed)} {note}".rstrip())
+        small(f"{source(view, environment, query, answer, last_load)} {note}".rstrip())
 
 
 def _show(environment: str, title: str, rows: pd.DataFrame, draw: Draw | None, highest: float) -> None:
@@ -124,29 +124,31 @@ def _show(environment: str, title: str, rows: pd.DataFrame, draw: Draw | None, h
         )
 
 
-def source(view: View, environment: str, query: Query, answer: Answer, landed: Query | None) -> str:
+def source(view: View, environment: str, query: Query, answer: Answer, last_load: Query | None) -> str:
     """Which tables, of which environment, as of when."""
     tables = ", ".join(f"`{table}`" for table in query.tables)
-    newest = landed and newest_row(view, environment, landed)
-    until = f"; newest row landed {moment(newest)}" if newest else ""
+    newest = last_load and newest_row(view, environment, last_load)
+    until = f"; newest row loaded {moment(newest)}" if newest else ""
     return f"From {tables} in {environment}, as of {moment(answer.as_of)}{until}."
 
 
-def newest_row(view: View, environment: str, landed: Query) -> datetime | None:
-    """When the newest row of what `landed` asks landed, UTC."""
-    answer = _try(view, environment, landed)
+def newest_row(view: View, environment: str, last_load: Query) -> datetime | None:
+    """When the newest row of what `loaded` asks loaded, UTC."""
+    answer = _try(view, environment, last_load)
     newest = answer.rows.iloc[0, 0] if isinstance(answer, Answer) else None
     return None if newest is None or pd.isna(newest) else pd.Timestamp(newest).to_pydatetime().replace(tzinfo=UTC)
 
 
-def say_if_stale(view: View, landed: Query) -> None:
+def warn_if_late(view: View, last_load: Query) -> None:
     if view.warehouse.is_sample:
         small("These are made-up rows that end on 31 October 2026; what is relative to today is as of 1 November.")
         return
     for environment in view.environments:
-        newest = newest_row(view, environment, landed)
+        newest = newest_row(view, environment, last_load)
         if newest and datetime.now(UTC) - newest > STALE:
-            st.warning(f"{environment} is stale: its newest row landed {age(newest)}. docs/runbooks/stale.md says why.")
+            st.warning(
+                f"{environment} is stale: its newest row loaded {age(newest)}. docs/runbooks/late-data.md says why."
+            )
 
 
 def csv(rows: pd.DataFrame) -> bytes:
@@ -184,7 +186,7 @@ def pick(label: str, values: Sequence[Any]) -> list[Any]:
 
 def _try(view: View, environment: str, query: Query) -> Answer | click.ClickException:
     try:
-        return view.ask(environment, query)
+        return view.run(environment, query)
     except click.ClickException as error:
         return error
 

@@ -7,11 +7,11 @@ import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, panel, pick, say_if_stale, totals
+from panel import View, panel, pick, totals, warn_if_late
 
 from meshflow.serve import Query
 
-LANDED = Query("SELECT MAX(_landed_at) AS landed_at FROM retail.fct_sales")
+LAST_LOAD = Query("SELECT MAX(_loaded_at) AS loaded_at FROM retail.fct_sales")
 DAYS = Query("SELECT MIN(order_date) AS first_day, MAX(order_date) AS last_day FROM retail.fct_sales")
 PLACES = Query("SELECT DISTINCT country, province, city FROM shared.dim_location")
 CATEGORIES = Query("SELECT DISTINCT product_category FROM retail.dim_product")
@@ -63,7 +63,7 @@ DAILY = timedelta(days=92)
 
 
 def page(view: View) -> None:
-    say_if_stale(view, LANDED)
+    warn_if_late(view, LAST_LOAD)
     bounds = view.options(DAYS).dropna()
     if bounds.empty:
         st.info("Nothing has been sold yet: `retail.fct_sales` is empty.")
@@ -78,7 +78,7 @@ def page(view: View) -> None:
     change, total_before = "The data don't reach back to a period before.", None
     if before[0] >= beginning:
         change, total_before = f"Change from {before[0]} to {before[1]}.", _filtered(Query(TOTAL, before), filters)
-    totals(view, _filtered(Query(TOTAL, (first, last)), filters), MEASURES, LANDED, change, total_before)
+    totals(view, _filtered(Query(TOTAL, (first, last)), filters), MEASURES, LAST_LOAD, change, total_before)
 
     measure, unit = MEASURES[st.radio("Measure", MEASURES, horizontal=True, key="measure")]
     days = pd.date_range(first, last)
@@ -89,7 +89,7 @@ def page(view: View) -> None:
         over_time = Query(BY_PERIOD, (first, length.days, first, before[0], last))
     else:
         over_time = Query(BY_DAY, (first, last))
-    chart = partial(panel, view, top=lambda rows: rows[measure].max(), landed=LANDED)
+    chart = partial(panel, view, top=lambda rows: rows[measure].max(), last_load=LAST_LOAD)
 
     def draw(rows: pd.DataFrame, highest: float) -> alt.Chart:
         return charts.line(_with_quiet(rows, days), highest, day="day", measure=measure, series="period", unit=unit)

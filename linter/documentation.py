@@ -28,7 +28,7 @@ ORDER = (
     "enabled",
 )
 ALWAYS = ("name", "kind", "owner", "cron", "tags", "description")
-# Landed rows may repeat their key: intermediate decides which copy counts.
+# Loaded rows may repeat their key: intermediate decides which copy counts.
 WITHOUT_GRAIN = ("raw.", "staging.")
 
 

@@ -37,9 +37,9 @@ PORTABLE_IF_CAST = {
 DIFFERENT = {
     "CONCAT_WS": "is NULL as soon as one argument is, though DuckDB's own skips it: join with || and COALESCE",
     "CURRENT_DATE": "is a day of the session's time zone and can't be pinned: use @as_of_date()",
-    "CURRENT_TIMESTAMP": "has the session's time zone and can't be pinned: use @execution_dtntz or the landing time",
-    "FLATTEN": "fails on DuckDB: land the values as rows",
-    "GET_PATH": "keeps the quotes around text on DuckDB: land the value as a column of its own",
+    "CURRENT_TIMESTAMP": "has the session's time zone and can't be pinned: use @execution_dtntz or the load time",
+    "FLATTEN": "fails on DuckDB: load the values as rows",
+    "GET_PATH": "keeps the quotes around text on DuckDB: load the value as a column of its own",
     "HASH": "gives other numbers on DuckDB: use MD5",
     "::TIMESTAMPLTZ": "is compared in the session's time zone: write ::TIMESTAMPNTZ",
     "::TIMESTAMPTZ": "is compared in the session's time zone: write ::TIMESTAMPNTZ, @start_dtntz for @start_dt",

@@ -27,7 +27,7 @@ REPEATING = ("joins", "laterals", "group", "distinct", "with_")
 
 
 class GrainHasAudit(Rule):
-    """A grain is a promise, and grain_is_unique with the same columns holds the model to it.
+    """A grain is a promise, and unique_combination_of_columns with the same columns holds the model to it.
 
     A grain that isn't audited is a wish, and joins on it multiply rows unnoticed. A view that picks rows of one model
     and keeps its key has that model's audit already: a second one would sort all of history every hour to say the same.
@@ -41,7 +41,7 @@ class GrainHasAudit(Rule):
         return [
             self.violation(
                 f"The grain ({', '.join(grain)}) of {model.name} is not audited: "
-                f"add grain_is_unique(columns := ({', '.join(grain)}))"
+                f"add unique_combination_of_columns(columns := ({', '.join(grain)}))"
             )
             for grain in map(_columns, model.grains)
             if not self._is_audited(model, set(grain))
@@ -50,7 +50,9 @@ class GrainHasAudit(Rule):
     def _is_audited(self, model: Model, grain: set[str]) -> bool:
         """Whether the model, or the one whose rows it shows, has the audit."""
         if any(
-            name == "grain_is_unique" and "columns" in arguments and set(_columns(arguments["columns"])) == grain
+            name == "unique_combination_of_columns"
+            and "columns" in arguments
+            and set(_columns(arguments["columns"])) == grain
             for name, arguments in model.audits
         ):
             return True

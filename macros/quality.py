@@ -1,4 +1,4 @@
-"""Why a row is refused."""
+"""Why a row is rejected."""
 
 from sqlmesh import SQL, macro
 from sqlmesh.core.macros import MacroEvaluator

@@ -11,16 +11,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from applications import Applications
 from sharing import made_once, make_server, new_server
+from sources import Sources
 from sqlmesh.core.context import Context
 from workspace import Workspace, plan
 
 from meshflow.source.server import Server
 
 LONGEST = (
-    "test_operations", "test_ci_run", "test_traffic", "test_landing", "test_lifecycle", "test_ci_report",
-    "test_landing_drift", "test_hooks", "test_dialects", "test_ci_budget", "test_reconcile", "test_dashboards",
+    "test_operations", "test_ci_run", "test_traffic", "test_loading", "test_lifecycle", "test_ci_report",
+    "test_loading_drift", "test_hooks", "test_dialects", "test_ci_budget", "test_reconcile", "test_dashboards",
     "test_project", "test_kills", "test_killed_loads", "test_incremental",
 )  # fmt: skip
 """Files whose tests take longest, in that order. test_killed_loads forks: DuckDB's threads mustn't have started."""
@@ -77,9 +77,9 @@ def postgres(postgres_template: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def source(postgres: Server) -> Applications:
-    """The two applications, with empty tables, in a database of the test's own."""
-    return Applications.new(postgres)
+def source(postgres: Server) -> Sources:
+    """The two sources, with empty tables, in a database of the test's own."""
+    return Sources.new(postgres)
 
 
 @pytest.fixture

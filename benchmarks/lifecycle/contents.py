@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import duckdb
-from landing.warehouse import sum_of_hashes
+from loading.warehouse import sum_of_hashes
 
 
 def checksums(database: str, name: str, rendered: str) -> dict[str, list[int | str]]:
     """By table: rows, and a sum of hashes that is equal for equal rows in equal types, whatever their order.
 
-    All but staging, whose rows are those of RAW. Of histories the columns of the application: each tool marks the
+    All but staging, whose rows are those of RAW. Of histories the columns of the source: each tool marks the
     validity of a version in its own way. `name` is what the database calls itself.
     """
     tables = [model for model in json.loads(Path(rendered).read_text()) if not model["table"].startswith("staging.")]
@@ -18,7 +18,7 @@ def checksums(database: str, name: str, rendered: str) -> dict[str, list[int | s
         # Views remember what their database was called.
         warehouse.execute(f"ATTACH '{database}' AS {name} (READ_ONLY)")
         warehouse.execute(f"USE {name}")
-        warehouse.execute(f"ATTACH '{Path(database).parent}/landed_raw.duckdb' AS RAW (READ_ONLY)")
+        warehouse.execute(f"ATTACH '{Path(database).parent}/live_raw.duckdb' AS RAW (READ_ONLY)")
         found = {}
         for model in tables:
             columns = ", ".join(

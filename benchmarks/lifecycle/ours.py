@@ -1,4 +1,4 @@
-"""meshflow: the commands as people type them, in process, on gateway `landed`."""
+"""meshflow: the commands as people type them, in process, on gateway `live`."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from sqlmesh.core.context import Context
 
 def plan(environment: str, moment: int | None = None) -> dict[str, int]:
     """`sqlmesh plan`, as if it were `moment`. Without unit tests, which dbt's side doesn't have either."""
-    arguments = ["--gateway", "landed", "plan", environment, "--auto-apply", "--no-prompts", "--skip-tests"]
+    arguments = ["--gateway", "live", "plan", environment, "--auto-apply", "--no-prompts", "--skip-tests"]
     if moment is not None:
         arguments += ["--execution-time", datetime.fromtimestamp(moment, UTC).isoformat()]
     with counted() as counts:
@@ -25,7 +25,7 @@ def run(moment: int) -> dict[str, int]:
     """
     at = datetime.fromtimestamp(moment, UTC)
     with counted() as counts:
-        status = Context(paths=".", gateway="landed", load=False).run("prod", end=at, execution_time=at)
+        status = Context(paths=".", gateway="live", load=False).run("prod", end=at, execution_time=at)
     if not status.is_success:
         raise RuntimeError(f"sqlmesh run: {status.name}")
     return asdict(counts)

@@ -41,11 +41,11 @@ class Rendered:
 
 
 def render(target: str, *moments: int) -> int:
-    """Write every model but the landed ones to the file `target`, as JSON; returns how many.
+    """Write every model but the loaded ones to the file `target`, as JSON; returns how many.
 
     `moments` are seconds since 1970: the full build goes until the first, each later one ends an interval.
     """
-    context = Context(paths=".", gateway="landed")
+    context = Context(paths=".", gateway="live")
     ends = [datetime.fromtimestamp(moment, UTC) for moment in moments]
     intervals = list(zip([context.config.model_defaults.start, *ends], ends, strict=False))
     models = [

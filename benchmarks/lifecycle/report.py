@@ -79,7 +79,7 @@ def targets(steps: dict[str, Any]) -> list[dict[str, Any]]:
 def table(results: dict[str, Any]) -> str:
     """What was measured, and on what, in Markdown."""
     once = f"More than {results['settings']['once_above']:,} order lines once."
-    parts = [f"{circumstances(results)} {once}", "", *map(_verdict, results["targets"])]
+    parts = [f"{circumstances(results)} {once}", "", *map(_validation, results["targets"])]
     for case, title in CASES.items():
         parts += ["", f"### {title}", "", markdown(COLUMNS, _rows(results, case))]
     parts += ["", "### What DuckDB is busy with, at the limit", "", _parts(results)]
@@ -138,7 +138,7 @@ def _parts(results: dict[str, Any]) -> str:
     return markdown(("seconds", *took), rows)
 
 
-def _verdict(target: dict[str, Any]) -> str:
+def _validation(target: dict[str, Any]) -> str:
     if target["value"] is None:
         return f"- {target['what']}: {target['outcome']}"
     bound = f"at {'least' if target['is_least'] else 'most'} {target['bound']:g}"

@@ -1,7 +1,7 @@
-"""The rows that have landed, for a warehouse of any size: drawn by hashes of their numbers, the same on every machine.
+"""The rows that have loaded, for a warehouse of any size: drawn by hashes of their numbers, the same on every machine.
 
 A longer history and not a busier shop: SALES_PER_DAY order lines a day, as many days as it takes until TODAY. Words are
-those of the traffic (meshflow.world), about a hundredth of the rows is refused.
+those of the traffic (meshflow.reference_data), about a hundredth of the rows is rejected.
 """
 
 import re
@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 import duckdb
 
-from meshflow import world
-from meshflow.landing.contract import contract
+from meshflow import reference_data
+from meshflow.loading.contract import contract
 
 SALES_PER_DAY = 10_000
 CHANGED = 10_000
@@ -22,19 +22,24 @@ TODAY = "2026-11-01"
 LATE_DAYS = 90
 """How far back late rows go: a twentieth of what is new, a tenth of what is changed."""
 
-PRODUCT_IDS = range(1, world.PRODUCT_COUNT + 1)
+PRODUCT_IDS = range(1, reference_data.PRODUCT_COUNT + 1)
 WORDS = {
-    "first_name": world.FIRST_NAMES,
-    "last_name": world.LAST_NAMES,
-    "gender": world.GENDERS,
-    "course_name": world.COURSE_NAMES,
-    "course_days": world.COURSE_DAYS,
-    "credits": world.CREDITS,
-    **{column: facts for column, *facts in zip(world.Product._fields, *map(world.product, PRODUCT_IDS), strict=True)},
-    **dict(zip(("city", "province", "country"), zip(*world.PLACES, strict=True), strict=True)),
-    "quantity": world.QUANTITIES,
-    "discount": world.DISCOUNTS,
-    "shipping_cost": world.SHIPPING_COSTS,
+    "first_name": reference_data.FIRST_NAMES,
+    "last_name": reference_data.LAST_NAMES,
+    "gender": reference_data.GENDERS,
+    "course_name": reference_data.COURSE_NAMES,
+    "course_days": reference_data.COURSE_DAYS,
+    "credits": reference_data.CREDITS,
+    **{
+        column: facts
+        for column, *facts in zip(
+            reference_data.Product._fields, *map(reference_data.product, PRODUCT_IDS), strict=True
+        )
+    },
+    **dict(zip(("city", "province", "country"), zip(*reference_data.PLACES, strict=True), strict=True)),
+    "quantity": reference_data.QUANTITIES,
+    "discount": reference_data.DISCOUNTS,
+    "shipping_cost": reference_data.SHIPPING_COSTS,
 }
 
 MACROS = f"""
@@ -50,7 +55,7 @@ WITH drawn AS (
     line,
     ordered_at,
     1 + line // 2 AS order_id,
-    1 + draw(line // 2, 'product', {world.PRODUCT_COUNT // 2}) * 2 + line % 2 AS product_id,
+    1 + draw(line // 2, 'product', {reference_data.PRODUCT_COUNT // 2}) * 2 + line % 2 AS product_id,
     1 + draw(line // 2, 'customer', $customers) AS customer_id,
     draw(line, 'fault', 600) AS fault,
     draw(line, 'fate', 300) = 0 AS is_cancelled
@@ -75,7 +80,7 @@ SELECT
   ordered_at AS created_at,
   ordered_at AS updated_at,
   IF(is_cancelled, ordered_at, NULL) AS deleted_at,
-  to_timestamp($landed_at)::TIMESTAMP AS _landed_at
+  to_timestamp($loaded_at)::TIMESTAMP AS _loaded_at
 FROM drawn
 """
 
@@ -91,7 +96,7 @@ SELECT
   joined_at AS created_at,
   joined_at AS updated_at,
   IF(draw(student, 'fate', 300) = 0, joined_at, NULL) AS deleted_at,
-  to_timestamp($landed_at)::TIMESTAMP AS _landed_at
+  to_timestamp($loaded_at)::TIMESTAMP AS _loaded_at
 FROM (SELECT student, moment(student, $students, $days) AS joined_at FROM range($first, $last) AS numbers(student))
 """
 
@@ -105,7 +110,7 @@ SELECT
   planned_at::DATE + 30 + any_course_days(course, 'days') AS end_date,
   planned_at AS created_at,
   planned_at AS updated_at,
-  to_timestamp($landed_at)::TIMESTAMP AS _landed_at
+  to_timestamp($loaded_at)::TIMESTAMP AS _loaded_at
 FROM (SELECT course, moment(course, $courses, $days) AS planned_at FROM range($first, $last) AS numbers(course))
 """
 
@@ -118,7 +123,7 @@ SELECT
   enrolled_at AS created_at,
   enrolled_at AS updated_at,
   IF(draw(enrollment, 'fate', 300) = 0, enrolled_at, NULL) AS deleted_at,
-  to_timestamp($landed_at)::TIMESTAMP AS _landed_at
+  to_timestamp($loaded_at)::TIMESTAMP AS _loaded_at
 FROM (
   SELECT enrollment, moment(enrollment, $enrollments, $days) AS enrolled_at
   FROM range($first, $last) AS numbers(enrollment)
@@ -133,15 +138,15 @@ CORRECTED = {
     "courses": "credits = credits + 1",
     "enrollments": "deleted_at = IF(enrollment_id % 10 = 0, $written_at, deleted_at)",
 }
-"""What the application changes, by table."""
+"""What the source changes, by table."""
 
 
-def build(data: str, sales: int, landed_at: int) -> dict[str, int]:
-    """Make landed_raw.duckdb in `data`, with all that happened before TODAY, landed a day ago.
+def build(data: str, sales: int, loaded_at: int) -> dict[str, int]:
+    """Make live_raw.duckdb in `data`, with all that happened before TODAY, loaded a day ago.
 
-    `landed_at`, in seconds since 1970, is the start of a later load that found nothing new. Returns the rows by table.
+    `loaded_at`, in seconds since 1970, is the start of a later load that found nothing new. Returns the rows by table.
     """
-    day_before = landed_at - 24 * 60 * 60
+    day_before = loaded_at - 24 * 60 * 60
     sizes = _sizes(sales)
     with _raw(data) as raw:
         for table in contract().values():
@@ -149,17 +154,17 @@ def build(data: str, sales: int, landed_at: int) -> dict[str, int]:
             raw.execute(f"CREATE SCHEMA IF NOT EXISTS {table.schema}")
             raw.execute(f"CREATE TABLE {table} ({columns})")
         lines = "(SELECT line, moment(line, $sales, $days) AS ordered_at FROM range($sales) AS numbers(line))"
-        rows = {"retail.sales": _add(raw, "retail.sales", SALES.format(lines=lines), **sizes, landed_at=day_before)}
+        rows = {"retail.sales": _add(raw, "retail.sales", SALES.format(lines=lines), **sizes, loaded_at=day_before)}
         for entity, query in (("students", STUDENTS), ("courses", COURSES), ("enrollments", ENROLLMENTS)):
             table = f"edtech.{entity}"
-            rows[table] = _add(raw, table, query, **sizes, first=1, last=sizes[entity] + 1, landed_at=day_before)
+            rows[table] = _add(raw, table, query, **sizes, first=1, last=sizes[entity] + 1, loaded_at=day_before)
         _record(raw, rows, day_before)
-        _record(raw, dict.fromkeys(rows, 0), landed_at)
+        _record(raw, dict.fromkeys(rows, 0), loaded_at)
     return rows
 
 
-def change(data: str, sales: int, hour: int, landed_at: int) -> dict[str, int]:
-    """Land what the applications wrote in the `hour` after TODAY, from 1, onto `sales` order lines and earlier hours.
+def change(data: str, sales: int, hour: int, loaded_at: int) -> dict[str, int]:
+    """Load what the sources wrote in the `hour` after TODAY, from 1, onto `sales` order lines and earlier hours.
 
     Six tenths are new, four tenths changed or cancelled; some of them are LATE_DAYS old. Returns the rows by table.
     """
@@ -174,7 +179,7 @@ def change(data: str, sales: int, hour: int, landed_at: int) -> dict[str, int]:
             - to_days(IF(number % 20 = 0, draw(number, $hour, {LATE_DAYS}), 0)::INT) AS ordered_at
           FROM range({new}) AS numbers(number)
         )"""
-        moment = {"written_at": written_at, "hour": hour, "landed_at": landed_at}
+        moment = {"written_at": written_at, "hour": hour, "loaded_at": loaded_at}
         rows = {"retail.sales": _add(raw, "retail.sales", SALES.format(lines=lines), **sizes, **moment)}
         # Orders of the last three days, one in ten of the last months; both lines of each.
         rows["retail.sales"] += _update(
@@ -184,7 +189,7 @@ def change(data: str, sales: int, hour: int, landed_at: int) -> dict[str, int]:
               shipping_cost = shipping_cost + 1,
               deleted_at = IF(order_id % 10 = 0, $written_at, deleted_at),
               updated_at = $written_at,
-              _landed_at = to_timestamp($landed_at)::TIMESTAMP
+              _loaded_at = to_timestamp($loaded_at)::TIMESTAMP
             WHERE order_id IN (
               SELECT $sales // 2 - draw(number, $hour, IF(number % 10 = 0, {LATE_DAYS}, 3) * {SALES_PER_DAY} // 2)
               FROM range({old // 2}) AS numbers(number)
@@ -196,14 +201,14 @@ def change(data: str, sales: int, hour: int, landed_at: int) -> dict[str, int]:
         for entity, query, share in SHARES:
             first = sizes[entity] + 1 + (hour - 1) * (new // share)
             table = f"edtech.{entity}"
-            rows[table] = _add(raw, table, query, **sizes, first=first, last=first + new // share, landed_at=landed_at)
+            rows[table] = _add(raw, table, query, **sizes, first=first, last=first + new // share, loaded_at=loaded_at)
             rows[table] += _update(
                 raw,
                 f"""
                 UPDATE {table} SET
                   {CORRECTED[entity]},
                   updated_at = $written_at,
-                  _landed_at = to_timestamp($landed_at)::TIMESTAMP
+                  _loaded_at = to_timestamp($loaded_at)::TIMESTAMP
                 WHERE {table.removeprefix("edtech.").removesuffix("s")}_id IN (
                   SELECT $count - draw(number, $hour, $count // 10)
                   FROM range({max(old // share, 1)}) AS numbers(number)
@@ -212,7 +217,7 @@ def change(data: str, sales: int, hour: int, landed_at: int) -> dict[str, int]:
                 count=sizes[entity],
                 **moment,
             )
-        _record(raw, rows, landed_at)
+        _record(raw, rows, loaded_at)
     return rows
 
 
@@ -229,7 +234,7 @@ def _sizes(sales: int) -> dict[str, int]:
 
 @contextmanager
 def _raw(data: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(f"{data}/landed_raw.duckdb") as raw:
+    with duckdb.connect(f"{data}/live_raw.duckdb") as raw:
         raw.execute("SET TimeZone = 'UTC'")
         raw.execute(MACROS)
         for name, words in WORDS.items():
@@ -251,17 +256,17 @@ def _update(raw: duckdb.DuckDBPyConnection, statement: str, **parameters: object
     return int(rows)
 
 
-def _record(raw: duckdb.DuckDBPyConnection, rows: dict[str, int], landed_at: int) -> None:
-    """As a finished load does; the signal `landed` waits for it."""
+def _record(raw: duckdb.DuckDBPyConnection, rows: dict[str, int], loaded_at: int) -> None:
+    """As a finished load does; the signal `source_loaded` waits for it."""
     for table, count in rows.items():
         raw.execute(
             """
-            INSERT INTO landing.loads BY NAME SELECT
+            INSERT INTO loader.loads BY NAME SELECT
               split_part($table, '.', 1) AS source,
               split_part($table, '.', 2) AS table_name,
-              to_timestamp($landed_at)::TIMESTAMP AS started_at,
+              to_timestamp($loaded_at)::TIMESTAMP AS started_at,
               started_at AS finished_at,
               $count AS row_count
             """,
-            {"table": table, "landed_at": landed_at, "count": count},
+            {"table": table, "loaded_at": loaded_at, "count": count},
         )

@@ -22,7 +22,7 @@ from report import publish
 from meshflow.source.server import Server
 
 STATEMENTS = PROJECT / "benchmarks" / "results" / "statements.json"
-PEER = "benchmarks/peers/dbt"
+PEER = "benchmarks/dbt"
 PEER_PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 HOURS = 3
 AHEAD = timedelta(hours=5)
@@ -119,7 +119,7 @@ class Life:
         )
 
     def limit(self, step: str, *arguments: object) -> Run:
-        return run(f"lifecycle.limit:{step}", self.data, self.rendered, *arguments, environment={})
+        return run(f"lifecycle.baseline:{step}", self.data, self.rendered, *arguments, environment={})
 
     def ours(self, step: str, *arguments: object) -> Run:
         return run(f"lifecycle.{step}", *arguments, environment=self.environment, folder=self.project)
@@ -131,7 +131,7 @@ class Life:
             "DBT_LOG_PATH": str(self.home / "dbt_log"),
         }
         return run(
-            f"lifecycle.peer:{step}",
+            f"lifecycle.dbt_project:{step}",
             *arguments,
             environment=environment,
             folder=self.project / PEER,
@@ -217,7 +217,7 @@ def _life(home: Path, sales: int, turn: int) -> Iterator[tuple[str, Run]]:
         }
         for side, work in _in_turn(build, turn):
             yield step(f"build/{side}", work())
-        life.require_equal("limit", "landed", "dbt")
+        life.require_equal("limit", "live", "dbt")
         for hour in range(1, HOURS + 1):
             moment = life.moments[hour] + 2 * DELAY
             run("lifecycle.rows:change", life.data, sales, hour, life.moments[hour] + DELAY, environment={})
@@ -228,7 +228,7 @@ def _life(home: Path, sales: int, turn: int) -> Iterator[tuple[str, Run]]:
             }
             for side, work in _in_turn(following, turn + hour - 1):
                 yield step(f"hour/{side}", work())
-            life.require_equal("limit", "landed", "dbt")
+            life.require_equal("limit", "live", "dbt")
         # At one moment: a plan after the next hour has begun would also catch up with that.
         yield step("unchanged/ours", life.ours("ours:plan", "prod", moment))
         before = life.home / "before"
@@ -242,7 +242,7 @@ def _life(home: Path, sales: int, turn: int) -> Iterator[tuple[str, Run]]:
         yield step("promotion/ours", life.ours("ours:plan", "prod", moment))
         yield step("promotion/dbt, what changed", life.peer("build", "prod", *changed))
         yield step("promotion/dbt", life.peer("build", "prod"))
-        life.require_equal("landed", "dbt")
+        life.require_equal("live", "dbt")
 
 
 def _in_turn(sides: dict[str, partial[Run]], turn: int) -> deque[tuple[str, partial[Run]]]:

@@ -18,9 +18,9 @@ from report import publish
 from since.report import table
 
 FIRST = "6a7a247"
-"""The commit before the first cost that these benchmarks showed was mended."""
+"""The commit before the first cost that these benchmarks showed was fixed."""
 SMOKE = 20_000
-LANDED = "landed_raw.duckdb"
+LOADED = "live_raw.duckdb"
 
 
 @click.command()
@@ -55,7 +55,7 @@ def _live(home: Path, earlier: Path, sales: int) -> tuple[dict[str, Any], dict[s
     with begin(home, sales) as life:
         before = replace(life, home=earlier)
         before.data.mkdir()
-        (before.data / LANDED).symlink_to(life.data / LANDED)
+        (before.data / LOADED).symlink_to(life.data / LOADED)
         before.render()
         sides = {"before": before, "now": life}
         for step, arguments in (("build", ()), ("hour", (1,))):

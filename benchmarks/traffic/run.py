@@ -22,7 +22,7 @@ from process import machine, now, spread, versions
 from report import publish
 from traffic.report import table
 
-from meshflow import world
+from meshflow import reference_data
 from meshflow.postgres import connect
 from meshflow.source.schema import install
 from meshflow.source.server import Server
@@ -61,10 +61,10 @@ def traffic(*, smoke: bool, **settings: int) -> None:
 def measure(settings: Settings) -> dict[str, Any]:
     """Run every way of writing."""
     started, circumstances = now(), machine()
-    with _application() as connection:
+    with _source() as connection:
         install(connection)
         random = np.random.default_rng(1)
-        write_batch(connection, random, sales=0, dirt=0, now=datetime.now(UTC))
+        write_batch(connection, random, sales=0, fault_rate=0, now=datetime.now(UTC))
         connection.commit()
 
         def generate(days: int) -> int:
@@ -73,7 +73,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             return settings.sales
 
         def batch(size: int, days: int = 0) -> int:
-            written = write_batch(connection, random, sales=size, dirt=0.02, now=datetime.now(UTC), days=days)
+            written = write_batch(connection, random, sales=size, fault_rate=0.02, now=datetime.now(UTC), days=days)
             connection.commit()
             return written.rows
 
@@ -118,21 +118,21 @@ def recipe(rows: int) -> Iterator[tuple[object, ...]]:
     """
     random = Random(1)  # noqa: S311 - not for secrets
     for _ in range(rows):
-        product, category, price = random.choice(world.PRODUCTS)
+        product, category, price = random.choice(reference_data.PRODUCTS)
         ordered_at = datetime.now(UTC) - timedelta(seconds=random.randint(0, 300))
         yield (
-            f"{random.choice(world.FIRST_NAMES)} {random.choice(world.LAST_NAMES)}",
+            f"{random.choice(reference_data.FIRST_NAMES)} {random.choice(reference_data.LAST_NAMES)}",
             product,
             category,
-            random.choice(world.QUANTITIES),
+            random.choice(reference_data.QUANTITIES),
             Decimal(price),
             ordered_at + timedelta(minutes=random.randint(1, 40)),
-            random.randint(1, world.PRODUCT_COUNT),
+            random.randint(1, reference_data.PRODUCT_COUNT),
             random.randint(1, 50_000),
             ordered_at,
-            Decimal(random.choice(world.DISCOUNTS)),
-            Decimal(random.choice(world.SHIPPING_COSTS)),
-            *random.choice(world.PLACES),
+            Decimal(random.choice(reference_data.DISCOUNTS)),
+            Decimal(random.choice(reference_data.SHIPPING_COSTS)),
+            *random.choice(reference_data.PLACES),
         )
 
 
@@ -151,13 +151,13 @@ def insert_one_by_one(connection: psycopg.Connection, rows: int) -> int:
 
 
 @contextmanager
-def _application() -> Iterator[psycopg.Connection]:
+def _source() -> Iterator[psycopg.Connection]:
     """A PostgreSQL of our own, as its owner."""
     with tempfile.TemporaryDirectory(prefix="meshflow-") as folder:
         server = Server(Path(folder) / "postgres")
         server.up()
         try:
-            with connect(server.url("application")) as connection:
+            with connect(server.url("source")) as connection:
                 yield connection
         finally:
             server.down()

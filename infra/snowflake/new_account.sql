@@ -7,7 +7,7 @@ DROP SCHEMA "ANALYTICS"."PUBLIC";
 
 CREATE DATABASE "RAW"
 DATA_RETENTION_TIME_IN_DAYS = 7
-COMMENT = 'Landed tables, as the applications hold them. Written by the loader alone.';
+COMMENT = 'Loaded tables, as the sources hold them. Written by the loader alone.';
 DROP SCHEMA "RAW"."PUBLIC";
 
 CREATE SCHEMA "ANALYTICS"."EDTECH"
@@ -24,7 +24,7 @@ COMMENT = 'Versions of students, courses and customers.';
 
 CREATE SCHEMA "ANALYTICS"."INTERMEDIATE"
 WITH MANAGED ACCESS
-COMMENT = 'Verdicts on rows, prices.';
+COMMENT = 'Validations on rows, prices.';
 
 CREATE SCHEMA "ANALYTICS"."OPS"
 WITH MANAGED ACCESS
@@ -36,7 +36,7 @@ COMMENT = 'Direct identifiers of people.';
 
 CREATE SCHEMA "ANALYTICS"."QUARANTINE"
 WITH MANAGED ACCESS
-COMMENT = 'Refused rows with every reason.';
+COMMENT = 'Rejected rows with every reason.';
 
 CREATE SCHEMA "ANALYTICS"."RETAIL"
 WITH MANAGED ACCESS
@@ -76,7 +76,7 @@ WITH MANAGED ACCESS;
 
 CREATE SCHEMA "ANALYTICS"."STAGING"
 WITH MANAGED ACCESS
-COMMENT = 'Landed tables, renamed and cast.';
+COMMENT = 'Loaded tables, renamed and cast.';
 
 CREATE MASKING POLICY "ANALYTICS"."GOVERNANCE"."MASK_DATE" AS (
       "VALUE" DATE
@@ -174,7 +174,7 @@ MAX_CLUSTER_COUNT = 1
 SCALING_POLICY = 'STANDARD'
 ENABLE_QUERY_ACCELERATION = FALSE
 QUERY_ACCELERATION_MAX_SCALE_FACTOR = 8
-COMMENT = 'meshflow land, every few minutes.'
+COMMENT = 'meshflow load, every few minutes.'
 STATEMENT_TIMEOUT_IN_SECONDS = 900
 STATEMENT_QUEUED_TIMEOUT_IN_SECONDS = 300;
 ALTER WAREHOUSE "LOAD" SET RESOURCE_MONITOR = "LOAD";
@@ -707,7 +707,7 @@ GRANT ROLE "ANALYTICS__SHARED__READ__S_ROLE" TO ROLE "DASHBOARDS__B_ROLE";
 GRANT ROLE "BI__USAGE__W_ROLE" TO ROLE "DASHBOARDS__B_ROLE";
 
 CREATE ROLE "DATA_TEAM__B_ROLE"
-COMMENT = 'Reads what was refused, and whether everything arrived.';
+COMMENT = 'Reads what was rejected, and whether everything arrived.';
 GRANT ROLE "DATA_TEAM__B_ROLE" TO ROLE "SNOWDDL_ADMIN";
 GRANT ROLE "ANALYTICS__OPS__READ__S_ROLE" TO ROLE "DATA_TEAM__B_ROLE";
 GRANT ROLE "ANALYTICS__QUARANTINE__READ__S_ROLE" TO ROLE "DATA_TEAM__B_ROLE";
@@ -719,7 +719,7 @@ GRANT ROLE "ENGINEER__B_ROLE" TO ROLE "SNOWDDL_ADMIN";
 GRANT ROLE "CI__U_ROLE" TO ROLE "ENGINEER__B_ROLE";
 
 CREATE ROLE "LOADER__B_ROLE"
-COMMENT = 'Lands rows. Owns RAW, sees nothing else.';
+COMMENT = 'Loads rows. Owns RAW, sees nothing else.';
 GRANT ROLE "LOADER__B_ROLE" TO ROLE "SNOWDDL_ADMIN";
 GRANT ROLE "RAW__OWNER__D_ROLE" TO ROLE "LOADER__B_ROLE";
 GRANT ROLE "LOAD__USAGE__W_ROLE" TO ROLE "LOADER__B_ROLE";

@@ -7,9 +7,9 @@ MODEL (
   tags (edtech, mart),
   description 'One row per course. Answers: which courses run now, which start soon, at which level? The level follows from the credits by shared.ref_course_level; the status is as of the run (or of the variable as_of_date).',
   audits (
-    grain_is_unique(columns := course_id),
-    never_null(columns := (course_id, course_name, course_level, start_date, end_date)),
-    values_are_accepted(column := course_status, accepted := ('Yet to Start', 'Ongoing', 'Ended'))
+    unique_combination_of_columns(columns := course_id),
+    not_null(columns := (course_id, course_name, course_level, start_date, end_date)),
+    accepted_values(column := course_status, is_in := ('Yet to Start', 'Ongoing', 'Ended'))
   )
 );
 
@@ -26,7 +26,7 @@ SELECT
     @as_of_date() BETWEEN courses.start_date AND courses.end_date
   )::BOOLEAN AS is_active, /* Whether the course is ongoing */
   GREATEST(DATEDIFF(DAY, @as_of_date(), courses.start_date), 0)::INT AS days_until_start /* Days until the first day, 0 once started */
-FROM intermediate.int_edtech__courses_checked AS courses
+FROM intermediate.int_edtech__courses_validated AS courses
 LEFT JOIN shared.ref_course_level AS levels
   ON courses.credits BETWEEN levels.credits_from AND levels.credits_to
 WHERE

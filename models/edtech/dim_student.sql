@@ -7,8 +7,8 @@ MODEL (
   tags (edtech, mart),
   description 'One row per student. Answers: how old are our students, when did they join, who is an adult? Ages are completed years as of the run (or of the variable as_of_date) and empty without a birth date. E-mail and birth date are in pii.student.',
   audits (
-    grain_is_unique(columns := student_id),
-    never_null(columns := (student_id, full_name, enrollment_date))
+    unique_combination_of_columns(columns := student_id),
+    not_null(columns := (student_id, full_name, enrollment_date))
   )
 );
 
@@ -23,7 +23,7 @@ SELECT
   enrollment_date::DATE AS enrollment_date, /* Day of signing up with the platform */
   YEAR(enrollment_date)::INT AS enrollment_year, /* Year of signing up */
   DATEDIFF(DAY, enrollment_date, @as_of_date())::INT AS days_since_enrollment /* Days since signing up; negative for a sign-up after as_of_date */
-FROM intermediate.int_edtech__students_checked
+FROM intermediate.int_edtech__students_validated
 WHERE
   reject_reasons IS NULL AND NOT is_deleted;
 

@@ -6,12 +6,12 @@ MODEL (
   grain enrollment_id,
   references (student_id, course_id),
   tags (edtech, mart),
-  description 'One row per enrollment of a known student in a known course. Answers: who takes what, since when? Odd enrollments count and are flagged; refused ones are in quarantine.edtech_enrollment. A student may enroll in one course twice.',
+  description 'One row per enrollment of a known student in a known course. Answers: who takes what, since when? Odd enrollments count and are flagged; rejected ones are in quarantine.edtech_enrollment. A student may enroll in one course twice.',
   depends_on (edtech.dim_course, edtech.dim_student),
   audits (
-    never_null(columns := (enrollment_id, student_id, course_id, enrollment_date)),
-    references_exist(column := student_id, parent := edtech.dim_student, parent_column := student_id),
-    references_exist(column := course_id, parent := edtech.dim_course, parent_column := course_id)
+    not_null(columns := (enrollment_id, student_id, course_id, enrollment_date)),
+    relationships(column := student_id, parent := edtech.dim_student, parent_column := student_id),
+    relationships(column := course_id, parent := edtech.dim_course, parent_column := course_id)
   )
 );
 
@@ -22,8 +22,8 @@ SELECT
   enrollment_date::DATE AS enrollment_date, /* Day of the enrollment */
   is_before_sign_up::BOOLEAN AS is_before_sign_up, /* Whether the student enrolled before signing up with the platform */
   is_after_course_end::BOOLEAN AS is_after_course_end, /* Whether the student enrolled after the last day of the course */
-  updated_at::TIMESTAMPNTZ AS updated_at, /* When the application last wrote the enrollment, UTC */
-  _landed_at::TIMESTAMPNTZ AS _landed_at /* Start of the newest load that touched the enrollment, its student or its course, UTC */
+  updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the enrollment, UTC */
+  _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the newest load that affected the enrollment, its student or its course, UTC */
 FROM intermediate.int_edtech__enrollments_flagged
 WHERE
   is_valid

@@ -8,9 +8,9 @@ MODEL (
   tags (edtech, mart),
   description 'One row per course and year with an enrollment, a column per month. Answers: when do people enroll in which course? The columns are fixed, so a quiet month is 0 and not a missing column.',
   audits (
-    grain_is_unique(columns := (course_id, enrollment_year)),
-    references_exist(column := course_id, parent := edtech.dim_course, parent_column := course_id),
-    totals_agree(
+    unique_combination_of_columns(columns := (course_id, enrollment_year)),
+    relationships(column := course_id, parent := edtech.dim_course, parent_column := course_id),
+    totals_reconcile(
       measures := total_enrollment_count,
       against := edtech.fct_enrollment,
       against_measures := 1,

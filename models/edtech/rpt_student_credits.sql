@@ -9,9 +9,9 @@ MODEL (
   description 'One row per student with an enrollment, a column per course level. Answers: how many credits does each student take, at which level? A course taken twice counts twice.',
   depends_on (edtech.dim_student, edtech.rpt_student_enrollments),
   audits (
-    grain_is_unique(columns := student_id),
-    references_exist(column := student_id, parent := edtech.dim_student, parent_column := student_id),
-    totals_agree(
+    unique_combination_of_columns(columns := student_id),
+    relationships(column := student_id, parent := edtech.dim_student, parent_column := student_id),
+    totals_reconcile(
       measures := beginner_credit_count + intermediate_credit_count + advanced_credit_count,
       against := edtech.rpt_student_enrollments,
       against_measures := COALESCE(credits, 0),

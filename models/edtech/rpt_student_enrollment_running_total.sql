@@ -8,8 +8,8 @@ MODEL (
   tags (edtech, mart),
   description 'One row per enrollment, with how many the student had by then. Answers: how fast do students come back? Enrollments of one day count in the order of their keys.',
   audits (
-    grain_is_unique(columns := enrollment_id),
-    totals_agree(measures := 1, against := edtech.fct_enrollment, by := student_id)
+    unique_combination_of_columns(columns := enrollment_id),
+    totals_reconcile(measures := 1, against := edtech.fct_enrollment, by := student_id)
   )
 );
 

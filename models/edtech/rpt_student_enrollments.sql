@@ -8,8 +8,8 @@ MODEL (
   tags (edtech, mart),
   description 'One row per student and enrollment; a student without one has a single row with has_enrollment false. Answers: what does each student take, and who takes nothing? Count students with COUNT(DISTINCT student_id).',
   audits (
-    grain_is_unique(columns := (student_id, enrollment_id)),
-    totals_agree(
+    unique_combination_of_columns(columns := (student_id, enrollment_id)),
+    totals_reconcile(
       measures := IFF(has_enrollment, 1, 0),
       against := edtech.fct_enrollment,
       against_measures := 1,

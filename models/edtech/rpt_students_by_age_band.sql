@@ -7,8 +7,8 @@ MODEL (
   tags (edtech, mart),
   description 'One row per age band with a student. Answers: how old are our students? The bands are those of shared.ref_age_band; a student without a birth date counts as Unknown. Ages are as of the run (or of the variable as_of_date).',
   audits (
-    grain_is_unique(columns := age_band),
-    never_null(columns := (age_band, student_count))
+    unique_combination_of_columns(columns := age_band),
+    not_null(columns := (age_band, student_count))
   )
 );
 

@@ -13,8 +13,8 @@ MODEL (
   tags (edtech, history),
   description 'One row per course and version. Answers: which dates, credits and instructor did the course have at a given time? A deleted course has no version with an open end.',
   audits (
-    scd2_ranges_are_whole(key := course_id),
-    grain_is_unique(columns := (course_id, valid_from))
+    scd2_no_overlaps(key := course_id),
+    unique_combination_of_columns(columns := (course_id, valid_from))
   )
 );
 
@@ -25,7 +25,7 @@ SELECT
   credits::INT AS credits, /* Credits the course earns */
   start_date::DATE AS start_date, /* First day of the course */
   end_date::DATE AS end_date, /* Last day of the course */
-  updated_at::TIMESTAMPNTZ AS updated_at /* When the application last wrote the row, UTC */
-FROM intermediate.int_edtech__courses_checked
+  updated_at::TIMESTAMPNTZ AS updated_at /* When the source last wrote the row, UTC */
+FROM intermediate.int_edtech__courses_validated
 WHERE
   reject_reasons IS NULL AND NOT is_deleted

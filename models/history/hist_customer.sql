@@ -11,10 +11,10 @@ MODEL (
   cron @cadence,
   grain (customer_id, valid_from),
   tags (retail, history),
-  description 'One row per customer and version of name and place. Answers: where did the customer live when we last looked? Versions begin when the warehouse saw the change: the application keeps no customers of its own.',
+  description 'One row per customer and version of name and place. Answers: where did the customer live when we last looked? Versions begin when the warehouse saw the change: the source keeps no customers of its own.',
   audits (
-    scd2_ranges_are_whole(key := customer_id),
-    grain_is_unique(columns := (customer_id, valid_from))
+    scd2_no_overlaps(key := customer_id),
+    unique_combination_of_columns(columns := (customer_id, valid_from))
   )
 );
 

@@ -13,8 +13,8 @@ MODEL (
   tags (edtech, history),
   description 'One row per student and version. Answers: what did we know about the student at a given time? A deleted student has no version with an open end. No e-mail, no birth date: see pii.student.',
   audits (
-    scd2_ranges_are_whole(key := student_id),
-    grain_is_unique(columns := (student_id, valid_from))
+    scd2_no_overlaps(key := student_id),
+    unique_combination_of_columns(columns := (student_id, valid_from))
   )
 );
 
@@ -23,8 +23,8 @@ SELECT
   @full_name(first_name, last_name)::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
   gender::VARCHAR AS gender, /* Gender as the student gave it */
   enrollment_date::DATE AS enrollment_date, /* Day of signing up with the platform */
-  updated_at::TIMESTAMPNTZ AS updated_at /* When the application last wrote the row, UTC */
-FROM intermediate.int_edtech__students_checked
+  updated_at::TIMESTAMPNTZ AS updated_at /* When the source last wrote the row, UTC */
+FROM intermediate.int_edtech__students_validated
 WHERE
   reject_reasons IS NULL AND NOT is_deleted;
 

@@ -5,9 +5,9 @@ MODEL (
   cron @cadence,
   grain customer_id,
   tags (retail, intermediate),
-  description 'One row per customer with a valid order line. The application has no table of customers: name and place are those of the newest order.',
+  description 'One row per customer with a valid order line. The source has no table of customers: name and place are those of the newest order.',
   audits (
-    grain_is_unique(columns := customer_id)
+    unique_combination_of_columns(columns := customer_id)
   )
 );
 

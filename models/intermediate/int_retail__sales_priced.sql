@@ -11,10 +11,10 @@ MODEL (
   cron @cadence,
   grain (order_id, product_id),
   tags (retail, intermediate),
-  description 'One row per order line ever landed, priced: money is rounded here, once, on the line. is_valid is false for lines refused or cancelled; they stay without money because a merge cannot remove rows, and because the days they stood on have to be counted again. retail.fct_sales shows the valid ones. A table of its own, written after the audits of int_retail__sales_checked have passed.',
+  description 'One row per order line ever loaded, priced: money is rounded here, once, on the line. is_valid is false for lines rejected or cancelled; they stay without money because a merge cannot remove rows, and because the days they stood on have to be counted again. retail.fct_sales shows the valid ones. A table of its own, written after the audits of int_retail__sales_validated have passed.',
   audits (
-    grain_is_unique(columns := (order_id, product_id), condition := _landed_at >= @start_dtntz),
-    never_null(
+    unique_combination_of_columns(columns := (order_id, product_id), condition := _loaded_at >= @start_dtntz),
+    not_null(
       columns := (
         customer_id,
         quantity,
@@ -22,15 +22,17 @@ MODEL (
         total_discount_amount,
         net_revenue_amount
       ),
-      condition := is_valid AND _landed_at >= @start_dtntz
+      condition := is_valid AND _loaded_at >= @start_dtntz
     ),
-    money_is_net(
-      gross := total_revenue_amount,
-      discount := total_discount_amount,
-      net := net_revenue_amount,
-      condition := _landed_at >= @start_dtntz
+    forall(
+      criteria := (
+        net_revenue_amount IS NOT NULL,
+        net_revenue_amount IS NOT DISTINCT FROM total_revenue_amount - total_discount_amount,
+        total_discount_amount <= total_revenue_amount
+      ),
+      condition := _loaded_at >= @start_dtntz
     ),
-    odd_rows(flag := is_free AND _landed_at >= @start_dtntz)
+    forall_non_blocking(criteria := NOT is_free, condition := _loaded_at >= @start_dtntz)
   )
 );
 
@@ -38,12 +40,12 @@ WITH lines AS (
   SELECT
     *,
     reject_reasons IS NULL AND NOT is_deleted AS is_valid
-  FROM intermediate.int_retail__sales_checked
+  FROM intermediate.int_retail__sales_validated
   WHERE
     NOT order_id IS NULL
     AND NOT product_id IS NULL
-    AND copy_number = 1
-    AND _landed_at >= @start_dtntz
+    AND recency_rank = 1
+    AND _loaded_at >= @start_dtntz
 ), priced AS (
   SELECT
     *,
@@ -80,6 +82,6 @@ SELECT
   ordered_at, /* When the order was placed, UTC */
   purchased_at, /* When the order was paid, UTC */
   order_date, /* Day the order was placed, UTC */
-  updated_at, /* When the application last wrote the line, UTC */
-  _landed_at /* Start of the newest load that touched the line, UTC */
+  updated_at, /* When the source last wrote the line, UTC */
+  _loaded_at /* Start of the newest load that affected the line, UTC */
 FROM priced

@@ -7,9 +7,9 @@ MODEL (
   cron @cadence,
   grain (source_table, reject_reason),
   tags (ops, reference),
-  description 'One row per reason for refusing a landed row. Answers: what does the reason mean, and what is to be done?',
+  description 'One row per reason for rejecting a loaded row. Answers: what does the reason mean, and what is to be done?',
   audits (
-    grain_is_unique(columns := (source_table, reject_reason))
+    unique_combination_of_columns(columns := (source_table, reject_reason))
   ),
   columns (
     source_table VARCHAR,
@@ -18,7 +18,7 @@ MODEL (
     remedy VARCHAR
   ),
   column_descriptions (
-    source_table = 'Landed table the reason belongs to',
+    source_table = 'Loaded table the reason belongs to',
     reject_reason = 'Reason as it stands in reject_reasons',
     meaning = 'What is wrong with the row',
     remedy = 'What to do about it, and where'

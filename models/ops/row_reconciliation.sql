@@ -7,14 +7,14 @@ MODEL (
   tags (
     ops
   ),
-  description 'One row per landed table and day on which the application last wrote the rows. Answers: how many rows came, how many are served, how many were deleted or refused? missing_count is 0, unless a load landed while the run was under way.',
+  description 'One row per loaded table and day on which the source last wrote the rows. Answers: how many rows came, how many are served, how many were deleted or rejected? missing_count is 0, unless a load loaded while the run was under way.',
   audits (
-    grain_is_unique(columns := (source_table, updated_date)),
-    values_are_accepted(column := missing_count, accepted := 0, blocking := FALSE)
+    unique_combination_of_columns(columns := (source_table, updated_date)),
+    forall_non_blocking(criteria := missing_count = 0)
   )
 );
 
-WITH landed AS (
+WITH loaded AS (
   SELECT
     'edtech.students' AS source_table,
     updated_at::DATE AS updated_date
@@ -40,34 +40,34 @@ WITH landed AS (
     updated_at::DATE AS updated_date,
     is_deleted,
     reject_reasons
-  FROM intermediate.int_edtech__students_checked
+  FROM intermediate.int_edtech__students_validated
   UNION ALL
   SELECT
     'edtech.courses' AS source_table,
     updated_at::DATE AS updated_date,
     is_deleted,
     reject_reasons
-  FROM intermediate.int_edtech__courses_checked
+  FROM intermediate.int_edtech__courses_validated
   UNION ALL
   SELECT
     'edtech.enrollments' AS source_table,
     updated_at::DATE AS updated_date,
     is_deleted,
     reject_reasons
-  FROM intermediate.int_edtech__enrollments_checked
+  FROM intermediate.int_edtech__enrollments_validated
   UNION ALL
   SELECT
     'retail.sales' AS source_table,
     updated_at::DATE AS updated_date,
     is_deleted,
     reject_reasons
-  FROM intermediate.int_retail__sales_checked
-), landed_counts AS (
+  FROM intermediate.int_retail__sales_validated
+), loaded_counts AS (
   SELECT
     source_table,
     updated_date,
-    COUNT(*) AS landed_count
-  FROM landed
+    COUNT(*) AS loaded_count
+  FROM loaded
   GROUP BY
     source_table,
     updated_date
@@ -77,23 +77,23 @@ WITH landed AS (
     updated_date,
     COUNT_IF(reject_reasons IS NULL AND NOT is_deleted) AS accepted_count,
     COUNT_IF(reject_reasons IS NULL AND is_deleted) AS deleted_count,
-    COUNT_IF(NOT reject_reasons IS NULL) AS refused_count
+    COUNT_IF(NOT reject_reasons IS NULL) AS rejected_count
   FROM checked
   GROUP BY
     source_table,
     updated_date
 )
 SELECT
-  COALESCE(landed_counts.source_table, checked_counts.source_table)::VARCHAR AS source_table, /* Landed table */
-  COALESCE(landed_counts.updated_date, checked_counts.updated_date)::DATE AS updated_date, /* Day the application last wrote the rows, UTC */
-  COALESCE(landed_counts.landed_count, 0)::INT AS landed_count, /* Rows landed */
+  COALESCE(loaded_counts.source_table, checked_counts.source_table)::VARCHAR AS source_table, /* Loaded table */
+  COALESCE(loaded_counts.updated_date, checked_counts.updated_date)::DATE AS updated_date, /* Day the source last wrote the rows, UTC */
+  COALESCE(loaded_counts.loaded_count, 0)::INT AS loaded_count, /* Rows loaded */
   COALESCE(checked_counts.accepted_count, 0)::INT AS accepted_count, /* Rows accepted and not deleted */
-  COALESCE(checked_counts.deleted_count, 0)::INT AS deleted_count, /* Rows the application has deleted */
-  COALESCE(checked_counts.refused_count, 0)::INT AS refused_count, /* Rows in quarantine */
+  COALESCE(checked_counts.deleted_count, 0)::INT AS deleted_count, /* Rows the source has deleted */
+  COALESCE(checked_counts.rejected_count, 0)::INT AS rejected_count, /* Rows in quarantine */
   (
-    COALESCE(landed_counts.landed_count, 0) - COALESCE(checked_counts.accepted_count, 0) - COALESCE(checked_counts.deleted_count, 0) - COALESCE(checked_counts.refused_count, 0)
-  )::INT AS missing_count /* Rows landed and not accounted for */
-FROM landed_counts
+    COALESCE(loaded_counts.loaded_count, 0) - COALESCE(checked_counts.accepted_count, 0) - COALESCE(checked_counts.deleted_count, 0) - COALESCE(checked_counts.rejected_count, 0)
+  )::INT AS missing_count /* Rows loaded and not accounted for */
+FROM loaded_counts
 FULL JOIN checked_counts
-  ON landed_counts.source_table = checked_counts.source_table
-  AND landed_counts.updated_date IS NOT DISTINCT FROM checked_counts.updated_date
+  ON loaded_counts.source_table = checked_counts.source_table
+  AND loaded_counts.updated_date IS NOT DISTINCT FROM checked_counts.updated_date

@@ -7,12 +7,12 @@ MODEL (
   tags (
     ops
   ),
-  description 'One row per landed table and day on which the application last wrote the rows, as of the newest `meshflow reconcile` of the table. Answers: does RAW hold what the source holds, and what became of it in the warehouse? Each pair is compared at one moment: the source with RAW when they were counted (counted_at), RAW with the marts now (ops.row_reconciliation). Between the two rows may land, and an update takes a row to a newer day: only the counts of one pair have to agree.',
+  description 'One row per loaded table and day on which the source last wrote the rows, as of the newest `meshflow reconcile` of the table. Answers: does RAW hold what the source holds, and what became of it in the warehouse? Each pair is compared at one moment: the source with RAW when they were counted (counted_at), RAW with the marts now (ops.row_reconciliation). Between the two rows may load, and an update takes a row to a newer day: only the counts of one pair have to agree.',
   audits (
-    grain_is_unique(columns := (source_table, updated_date)),
-    values_are_accepted(column := is_equal, accepted := TRUE, blocking := FALSE),
-    values_are_accepted(column := unlanded_count, accepted := 0, blocking := FALSE),
-    values_are_accepted(column := vanished_count, accepted := 0, blocking := FALSE)
+    unique_combination_of_columns(columns := (source_table, updated_date)),
+    forall_non_blocking(criteria := is_equal),
+    forall_non_blocking(criteria := missing_in_raw_count = 0),
+    forall_non_blocking(criteria := missing_in_source_count = 0)
   )
 );
 
@@ -20,26 +20,26 @@ WITH counted AS (
   SELECT
     *,
     MAX(counted_at) OVER (PARTITION BY source_table) AS newest_counted_at
-  FROM staging.stg_landing__reconciliations
+  FROM staging.stg_loader__reconciliations
 )
 SELECT
-  counted.source_table::VARCHAR AS source_table, /* Landed table */
-  counted.updated_date::DATE AS updated_date, /* Day the application last wrote the rows, UTC */
+  counted.source_table::VARCHAR AS source_table, /* Loaded table */
+  counted.updated_date::DATE AS updated_date, /* Day the source last wrote the rows, UTC */
   counted.source_count::INT AS source_count, /* Live rows in the source */
   counted.raw_count::INT AS raw_count, /* Live rows in RAW */
-  counted.source_deleted_count::INT AS source_deleted_count, /* Rows in the source that the application has deleted */
+  counted.source_deleted_count::INT AS source_deleted_count, /* Rows in the source that the source has deleted */
   counted.raw_deleted_count::INT AS raw_deleted_count, /* Rows in RAW marked as deleted; more than in the source if it has lost some for good */
   COALESCE(
     counted.source_count = counted.raw_count
     AND counted.source_checksum = counted.raw_checksum,
     FALSE
   )::BOOLEAN AS is_equal, /* Whether the source and RAW hold the same live rows: counts and checksums agree */
-  counted.unlanded_count::INT AS unlanded_count, /* Keys of live rows in the source that RAW lacks */
-  counted.vanished_count::INT AS vanished_count, /* Keys of live rows in RAW that the source no longer has: hard deletes */
-  COALESCE(warehouse.landed_count, 0)::INT AS landed_count, /* Rows in RAW now */
+  counted.missing_in_raw_count::INT AS missing_in_raw_count, /* Keys of live rows in the source that RAW lacks */
+  counted.missing_in_source_count::INT AS missing_in_source_count, /* Keys of live rows in RAW that the source no longer has: hard deletes */
+  COALESCE(warehouse.loaded_count, 0)::INT AS loaded_count, /* Rows in RAW now */
   COALESCE(warehouse.accepted_count, 0)::INT AS accepted_count, /* Of these, rows accepted and not deleted */
-  COALESCE(warehouse.deleted_count, 0)::INT AS deleted_count, /* Of these, rows the application has deleted */
-  COALESCE(warehouse.refused_count, 0)::INT AS refused_count, /* Of these, rows in quarantine */
+  COALESCE(warehouse.deleted_count, 0)::INT AS deleted_count, /* Of these, rows the source has deleted */
+  COALESCE(warehouse.rejected_count, 0)::INT AS rejected_count, /* Of these, rows in quarantine */
   COALESCE(warehouse.missing_count, 0)::INT AS missing_count, /* Of these, rows not accounted for */
   counted.counted_at::TIMESTAMPNTZ AS counted_at /* When the source and RAW were counted, UTC */
 FROM counted

@@ -7,7 +7,7 @@ MODEL (
   tags (edtech, pii),
   description 'One row per student of edtech.dim_student, with what identifies the person. Answers: how do we reach this student? An e-mail address is not an identity: is_email_shared tells who shares one.',
   audits (
-    grain_is_unique(columns := student_id)
+    unique_combination_of_columns(columns := student_id)
   )
 );
 
@@ -20,7 +20,7 @@ SELECT
     NOT email IS NULL AND COUNT(*) OVER (PARTITION BY LOWER(email)) > 1
   )::BOOLEAN AS is_email_shared, /* Whether another student has the same address */
   date_of_birth::DATE AS date_of_birth /* Date of birth */
-FROM intermediate.int_edtech__students_checked
+FROM intermediate.int_edtech__students_validated
 WHERE
   reject_reasons IS NULL AND NOT is_deleted;
 

@@ -3,18 +3,18 @@ MODEL (
   kind VIEW,
   owner data_platform,
   cron @cadence,
-  grain (order_id, product_id, copy_number),
+  grain (order_id, product_id, recency_rank),
   tags (retail, quarantine),
-  description 'One row per refused order line. Answers: which rows are missing from the marts, why, and since when? What each reason means and what to do about it stands in ops.ref_reject_reason.',
+  description 'One row per rejected order line. Answers: which rows are missing from the marts, why, and since when? What each reason means and what to do about it stands in ops.ref_reject_reason.',
   audits (
-    never_null(columns := reject_reasons)
+    not_null(columns := reject_reasons)
   )
 );
 
 SELECT
   order_id, /* Order */
   product_id, /* Product */
-  copy_number, /* 1 for the newest row with this key, then 2, 3 … */
+  recency_rank, /* 1 for the newest row with this key, then 2, 3 … */
   customer_id, /* Customer */
   customer_name, /* Name of the customer */
   product_name, /* Name of the product */
@@ -29,10 +29,10 @@ SELECT
   ordered_at, /* When the order was placed, UTC */
   purchased_at, /* When the order was paid, UTC */
   reject_reasons, /* Every reason that applies, separated by ', ' */
-  is_deleted, /* Whether the application has deleted the row since */
-  updated_at, /* When the application last wrote the row, UTC */
-  _landed_at /* Start of the newest load that touched the row, UTC */
-FROM intermediate.int_retail__sales_checked
+  is_deleted, /* Whether the source has deleted the row since */
+  updated_at, /* When the source last wrote the row, UTC */
+  _loaded_at /* Start of the newest load that affected the row, UTC */
+FROM intermediate.int_retail__sales_validated
 WHERE
   NOT reject_reasons IS NULL;
 

@@ -11,8 +11,8 @@ MODEL (
     shared.dim_location
   ),
   audits (
-    grain_is_unique(columns := customer_id),
-    references_exist(column := location_id, parent := shared.dim_location, parent_column := location_id)
+    unique_combination_of_columns(columns := customer_id),
+    relationships(column := location_id, parent := shared.dim_location, parent_column := location_id)
   )
 );
 

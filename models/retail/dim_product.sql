@@ -5,9 +5,9 @@ MODEL (
   cron @cadence,
   grain product_id,
   tags (retail, mart),
-  description 'One row per product sold. Answers: what do we sell, in which category, at which price lately? The application has no table of products: name, category and price are those of the newest order.',
+  description 'One row per product sold. Answers: what do we sell, in which category, at which price lately? The source has no table of products: name, category and price are those of the newest order.',
   audits (
-    grain_is_unique(columns := product_id)
+    unique_combination_of_columns(columns := product_id)
   )
 );
 

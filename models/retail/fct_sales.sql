@@ -6,20 +6,22 @@ MODEL (
   grain (order_id, product_id),
   references (customer_id, product_id, location_id),
   tags (retail, mart),
-  description 'One row per order line sold. Answers: what was sold to whom, where, when, for how much? Cancelled lines are gone, refused ones are in quarantine.retail_sales. Money is in USD, rounded to cents on the line: sums of lines are exact. Do not sum unit amounts or rates.',
+  description 'One row per order line sold. Answers: what was sold to whom, where, when, for how much? Cancelled lines are gone, rejected ones are in quarantine.retail_sales. Money is in USD, rounded to cents on the line: sums of lines are exact. Do not sum unit amounts or rates.',
   depends_on (retail.dim_customer, retail.dim_product, shared.dim_location),
   audits (
-    never_null(
+    not_null(
       columns := (order_id, product_id, customer_id, location_id, order_date, net_revenue_amount)
     ),
-    money_is_net(
-      gross := total_revenue_amount,
-      discount := total_discount_amount,
-      net := net_revenue_amount
+    forall(
+      criteria := (
+        net_revenue_amount IS NOT NULL,
+        net_revenue_amount IS NOT DISTINCT FROM total_revenue_amount - total_discount_amount,
+        total_discount_amount <= total_revenue_amount
+      )
     ),
-    references_exist(column := customer_id, parent := retail.dim_customer, parent_column := customer_id),
-    references_exist(column := product_id, parent := retail.dim_product, parent_column := product_id),
-    references_exist(column := location_id, parent := shared.dim_location, parent_column := location_id)
+    relationships(column := customer_id, parent := retail.dim_customer, parent_column := customer_id),
+    relationships(column := product_id, parent := retail.dim_product, parent_column := product_id),
+    relationships(column := location_id, parent := shared.dim_location, parent_column := location_id)
   )
 );
 
@@ -39,8 +41,8 @@ SELECT
   net_revenue_amount::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD, without shipping */
   shipping_amount::DECIMAL(18, 2) AS shipping_amount, /* Shipping in USD */
   is_free::BOOLEAN AS is_free, /* Whether the product was given away */
-  updated_at::TIMESTAMPNTZ AS updated_at, /* When the application last wrote the line, UTC */
-  _landed_at::TIMESTAMPNTZ AS _landed_at /* Start of the newest load that touched the line, UTC */
+  updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the line, UTC */
+  _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the newest load that affected the line, UTC */
 FROM intermediate.int_retail__sales_priced
 WHERE
   is_valid

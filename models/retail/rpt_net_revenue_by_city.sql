@@ -8,8 +8,8 @@ MODEL (
   tags (retail, mart),
   description 'One row per city with an order line. Answers: which cities bring the most net revenue? Lines without a place are under Unknown.',
   audits (
-    grain_is_unique(columns := location_id),
-    totals_agree(
+    unique_combination_of_columns(columns := location_id),
+    totals_reconcile(
       measures := (
         order_count,
         line_count,

@@ -7,8 +7,8 @@ MODEL (
   tags (retail, mart),
   description 'One row per country with an order line. Answers: which countries bring the most net revenue?',
   audits (
-    grain_is_unique(columns := country),
-    totals_agree(
+    unique_combination_of_columns(columns := country),
+    totals_reconcile(
       measures := (
         order_count,
         line_count,

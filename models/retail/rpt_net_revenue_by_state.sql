@@ -7,8 +7,8 @@ MODEL (
   tags (retail, mart),
   description 'One row per province or state with an order line. Answers: which states bring the most net revenue?',
   audits (
-    grain_is_unique(columns := (country, province)),
-    totals_agree(
+    unique_combination_of_columns(columns := (country, province)),
+    totals_reconcile(
       measures := (
         order_count,
         line_count,

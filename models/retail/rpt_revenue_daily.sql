@@ -9,13 +9,15 @@ MODEL (
   description 'One row per day and place with a sale. Answers: how much did we sell per day and place? A day without a sale has no row: join shared.dim_date to see it.',
   depends_on (retail.fct_sales, shared.dim_location),
   audits (
-    references_exist(column := location_id, parent := shared.dim_location, parent_column := location_id),
-    money_is_net(
-      gross := total_revenue_amount,
-      discount := total_discount_amount,
-      net := net_revenue_amount
+    relationships(column := location_id, parent := shared.dim_location, parent_column := location_id),
+    forall(
+      criteria := (
+        net_revenue_amount IS NOT NULL,
+        net_revenue_amount IS NOT DISTINCT FROM total_revenue_amount - total_discount_amount,
+        total_discount_amount <= total_revenue_amount
+      )
     ),
-    totals_agree(
+    totals_reconcile(
       measures := (
         line_count,
         total_revenue_amount,
@@ -46,6 +48,6 @@ SELECT
   total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* Discount in USD */
   net_revenue_amount::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD */
   shipping_amount::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */
-FROM intermediate.int_retail__sales_summed
+FROM intermediate.int_retail__sales_aggregated
 WHERE
   line_count > 0

@@ -9,7 +9,7 @@ MODEL (
   ),
   description 'One row per day from 2010-01-01 to 2039-12-31. Answers: which days had no sales, which days are comparable?',
   audits (
-    grain_is_unique(columns := date_day)
+    unique_combination_of_columns(columns := date_day)
   )
 );
 

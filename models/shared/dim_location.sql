@@ -7,9 +7,9 @@ MODEL (
   tags (retail, shared),
   description 'One row per city anything was shipped to, and one for lines whose place is unknown. Answers: where is it, and which region does it belong to? A province that is not in shared.ref_province has the region Unknown.',
   audits (
-    grain_is_unique(columns := location_id),
-    never_null(columns := (location_id, city, province, country, region)),
-    odd_rows(flag := region = 'Unknown' AND province <> 'Unknown')
+    unique_combination_of_columns(columns := location_id),
+    not_null(columns := (location_id, city, province, country, region)),
+    forall_non_blocking(criteria := region <> 'Unknown', condition := province <> 'Unknown')
   )
 );
 

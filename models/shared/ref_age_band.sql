@@ -9,7 +9,7 @@ MODEL (
   tags (edtech, reference),
   description 'One row per range of ages, which ends where the next begins. Answers: which band is a student counted in? Change the rule here, not in SQL.',
   audits (
-    grain_is_unique(columns := age_from)
+    unique_combination_of_columns(columns := age_from)
   ),
   columns (
     age_from INT,

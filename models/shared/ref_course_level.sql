@@ -9,8 +9,8 @@ MODEL (
   tags (edtech, reference),
   description 'One row per range of credits. Answers: which level is a course? Change the rule here, not in SQL.',
   audits (
-    grain_is_unique(columns := credits_from),
-    values_are_accepted(column := course_level, accepted := ('Beginner', 'Intermediate', 'Advanced'))
+    unique_combination_of_columns(columns := credits_from),
+    accepted_values(column := course_level, is_in := ('Beginner', 'Intermediate', 'Advanced'))
   ),
   columns (
     credits_from INT,

@@ -9,7 +9,7 @@ MODEL (
   tags (retail, reference),
   description 'One row per province the retailer ships to, with the sales region it belongs to.',
   audits (
-    grain_is_unique(columns := (country, province))
+    unique_combination_of_columns(columns := (country, province))
   ),
   columns (
     country VARCHAR,
@@ -18,7 +18,7 @@ MODEL (
   ),
   column_descriptions (
     country = 'Country',
-    province = 'Province or state, as the retail application writes it',
+    province = 'Province or state, as the retail source writes it',
     region = 'Sales region of the province'
   )
 )

@@ -4,7 +4,7 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (edtech, staging),
-  description 'One row per course as landed, renamed and typed. Keys may repeat here: intermediate.int_edtech__courses_checked decides.'
+  description 'One row per course as loaded, renamed and typed. Keys may repeat here: intermediate.int_edtech__courses_validated decides.'
 );
 
 SELECT
@@ -14,7 +14,7 @@ SELECT
   credits::INT AS credits, /* Credits the course earns */
   start_date::DATE AS start_date, /* First day of the course */
   end_date::DATE AS end_date, /* Last day of the course */
-  updated_at::TIMESTAMPNTZ AS updated_at, /* When the application last wrote the row, UTC */
-  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the application deleted the row, UTC; empty while it lives */
-  _landed_at::TIMESTAMPNTZ AS _landed_at /* Start of the load that wrote the row, UTC */
+  updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the row, UTC */
+  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the source deleted the row, UTC; empty while it lives */
+  _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the load that wrote the row, UTC */
 FROM raw.edtech.courses

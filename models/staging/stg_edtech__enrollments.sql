@@ -4,7 +4,7 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (edtech, staging),
-  description 'One row per enrollment as landed, renamed and typed. Keys may repeat and point nowhere here: intermediate.int_edtech__enrollments_checked decides.'
+  description 'One row per enrollment as loaded, renamed and typed. Keys may repeat and point nowhere here: intermediate.int_edtech__enrollments_validated decides.'
 );
 
 SELECT
@@ -12,7 +12,7 @@ SELECT
   student_id::BIGINT AS student_id, /* Student who enrolled */
   course_id::BIGINT AS course_id, /* Course enrolled in */
   enrollment_date::DATE AS enrollment_date, /* Day of the enrollment */
-  updated_at::TIMESTAMPNTZ AS updated_at, /* When the application last wrote the row, UTC */
-  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the application deleted the row, UTC; empty while it lives */
-  _landed_at::TIMESTAMPNTZ AS _landed_at /* Start of the load that wrote the row, UTC */
+  updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the row, UTC */
+  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the source deleted the row, UTC; empty while it lives */
+  _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the load that wrote the row, UTC */
 FROM raw.edtech.enrollments

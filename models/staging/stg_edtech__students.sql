@@ -4,7 +4,7 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (edtech, staging),
-  description 'One row per student as landed, renamed and typed. Keys may repeat here: intermediate.int_edtech__students_checked decides.'
+  description 'One row per student as loaded, renamed and typed. Keys may repeat here: intermediate.int_edtech__students_validated decides.'
 );
 
 SELECT
@@ -15,7 +15,7 @@ SELECT
   gender::VARCHAR AS gender, /* Gender as the student gave it */
   date_of_birth::DATE AS date_of_birth, /* Date of birth */
   enrollment_date::DATE AS enrollment_date, /* Day of signing up with the platform */
-  updated_at::TIMESTAMPNTZ AS updated_at, /* When the application last wrote the row, UTC */
-  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the application deleted the row, UTC; empty while it lives */
-  _landed_at::TIMESTAMPNTZ AS _landed_at /* Start of the load that wrote the row, UTC */
+  updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the row, UTC */
+  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the source deleted the row, UTC; empty while it lives */
+  _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the load that wrote the row, UTC */
 FROM raw.edtech.students

@@ -4,7 +4,7 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (retail, staging),
-  description 'One row per order line as landed, renamed and typed. The source gives the discount as a rate; here it also becomes money per unit, because a quantity times a rate is not money. Types are wide enough for every impossible value: intermediate.int_retail__sales_checked decides. Whoever multiplies a price makes it DECIMAL(19, 2) first: up to 18 digits DuckDB multiplies in 64 bits, where an impossible value ends the run.'
+  description 'One row per order line as loaded, renamed and typed. The source gives the discount as a rate; here it also becomes money per unit, because a quantity times a rate is not money. Types are wide enough for every impossible value: intermediate.int_retail__sales_validated decides. Whoever multiplies a price makes it DECIMAL(19, 2) first: up to 18 digits DuckDB multiplies in 64 bits, where an impossible value ends the run.'
 );
 
 SELECT
@@ -27,7 +27,7 @@ SELECT
   order_date_at::TIMESTAMPNTZ AS ordered_at, /* When the order was placed, UTC */
   purchased_at::TIMESTAMPNTZ AS purchased_at, /* When the order was paid, UTC */
   order_date_at::DATE AS order_date, /* Day the order was placed, UTC */
-  updated_at::TIMESTAMPNTZ AS updated_at, /* When the application last wrote the row, UTC */
-  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the application deleted the row, UTC; empty while it lives */
-  _landed_at::TIMESTAMPNTZ AS _landed_at /* Start of the load that wrote the row, UTC */
+  updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the row, UTC */
+  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the source deleted the row, UTC; empty while it lives */
+  _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the load that wrote the row, UTC */
 FROM raw.retail.sales

@@ -19,7 +19,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            lock = "snowflake" if str(error.name).startswith(("snowflake", "github")) else "landing"
+            lock = "snowflake" if str(error.name).startswith(("snowflake", "github")) else "loader"
             raise click.ClickException(
                 f"{error.name} is not installed: `make .venv/{lock}.installed` installs it"
             ) from None
@@ -37,11 +37,11 @@ main.add_command(ci)
 
 @main.command()
 @click.argument("environment", default="prod")
-def ask(environment: str) -> None:
+def examples(environment: str) -> None:
     """Ask ENVIRONMENT three questions and print queries and answers."""
-    from meshflow.ask import ask as ask_environment
+    from meshflow.examples import examples as show_examples
 
-    ask_environment(environment)
+    show_examples(environment)
 
 
 @main.command()
@@ -53,12 +53,12 @@ def sample(directory: Path) -> None:
 
 @main.group()
 def source() -> None:
-    """The two applications in PostgreSQL: an embedded server below data/, or the one at MESHFLOW_SOURCE_URL."""
+    """The two sources in PostgreSQL: an embedded server below data/, or the one at MESHFLOW_SOURCE_URL."""
 
 
 @source.command()
 def up() -> None:
-    """Start the applications' database and bring its tables up to date."""
+    """Start the sources' database and bring its tables up to date."""
     from meshflow import settings
     from meshflow.postgres import address, clear_errors, connect
     from meshflow.source.schema import admit_loader, install
@@ -74,7 +74,7 @@ def up() -> None:
     server = settings.server()
     server.up()
     settings.note_state(server)
-    click.echo(f"PostgreSQL runs at {address(server.url('application'))}; where SQLMesh keeps its state is in .env")
+    click.echo(f"PostgreSQL runs at {address(server.url('source'))}; where SQLMesh keeps its state is in .env")
 
 
 @source.command()
@@ -83,14 +83,14 @@ def down() -> None:
     from meshflow import settings
 
     if settings.own_server():
-        raise click.ClickException("The applications are on a server of your own (MESHFLOW_SOURCE_URL): stop it there")
+        raise click.ClickException("The sources are on a server of your own (MESHFLOW_SOURCE_URL): stop it there")
     settings.server().down()
     click.echo("PostgreSQL is stopped")
 
 
 @source.command()
 def status() -> None:
-    """Say where the applications are, and what they hold."""
+    """Say where the sources are, and what they hold."""
     from meshflow import settings
     from meshflow.postgres import address, clear_errors, connect
     from meshflow.source.schema import contents
@@ -117,7 +117,7 @@ def status() -> None:
 @click.option("--every", type=click.FloatRange(0), help="Seconds from one batch to the next.")
 @click.option("--days", type=click.IntRange(0), default=0, show_default=True, help="Spread orders over the last days.")
 @click.option(
-    "--dirt",
+    "--fault-rate",
     type=click.FloatRange(0, 1),
     default=0.02,
     show_default=True,
@@ -131,11 +131,11 @@ def generate(  # noqa: PLR0913 - its options
     batches: int | None,
     every: float | None,
     days: int,
-    dirt: float,
+    fault_rate: float,
     seed: int | None,
     at: datetime | None,
 ) -> None:
-    """Write believable traffic to the applications: orders, enrollments, corrections, cancellations, faults."""
+    """Write believable traffic to the sources: orders, enrollments, corrections, cancellations, faults."""
     from meshflow import settings
     from meshflow.source.report import Counter
     from meshflow.source.traffic import run_traffic
@@ -148,7 +148,7 @@ def generate(  # noqa: PLR0913 - its options
             every=every or 0,
             seed=seed,
             at=at and at.replace(tzinfo=UTC),
-            dirt=dirt,
+            fault_rate=fault_rate,
             days=days,
             on_batch=counter.add,
         )
@@ -156,78 +156,75 @@ def generate(  # noqa: PLR0913 - its options
 
 @main.command()
 @click.option(
-    "--gateway", type=click.Choice(["landed", "snowflake"]), default="landed", show_default=True, help="Where to."
+    "--gateway", type=click.Choice(["live", "snowflake"]), default="live", show_default=True, help="Where to."
 )
-@click.option("--only", multiple=True, metavar="TABLE", help="Land this table, such as retail.sales; may be repeated.")
+@click.option("--only", multiple=True, metavar="TABLE", help="Load this table, such as retail.sales; may be repeated.")
 @click.option("--full-refresh", is_flag=True, help="Read everything again and merge it, not only what is new.")
 @click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for another process to leave DuckDB.")
 @click.option("--json", "as_json", is_flag=True, help="Tell what happens as JSON, an object a line.")
-def land(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool, as_json: bool) -> None:
-    """Land what the applications have written since the last load."""
+def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool, as_json: bool) -> None:
+    """Load what the sources have written since the last load."""
     from meshflow import settings
-    from meshflow.landing.contract import contract, landed
-    from meshflow.landing.load import land as land_tables
-    from meshflow.landing.load import session
-    from meshflow.landing.report import Machines, People
+    from meshflow.loading.contract import contract, source_tables
+    from meshflow.loading.load import load_tables, session
+    from meshflow.loading.report import ConsoleReporter, JsonReporter
 
-    known = [str(table) for table in landed(contract())]
+    known = [str(table) for table in source_tables(contract())]
     if unknown := sorted(set(only) - set(known)):
-        raise click.ClickException(f"There is no table {', '.join(unknown)} to land: choose from {', '.join(known)}")
+        raise click.ClickException(f"There is no table {', '.join(unknown)} to load: choose from {', '.join(known)}")
     with (
-        Machines() if as_json else People() as watcher,
-        session(settings.loader_url(), gateway, settings.data(), wait, watcher) as held,
+        JsonReporter() if as_json else ConsoleReporter() as reporter,
+        session(settings.loader_url(), gateway, settings.data(), wait, reporter) as held,
     ):
-        complete = held is None or land_tables(held, watcher, only=only, full_refresh=full_refresh)
+        complete = held is None or load_tables(held, reporter, only=only, full_refresh=full_refresh)
     if not complete:
         raise SystemExit(1)
 
 
 @main.command()
-@click.option(
-    "--gateway", type=click.Choice(["landed", "snowflake"]), default="landed", show_default=True, help="Where."
-)
-@click.option("--repair", is_flag=True, help="Mark rows that the applications no longer have as deleted.")
+@click.option("--gateway", type=click.Choice(["live", "snowflake"]), default="live", show_default=True, help="Where.")
+@click.option("--repair", is_flag=True, help="Mark rows that the sources no longer have as deleted.")
 @click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for another process to leave DuckDB.")
 @click.option("--json", "as_json", is_flag=True, help="Tell what happens as JSON, an object a line.")
 def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None:
-    """Land what is new, then compare every row of the applications with what has landed, at one moment.
+    """Load what is new, then compare every row of the sources with what has loaded, at one moment.
 
     Finds what loads can't see: rows deleted for good, and writes that didn't move updated_at. ops.source_reconciliation
     shows the outcome. Exits 1 if anything differs.
     """
     from meshflow import settings
-    from meshflow.landing.load import session
-    from meshflow.landing.reconcile import reconcile_all
-    from meshflow.landing.report import Machines, People
+    from meshflow.loading.load import session
+    from meshflow.loading.reconcile import reconcile_all
+    from meshflow.loading.report import ConsoleReporter, JsonReporter
 
     with (
-        Machines() if as_json else People() as watcher,
-        session(settings.loader_url(), gateway, settings.data(), wait, watcher) as held,
+        JsonReporter() if as_json else ConsoleReporter() as reporter,
+        session(settings.loader_url(), gateway, settings.data(), wait, reporter) as held,
     ):
-        equal = held is None or reconcile_all(held, watcher, repair=repair)
+        equal = held is None or reconcile_all(held, reporter, repair=repair)
     if not equal:
         raise SystemExit(1)
 
 
 @main.command()
 @click.argument("environment", default="prod")
-@click.option("--gateway", default="landed", show_default=True, help="SQLMesh's gateway.")
+@click.option("--gateway", default="live", show_default=True, help="SQLMesh's gateway.")
 @click.option("--after", default=2.0, show_default=True, help="Hours that may pass without progress.")
-def stale(environment: str, gateway: str, after: float) -> None:
+def freshness(environment: str, gateway: str, after: float) -> None:
     """Fail if ENVIRONMENT hasn't moved for hours: a dead load, a dead run, a dead scheduler.
 
     Run it from another scheduler than the one it watches.
     """
     from datetime import timedelta
 
-    from meshflow.stale import require_fresh
+    from meshflow.freshness import require_fresh
 
     found = require_fresh(environment, gateway, timedelta(hours=after))
     click.echo(f"{environment} is processed until {found.until:%Y-%m-%d %H:%M} UTC")
 
 
 @main.command()
-@click.option("--gateway", default="landed", show_default=True, help="SQLMesh's gateway.")
+@click.option("--gateway", default="live", show_default=True, help="SQLMesh's gateway.")
 def audit(gateway: str) -> None:
     """Run every audit of prod over all of its history. Exits 1 if one fails that would stop a run."""
     from meshflow.audit import audit as audit_prod
@@ -240,7 +237,7 @@ def audit(gateway: str) -> None:
 
 @main.command()
 def demo() -> None:
-    """Show the whole way, from two live applications to figures before and after."""
+    """Show the whole way, from two live sources to figures before and after."""
     from meshflow.demo import demo as show
 
     show()

@@ -1,4 +1,4 @@
-"""The whole way from two live applications to figures, with every command shown before it runs."""
+"""The whole way from two live sources to figures, with every command shown before it runs."""
 
 import os
 import subprocess
@@ -16,13 +16,13 @@ import click
 import duckdb
 
 from meshflow import settings
-from meshflow.landing.load import land, session
-from meshflow.landing.reader import LAG
-from meshflow.landing.report import People
+from meshflow.loading.load import load_tables, session
+from meshflow.loading.reader import LAG
+from meshflow.loading.report import ConsoleReporter
 from meshflow.terminal import grid, show
 
 INTERVAL = timedelta(minutes=5)
-"""Of gateway `landed`, see `cadence` in config.yaml."""
+"""Of gateway `live`, see `cadence` in config.yaml."""
 
 PROVINCES = """
     SELECT country || '|' || province, country || ', ' || province, SUM(net_revenue_amount)
@@ -49,57 +49,60 @@ def demo() -> None:
 
     Raises click.ClickException at the first command that fails.
     """
-    _say("Two applications start, and do business for the first time")
+    _say("Two sources start, and do business for the first time")
     _run("meshflow", "source", "up")
     _require_past()
     _run("meshflow", "generate", "--sales", "20000", "--days", "60")
     written_at = datetime.now(UTC)
     minutes = INTERVAL.seconds // 60
     _say(
-        "What they hold is landed. A second load finds nothing new.\n"
+        "What they hold is loaded. A second load finds nothing new.\n"
         f"SQLMesh processes an interval of {minutes} minutes once it has ended. So that nobody has to wait,\n"
         f"these two loads are dated {2 * minutes} and {minutes} minutes back."
     )
     # The second load would read again what was written less than LAG before the first.
     time.sleep(max(0.0, (written_at + LAG - datetime.now(UTC)).total_seconds()))
-    _land(datetime.now(UTC) - 2 * INTERVAL)
-    built_from = _land(datetime.now(UTC) - INTERVAL)
+    _load(datetime.now(UTC) - 2 * INTERVAL)
+    built_from = _load(datetime.now(UTC) - INTERVAL)
 
     _say("The warehouse is built")
-    _run("sqlmesh", "--gateway", "landed", "plan", "prod", "--auto-apply", "--skip-tests")
+    _run("sqlmesh", "--gateway", "live", "plan", "prod", "--auto-apply", "--skip-tests")
     before = {question: figures(question) for question in (PROVINCES, COURSES)}
 
     _say("Business goes on, with corrections and cancellations")
     _run("meshflow", "generate", "--sales", "400", "--every", "1", "--batches", "3")
 
-    _say("Only what is new is landed, and only what it touches is computed again")
-    _run("meshflow", "land")
-    _run("sqlmesh", "--gateway", "landed", "run", "prod")
+    _say("Only what is new is loaded, and only what it touches is computed again")
+    _run("meshflow", "load")
+    _run("sqlmesh", "--gateway", "live", "run", "prod")
     compare("Net revenue by province, USD", before[PROVINCES], figures(PROVINCES))
     compare("Enrollments by course", before[COURSES], figures(COURSES))
     _say_what_is_new(built_from)
-    _say("Stop the applications with `meshflow source down`, or go on: `meshflow generate --every 3`")
+    _say("Stop the sources with `meshflow source down`, or go on: `meshflow generate --every 3`")
 
 
 def _require_past() -> None:
     """Raises click.ClickException if a load can't be dated back, because another one has begun since."""
-    if not (raw := settings.data() / "landed_raw.duckdb").exists():
+    if not (raw := settings.data() / "live_raw.duckdb").exists():
         return
     with closing(duckdb.connect(str(raw), read_only=True)) as connection:
-        [(last,)] = connection.execute("SELECT MAX(started_at) FROM landing.loads").fetchall()
+        [(last,)] = connection.execute("SELECT MAX(started_at) FROM loader.loads").fetchall()
     if last and (free_at := last.replace(tzinfo=UTC) + 2 * INTERVAL) > datetime.now(UTC):
         raise click.ClickException(
             f"The newest load is of {last:%H:%M} UTC, and the demo dates its first one ten minutes back: run it again "
-            f"after {free_at:%H:%M} UTC, or go on with `meshflow generate`, `meshflow land`"
+            f"after {free_at:%H:%M} UTC, or go on with `meshflow generate`, `meshflow load`"
         )
 
 
-def _land(at: datetime) -> datetime:
-    """`meshflow land` as if it were `at`; returns when the load is taken to have started."""
-    click.secho(f"\n$ meshflow land   # dated {at:%H:%M:%S} UTC", bold=True)
-    with People() as people, session(settings.loader_url(), "landed", settings.data(), 60, people, at=at) as held:
-        if held is None or not land(held, people):
-            raise click.ClickException("The applications' rows haven't landed, see above; `make demo` may be run again")
+def _load(at: datetime) -> datetime:
+    """`meshflow load` as if it were `at`; returns when the load is taken to have started."""
+    click.secho(f"\n$ meshflow load   # dated {at:%H:%M:%S} UTC", bold=True)
+    with (
+        ConsoleReporter() as reporter,
+        session(settings.loader_url(), "live", settings.data(), 60, reporter, at=at) as held,
+    ):
+        if held is None or not load_tables(held, reporter):
+            raise click.ClickException("The sources' rows haven't loaded, see above; `make demo` may be run again")
         return held.started_at
 
 
@@ -113,7 +116,7 @@ def _run(*command: str) -> None:
 
 def _query(query: str, *parameters: object) -> list[tuple[Any, ...]]:
     with closing(duckdb.connect()) as connection:
-        connection.execute(f"ATTACH '{settings.data()}/landed_analytics.duckdb' AS ANALYTICS (READ_ONLY)")
+        connection.execute(f"ATTACH '{settings.data()}/live_analytics.duckdb' AS ANALYTICS (READ_ONLY)")
         connection.execute("USE ANALYTICS")
         return connection.execute(query, parameters).fetchall()
 
@@ -138,11 +141,11 @@ def compare(title: str, before: Mapping[str, Figure], after: Mapping[str, Figure
 
 
 def _say_what_is_new(built_from: datetime) -> None:
-    """How many lines have landed after the load that started at `built_from`.
+    """How many lines have loaded after the load that started at `built_from`.
 
     Raises click.ClickException if it is all of them, or none.
     """
-    query = "SELECT COUNT(*) FILTER (WHERE _landed_at > ?), COUNT(*) FROM retail.fct_sales"
+    query = "SELECT COUNT(*) FILTER (WHERE _loaded_at > ?), COUNT(*) FROM retail.fct_sales"
     [(new, lines)] = _query(query, built_from.replace(tzinfo=None))
     _say(f"Of {lines:,} order lines {new:,} are new or corrected since the warehouse was built")
     if not 0 < new < lines:

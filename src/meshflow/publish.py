@@ -29,27 +29,27 @@ MONTHS = tuple(f"{month.lower()}_enrollment_count" for month in calendar.month_n
 
 SERVED = {
     "edtech.dim_course": ("course_id", "course_name", "course_level", "course_status"),
-    "edtech.fct_enrollment": ("enrollment_id", "course_id", "student_id", "_landed_at"),
+    "edtech.fct_enrollment": ("enrollment_id", "course_id", "student_id", "_loaded_at"),
     "edtech.rpt_course_enrollments_by_month": ("course_id", "course_name", "enrollment_year", *MONTHS),
     "edtech.rpt_student_credits": ("total_credit_count",),
     "edtech.rpt_student_enrollment_running_total": ("course_id", "enrollment_date"),
     "edtech.rpt_students_by_age_band": ("age_band", "age_from", "student_count"),
-    "ops.refused_rows": ("source_table", "updated_date", "reject_reason", "remedy", "refused_count"),
+    "ops.rejected_rows": ("source_table", "updated_date", "reject_reason", "remedy", "rejected_count"),
     "ops.row_reconciliation": (
-        "source_table", "updated_date", "landed_count", "accepted_count", "deleted_count", "refused_count",
+        "source_table", "updated_date", "loaded_count", "accepted_count", "deleted_count", "rejected_count",
         "missing_count",
     ),
     "ops.source_reconciliation": (
-        "source_table", "source_count", "raw_count", "unlanded_count", "vanished_count", "is_equal", "missing_count",
+        "source_table", "source_count", "raw_count", "missing_in_raw_count", "missing_in_source_count", "is_equal", "missing_count",
         "counted_at",
     ),
     "ops.table_freshness": (
-        "source_table", "row_count", "live_row_count", "last_updated_at", "last_landed_at", "days_since_landed",
+        "source_table", "row_count", "active_row_count", "last_updated_at", "last_loaded_at", "days_since_loaded",
     ),
     "retail.dim_product": ("product_id", "product_category"),
     "retail.fct_sales": (
         "order_id", "product_id", "location_id", "order_date", "total_discount_amount", "net_revenue_amount",
-        "_landed_at",
+        "_loaded_at",
     ),
     "shared.dim_location": ("location_id", "city", "province", "country"),
 }  # fmt: skip
@@ -67,7 +67,7 @@ _FLOCK = "qqihh" if sys.platform == "darwin" else "hhqqi"
 _publishing = threading.Lock()
 
 
-class Busy(Exception):  # noqa: N818 - not an error: the copy that is there goes on being read
+class WarehouseBusyError(Exception):
     """Another process has the warehouse open, or wrote it while it was being copied."""
 
 
@@ -91,7 +91,7 @@ def publish(warehouse: Path, folder: Path) -> Copy:
         with _publishing:
             return _publish(warehouse, folder)
     except FileNotFoundError:  # DuckDB removes its log when a process closes the database
-        raise Busy from None
+        raise WarehouseBusyError from None
     except OSError as error:
         raise click.ClickException(f"The warehouse {warehouse} can't be copied to {folder}: {error.strerror}") from None
 
@@ -102,7 +102,7 @@ def _publish(warehouse: Path, folder: Path) -> Copy:
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         for abandoned in folder.glob(".*"):
-            if time.time() - _touched(abandoned) / 1e9 > _ABANDONED:
+            if time.time() - _modified_at(abandoned) / 1e9 > _ABANDONED:
                 shutil.rmtree(abandoned, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
             copied = Path(temporary, "copied.duckdb")
@@ -124,10 +124,10 @@ def latest(warehouse: Path, folder: Path) -> Copy | None:
 
 def _copies(warehouse: Path, folder: Path) -> list[Path]:
     """Those that were current last stand last."""
-    return sorted(folder.glob(f"{warehouse.stem}.*.duckdb"), key=_touched)
+    return sorted(folder.glob(f"{warehouse.stem}.*.duckdb"), key=_modified_at)
 
 
-def _touched(copy: Path) -> int:
+def _modified_at(copy: Path) -> int:
     try:
         return copy.stat().st_mtime_ns
     except FileNotFoundError:  # another dashboard has just removed it
@@ -159,12 +159,12 @@ def _copy(warehouse: Path, copied: Path, state: list[tuple[int, int, int]]) -> N
     Reading bytes takes no lock, so a plan may start meanwhile. If it has written by the end, the times differ.
     """
     if _is_open(warehouse):
-        raise Busy
+        raise WarehouseBusyError
     copyfile(warehouse, copied)
     if _log(warehouse).exists():
         copyfile(_log(warehouse), _log(copied))
     if _state(warehouse) != state:
-        raise Busy
+        raise WarehouseBusyError
 
 
 def _is_open(warehouse: Path) -> bool:

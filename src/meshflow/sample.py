@@ -1,7 +1,7 @@
-"""The sample rows in seeds/: two believable businesses, and faults of every kind that is refused or flagged.
+"""The sample rows in seeds/: two believable businesses, and faults of every kind that is rejected or flagged.
 
 `meshflow sample DIRECTORY` writes edtech/{students,courses,enrollments}.csv, retail/sales.csv and their reconciliation,
-landing/reconciliations.csv, below DIRECTORY.
+loading/reconciliations.csv, below DIRECTORY.
 The same rows every time: one seed, no clock, standard library only.
 """
 
@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, TypeVar
 from zlib import crc32
 
-from meshflow.world import (
+from meshflow.reference_data import (
     COURSE_DAYS,
     COURSE_NAMES,
     CREDITS,
@@ -41,18 +41,18 @@ COUNTED_AT = datetime.combine(LAST_DAY, time(23, 59, 59))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Landed:
+class LoadedRow:
     created_at: datetime = FIRST_LOAD
     updated_at: datetime = FIRST_LOAD
     deleted_at: datetime | None = None
-    _landed_at: datetime = FIRST_LOAD
+    _loaded_at: datetime = FIRST_LOAD
 
 
-Row = TypeVar("Row", bound=Landed)
+Row = TypeVar("Row", bound=LoadedRow)
 
 
 @dataclass(frozen=True)
-class Student(Landed):
+class Student(LoadedRow):
     student_id: int
     first_name: str
     last_name: str
@@ -63,7 +63,7 @@ class Student(Landed):
 
 
 @dataclass(frozen=True)
-class Course(Landed):
+class Course(LoadedRow):
     course_id: int
     course_name: str
     instructor_name: str
@@ -73,7 +73,7 @@ class Course(Landed):
 
 
 @dataclass(frozen=True)
-class Enrollment(Landed):
+class Enrollment(LoadedRow):
     enrollment_id: int
     student_id: int
     course_id: int
@@ -81,7 +81,7 @@ class Enrollment(Landed):
 
 
 @dataclass(frozen=True)
-class Sale(Landed):
+class Sale(LoadedRow):
     order_id: int
     cust_name: str
     product: str
@@ -109,8 +109,8 @@ class Reconciliation:
     raw_deleted_count: int
     source_checksum: int
     raw_checksum: int
-    unlanded_count: int = 0
-    vanished_count: int = 0
+    missing_in_raw_count: int = 0
+    missing_in_source_count: int = 0
     counted_at: datetime = COUNTED_AT
 
 
@@ -128,7 +128,7 @@ def students(random: Random, count: int = 240) -> list[Student]:
                 gender=random.choice(GENDERS),
                 enrollment_date=enrollment_date,
                 date_of_birth=enrollment_date - timedelta(days=random.randint(16 * 366, 48 * 365)),
-                **_landing(random, enrollment_date),
+                **_loading(random, enrollment_date),
             )
         )
     born_on_a_leap_day = altered(rows[0], date_of_birth=date(2004, 2, 29))
@@ -137,7 +137,7 @@ def students(random: Random, count: int = 240) -> list[Student]:
     no_email = altered(rows[4], email=None)
     one_name_only = altered(rows[5], last_name=None)
     no_birth_date = altered(rows[6], date_of_birth=None)
-    has_left = altered(rows[7], deleted_at=datetime(2026, 10, 29, 9, 30), **_touched(datetime(2026, 10, 29, 9, 30)))
+    has_left = altered(rows[7], deleted_at=datetime(2026, 10, 29, 9, 30), **_affected(datetime(2026, 10, 29, 9, 30)))
     rows[:8] = (
         born_on_a_leap_day,
         turns_18_today,
@@ -176,7 +176,7 @@ def courses(random: Random) -> list[Course]:
         )
     starts_today = altered(rows[0], start_date=date(2026, 11, 1), end_date=date(2027, 1, 29))
     ends_today = altered(rows[1], start_date=date(2026, 8, 3), end_date=date(2026, 11, 1))
-    withdrawn = altered(rows[2], deleted_at=datetime(2026, 10, 27, 15, 0), **_touched(datetime(2026, 10, 27, 15, 0)))
+    withdrawn = altered(rows[2], deleted_at=datetime(2026, 10, 27, 15, 0), **_affected(datetime(2026, 10, 27, 15, 0)))
     rows[:3] = starts_today, ends_today, withdrawn
     return rows + [
         altered(
@@ -208,7 +208,7 @@ def enrollments(random: Random, students: list[Student], courses: list[Course], 
                 student_id=student.student_id,
                 course_id=course.course_id,
                 enrollment_date=day,
-                **_landing(random, day),
+                **_loading(random, day),
             )
         )
     ended = next(course for course in clean_courses if course.end_date < date(2026, 9, 1))
@@ -219,7 +219,7 @@ def enrollments(random: Random, students: list[Student], courses: list[Course], 
     return rows + [
         altered(rows[0], enrollment_id=next_id, student_id=keen.student_id, enrollment_date=before_sign_up),
         altered(rows[1], enrollment_id=next_id + 1, course_id=ended.course_id, enrollment_date=after_the_end),
-        altered(rows[2], enrollment_id=next_id + 2, deleted_at=cancelled_at, **_touched(cancelled_at)),
+        altered(rows[2], enrollment_id=next_id + 2, deleted_at=cancelled_at, **_affected(cancelled_at)),
         altered(rows[3], **_written(rows[3].updated_at - timedelta(days=10))),  # duplicate key
         altered(rows[4], enrollment_id=None),
         altered(rows[5], enrollment_id=next_id + 3, student_id=99999),
@@ -262,11 +262,11 @@ def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale
                     city=place[0],
                     province=place[1],
                     country=place[2],
-                    **_landing(random, day),
+                    **_loading(random, day),
                 )
             )
     cancelled_at = datetime(2026, 10, 30, 17, 45)
-    cancelled = [altered(row, deleted_at=cancelled_at, **_touched(cancelled_at)) for row in rows[40:60]]
+    cancelled = [altered(row, deleted_at=cancelled_at, **_affected(cancelled_at)) for row in rows[40:60]]
     rows[40:60] = cancelled
     next_id = 10001 + orders
     return rows + [
@@ -295,9 +295,9 @@ def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale
     ]  # fmt: skip
 
 
-def reconciliations(source_table: str, rows: Iterable[Landed]) -> list[Reconciliation]:
-    """What comparing `source_table` with RAW finds where everything has landed: one row per day of `updated_at`."""
-    days: defaultdict[date, list[Landed]] = defaultdict(list)
+def reconciliations(source_table: str, rows: Iterable[LoadedRow]) -> list[Reconciliation]:
+    """What comparing `source_table` with RAW finds where everything has loaded: one row per day of `updated_at`."""
+    days: defaultdict[date, list[LoadedRow]] = defaultdict(list)
     for row in rows:
         days[row.updated_at.date()].append(row)
     reconciled = []
@@ -333,22 +333,22 @@ def _written(moment: datetime) -> dict[str, Any]:
     return {"created_at": moment, "updated_at": moment}
 
 
-def _touched(moment: datetime) -> dict[str, Any]:
-    """When a write at `moment` is updated and landed: by the load at the next full hour."""
-    return {"updated_at": moment, "_landed_at": moment.replace(minute=0, second=0) + timedelta(hours=1)}
+def _affected(moment: datetime) -> dict[str, Any]:
+    """When a write at `moment` is updated and loaded: by the load at the next full hour."""
+    return {"updated_at": moment, "_loaded_at": moment.replace(minute=0, second=0) + timedelta(hours=1)}
 
 
-def _landing(random: Random, day: date) -> dict[str, Any]:
+def _loading(random: Random, day: date) -> dict[str, Any]:
     """Rows older than the pipeline came with its first load, the others within an hour."""
     moment = datetime.combine(day, time(23, random.randint(0, 59)))
-    return _written(moment) | ({"_landed_at": FIRST_LOAD} if moment < FIRST_LOAD else _touched(moment))
+    return _written(moment) | ({"_loaded_at": FIRST_LOAD} if moment < FIRST_LOAD else _affected(moment))
 
 
 def write(directory: Path) -> None:
     """Write the five files below `directory`, each whole or not at all."""
     random = Random(20261101)
     student_rows, course_rows = students(random), courses(random)
-    tables: dict[str, Sequence[Landed]] = {
+    tables: dict[str, Sequence[LoadedRow]] = {
         "edtech.students": student_rows,
         "edtech.courses": course_rows,
         "edtech.enrollments": enrollments(random, student_rows, course_rows),
@@ -357,12 +357,12 @@ def write(directory: Path) -> None:
     for name, rows in tables.items():
         _write(directory / f"{name.replace('.', '/')}.csv", rows)
     reconciled = [day for name, rows in tables.items() for day in reconciliations(name, rows)]
-    _write(directory / "landing" / "reconciliations.csv", reconciled)
+    _write(directory / "loader" / "reconciliations.csv", reconciled)
 
 
-def _write(path: Path, rows: Sequence[Landed | Reconciliation]) -> None:
-    landing = {field.name for field in fields(Landed)}
-    columns = sorted((field.name for field in fields(rows[0])), key=landing.__contains__)  # those of landing last
+def _write(path: Path, rows: Sequence[LoadedRow | Reconciliation]) -> None:
+    loading = {field.name for field in fields(LoadedRow)}
+    columns = sorted((field.name for field in fields(rows[0])), key=loading.__contains__)  # those of load last
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".csv.tmp")
     with unfinished.open("w", newline="", encoding="utf-8") as file:

@@ -18,13 +18,13 @@ import duckdb
 import pandas as pd  # type: ignore[import-untyped]
 from sqlglot import exp, parse_one
 
-from meshflow.publish import SERVED, Busy, Copy, latest, publish
+from meshflow.publish import SERVED, Copy, WarehouseBusyError, latest, publish
 from meshflow.snowflake import TIMEOUTS, Login, login
 
 SCHEMAS = tuple(sorted({table.partition(".")[0] for table in SERVED}))
-KEPT = 600
+CACHE_TTL_SECONDS = 600
 """Seconds for which an answer of Snowflake is shown again."""
-LACKING = {904, 2003, 2043}
+OBJECT_NOT_FOUND = {904, 2003, 2043}
 """Snowflake's numbers for a column, and for a table or schema, that isn't there or may not be read."""
 
 
@@ -95,7 +95,7 @@ class Warehouse(ABC):
         """The newest state there is. Raises click.ClickException if there is none to look at."""
 
     @abstractmethod
-    def ask(self, state: State, environment: str, query: Query) -> Answer:
+    def run(self, state: State, environment: str, query: Query) -> Answer:
         """Raises click.ClickException if the environment lacks a table or column, or nobody answers."""
 
 
@@ -112,7 +112,7 @@ class Published(Warehouse):
     def __init__(self, gateway: str, data: Path) -> None:
         """`data` is the folder of the DuckDB files, and of copies below it."""
         self._file, self._folder = data / f"{gateway}_analytics.duckdb", data / "dashboards"
-        self.title = {"local": "Sample data", "landed": "Live data"}[gateway]
+        self.title = {"local": "Sample data", "live": "Live data"}[gateway]
         self.is_sample = gateway == "local"
 
     def now(self) -> State:
@@ -120,7 +120,7 @@ class Published(Warehouse):
         try:
             copy = publish(self._file, self._folder)
             return State(str(copy.path), copy)
-        except Busy:
+        except WarehouseBusyError:
             problem = "The warehouse is being built. It shows here as soon as that has ended."
             reason = "A plan or a run is at work"
         except click.ClickException as error:
@@ -130,7 +130,7 @@ class Published(Warehouse):
             raise click.ClickException(problem)
         return State(str(before.path), before, f"{reason}. What you see is the warehouse as it was before.")
 
-    def ask(self, state: State, environment: str, query: Query) -> Answer:
+    def run(self, state: State, environment: str, query: Query) -> Answer:
         assert state.copy, "a state of this warehouse has one"  # noqa: S101 - for the type checker
         try:
             with closing(duckdb.connect(str(state.copy.path), read_only=True)) as connection:
@@ -153,10 +153,10 @@ class Snowflake(Warehouse):
         self._logging_in = threading.Lock()
 
     def now(self) -> State:
-        """Every KEPT seconds another one. Tables that a run is writing may still disagree for its minutes."""
-        return State(f"snowflake {int(time.time() // KEPT)}")
+        """Every CACHE_TTL_SECONDS seconds another one. Tables that a run is writing may still disagree for its minutes."""
+        return State(f"snowflake {int(time.time() // CACHE_TTL_SECONDS)}")
 
-    def ask(self, state: State, environment: str, query: Query) -> Answer:  # noqa: ARG002 - Snowflake has no past here
+    def run(self, state: State, environment: str, query: Query) -> Answer:  # noqa: ARG002 - Snowflake has no past here
         connector = _connector()
         with self._logging_in:
             if self._connection is None:
@@ -170,7 +170,7 @@ class Snowflake(Warehouse):
                 cursor.execute(query.written(environment, "snowflake"), query.parameters or None)
                 return Answer(_frame(cursor.description, cursor.fetchall()), datetime.now(UTC))
         except connector.errors.Error as error:
-            if error.errno in LACKING:
+            if error.errno in OBJECT_NOT_FOUND:
                 raise _lacking(environment, query, error) from None
             self._connection = None  # the next question logs in again: sessions expire after hours
             raise _silent(error) from None
@@ -181,7 +181,7 @@ def warehouses(data: Path) -> dict[str, Warehouse]:
     found: dict[str, Warehouse] = {}
     if os.environ.get("MESHFLOW_SNOWFLAKE_ACCOUNT"):
         found["snowflake"] = Snowflake()
-    for gateway in ("landed", "local"):
+    for gateway in ("live", "local"):
         if (data / f"{gateway}_analytics.duckdb").exists():
             found[gateway] = Published(gateway, data)
     return found

@@ -30,13 +30,13 @@ def server() -> Server:
 
 
 def own_server() -> bool:
-    """Whether the applications live on a server of your own and not on the embedded one."""
+    """Whether the sources live on a server of your own and not on the embedded one."""
     return bool(os.environ.get("MESHFLOW_SOURCE_URL"))
 
 
 def source_url() -> str:
-    """Where the applications write: MESHFLOW_SOURCE_URL, else the embedded server as the role that owns the tables."""
-    return os.environ.get("MESHFLOW_SOURCE_URL") or _embedded("application")
+    """Where the sources write: MESHFLOW_SOURCE_URL, else the embedded server as the role that owns the tables."""
+    return os.environ.get("MESHFLOW_SOURCE_URL") or _embedded("source")
 
 
 def loader_url() -> str:
@@ -64,7 +64,7 @@ def snowflake() -> dict[str, Any]:
         "database": "RAW",
         "query": {
             # What a killed load had running stops, and with it its lock on the table.
-            "session_parameters": {"QUERY_TAG": "meshflow land", "ABORT_DETACHED_QUERY": True},
+            "session_parameters": {"QUERY_TAG": "meshflow load", "ABORT_DETACHED_QUERY": True},
             **TIMEOUTS,
         },
     }
@@ -89,6 +89,6 @@ def _embedded(role: str) -> str:
     embedded = server()
     if not embedded.exists:
         raise click.ClickException(
-            "There are no applications yet: `meshflow source up` starts them, or set MESHFLOW_SOURCE_URL"
+            "There are no sources yet: `meshflow source up` starts them, or set MESHFLOW_SOURCE_URL"
         )
     return embedded.url(role)

@@ -83,7 +83,7 @@ def test_contents_are_equal_for_equal_rows_only(tmp_path: Path, columns: str, ro
 
 def _warehouse(folder: Path, columns: str, rows: str) -> Path:
     folder.mkdir()
-    duckdb.connect(folder / "landed_raw.duckdb").close()
+    duckdb.connect(folder / "live_raw.duckdb").close()
     with duckdb.connect(folder / "analytics.duckdb") as connection:
         connection.execute("CREATE SCHEMA retail")
         connection.execute(f"CREATE TABLE retail.fct_sales ({columns})")

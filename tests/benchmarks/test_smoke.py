@@ -22,7 +22,7 @@ STEPS = {
     "large_load": 40_000,
     "large_refresh": 40_000,
 }
-"""Rows that each step of benchmark landing reads in the smoke run."""
+"""Rows that each step of benchmark loading reads in the smoke run."""
 
 
 def smoke(benchmarks: Path, name: str, *arguments: str) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def keys(results: Any) -> Any:
 
 
 def test_loaders_read_and_leave_the_same_rows_as_the_limit(benchmarks: Path) -> None:
-    results = smoke(benchmarks, "landing")
+    results = smoke(benchmarks, "loading")
     steps = results["steps"]
     assert {name: step["rows"] for name, step in steps.items()} == STEPS
     checksums = {name: step["checksum"] for name, step in steps.items()}
@@ -56,7 +56,7 @@ def test_loaders_read_and_leave_the_same_rows_as_the_limit(benchmarks: Path) -> 
     assert checksums["increment"] == checksums["increment_limit"]
     assert checksums["large_load"] == checksums["large_refresh"] == checksums["large_load_limit"]
     assert len(set(checksums.values())) == 4, "an increment or a larger load changed nothing"
-    assert keys(results) == keys(kept(benchmarks, "landing"))
+    assert keys(results) == keys(kept(benchmarks, "loading"))
 
 
 def test_traffic_is_measured_beside_the_recipe(benchmarks: Path) -> None:

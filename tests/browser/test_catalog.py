@@ -20,10 +20,10 @@ AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOME = "#/"
 MODEL = "#/model/retail.rpt_net_revenue_by_city"
 COLUMN = "#/column/retail.rpt_net_revenue_by_city/net_revenue_amount"
-LANDED = "#/model/raw.retail.sales"
+LOADED = "#/model/raw.retail.sales"
 LINEAGE = "#/lineage"
 SEARCH = "#/search/discount"
-EVERY_PAGE = (HOME, MODEL, COLUMN, LANDED, LINEAGE, SEARCH)
+EVERY_PAGE = (HOME, MODEL, COLUMN, LOADED, LINEAGE, SEARCH)
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"> & \\N </script><script>document.title='hacked'</script>"
 CONFIG = """
@@ -116,14 +116,14 @@ def shown(page: Page) -> set[str]:
     return set(page.locator(".graph text").all_text_contents())
 
 
-def test_search_finds_a_column_and_its_lineage_reaches_the_landed_column(watched: Page, site: str) -> None:
+def test_search_finds_a_column_and_its_lineage_reaches_the_loaded_column(watched: Page, site: str) -> None:
     open_page(watched, site)
     watched.get_by_role("searchbox").fill("net_revenue_amount city")
     watched.get_by_role("link", name="retail.rpt_net_revenue_by_city.net_revenue_amount", exact=True).click()
     expect(watched.locator("h1")).to_have_text("retail.rpt_net_revenue_by_city.net_revenue_amount")
     comes_from = watched.locator("h2:text('Comes from') + table")
-    for landed in ("price", "quantity", "discount"):
-        expect(comes_from.get_by_role("row", name=f"raw.retail.sales.{landed} (landed)")).to_have_count(1)
+    for loaded in ("price", "quantity", "discount"):
+        expect(comes_from.get_by_role("row", name=f"raw.retail.sales.{loaded} (loaded)")).to_have_count(1)
     expect(watched.locator(".graph svg")).to_be_visible()
     assert {"raw.retail.sales", "price", "discount", "retail.rpt_net_revenue_by_country"} <= shown(watched)
 
@@ -136,7 +136,7 @@ def test_every_word_of_a_search_occurs_and_names_come_before_descriptions(watche
     )
 
 
-def test_a_landed_column_feeds_the_report_it_ends_up_in(watched: Page, site: str) -> None:
+def test_a_loaded_column_feeds_the_report_it_ends_up_in(watched: Page, site: str) -> None:
     open_page(watched, f"{site}#/column/raw.retail.sales/price")
     feeds = watched.locator("h2:text('Feeds') + table")
     feeds.get_by_role("link", name="retail.rpt_net_revenue_by_country.net_revenue_amount", exact=True).click()
@@ -146,7 +146,7 @@ def test_a_landed_column_feeds_the_report_it_ends_up_in(watched: Page, site: str
 def test_a_column_in_the_drawing_is_a_link(watched: Page, site: str) -> None:
     open_page(watched, f"{site}{COLUMN}")
     watched.locator(".graph a", has_text="unit_discount_amount").first.click()
-    expect(watched.locator("h1")).to_have_text("intermediate.int_retail__sales_checked.unit_discount_amount")
+    expect(watched.locator("h1")).to_have_text("intermediate.int_retail__sales_validated.unit_discount_amount")
 
 
 def test_a_model_shows_what_is_known_about_it(watched: Page, site: str) -> None:
@@ -159,8 +159,8 @@ def test_a_model_shows_what_is_known_about_it(watched: Page, site: str) -> None:
         "@hourly from 2026-10-25",
         "Revenue less discount in USD, without shipping",
         "DECIMAL(18, 2)",
-        "references_exist (column := customer_id, parent := retail.dim_customer, parent_column := customer_id)",
-        "test_cancelled_and_refused_lines_are_not_sales_and_free_ones_are",
+        "relationships (column := customer_id, parent := retail.dim_customer, parent_column := customer_id)",
+        "test_cancelled_and_rejected_lines_are_not_sales_and_free_ones_are",
     ):
         expect(content).to_contain_text(text)
     watched.get_by_text("Rendered for Snowflake, gateway snowflake").click()
@@ -274,7 +274,7 @@ def test_hostile_texts_are_shown_as_text(watched: Page, hostile_site: str) -> No
     assert "hacked" not in watched.title().replace(HOSTILE, "")
 
 
-def test_what_a_text_smuggles_in_is_refused_by_the_policy(page: Page, site: str) -> None:
+def test_what_a_text_smuggles_in_is_rejected_by_the_policy(page: Page, site: str) -> None:
     """The second line of defence, with the first one pierced."""
     open_page(page, site)
     page.evaluate("""() => {

@@ -309,26 +309,26 @@ def test_edtech_filters_change_figures_and_charts(page: Page, address: str, work
 
 def test_trust_shows_what_ops_holds_and_its_filter_changes_it(page: Page, address: str, workspace: Workspace) -> None:
     open_page(page, address, "Trust")
-    names = ("landed", "accepted", "deleted", "refused", "missing")
+    names = ("loaded", "accepted", "deleted", "rejected", "missing")
     sums = ", ".join(f"SUM({name}_count)" for name in names)
     total = f"SELECT {sums} FROM ops.row_reconciliation WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30'"
     [expected] = rows(workspace, total)
     assert [metric(page, f"Rows {name}") for name in names] == [f"{one:,}" for one in expected]
-    drawn = marks(page, "Rows accepted and refused, by month, prod")
+    drawn = marks(page, "Rows accepted and rejected, by month, prod")
     assert sum(int(mark["rows"]) for mark in drawn if mark["outcome"] == "accepted") == expected[1]
-    refused = rows(
+    rejected = rows(
         workspace,
-        "SELECT reject_reason || ' · ' || source_table, SUM(refused_count) FROM ops.refused_rows "
+        "SELECT reject_reason || ' · ' || source_table, SUM(rejected_count) FROM ops.rejected_rows "
         "WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30' GROUP BY ALL",
     )
-    assert figures(page, "Rows refused, by reason, prod", "why", "rows") == dict(refused)
+    assert figures(page, "Rows rejected, by reason, prod", "why", "rows") == dict(rejected)
     picture(page, "trust")
 
     choose(page, "Table", "retail.sales")
     [expected] = rows(workspace, f"{total} AND source_table = 'retail.sales'")
     assert [metric(page, f"Rows {name}") for name in names] == [f"{one:,}" for one in expected]
-    only = {why: count for why, count in refused if str(why).endswith(" · retail.sales")}
-    becomes(page, lambda: figures(page, "Rows refused, by reason, prod", "why", "rows"), only)
+    only = {why: count for why, count in rejected if str(why).endswith(" · retail.sales")}
+    becomes(page, lambda: figures(page, "Rows rejected, by reason, prod", "why", "rows"), only)
 
 
 @pytest.mark.parametrize("title", PAGES)
@@ -352,11 +352,11 @@ def test_csv_holds_the_rows_shown(page: Page, address: str, workspace: Workspace
 def test_tables_and_reasons_of_trust_are_those_of_ops(page: Page, address: str, workspace: Workspace) -> None:
     open_page(page, address, "Trust")
     freshness = (
-        "SELECT source_table, last_landed_at, last_updated_at, days_since_landed, row_count, live_row_count "
+        "SELECT source_table, last_loaded_at, last_updated_at, days_since_loaded, row_count, active_row_count "
         "FROM ops.table_freshness ORDER BY source_table"
     )
     reconciliation = (
-        "SELECT source_table, SUM(source_count), SUM(raw_count), SUM(unlanded_count), SUM(vanished_count), "
+        "SELECT source_table, SUM(source_count), SUM(raw_count), SUM(missing_in_raw_count), SUM(missing_in_source_count), "
         "COUNT(*) FILTER (NOT is_equal), SUM(missing_count), MAX(counted_at) "
         "FROM ops.source_reconciliation GROUP BY source_table ORDER BY source_table"
     )
@@ -364,7 +364,7 @@ def test_tables_and_reasons_of_trust_are_those_of_ops(page: Page, address: str, 
         _, [_, *lines] = downloaded(page, panel)
         assert lines == [[str(value) for value in row] for row in rows(workspace, query)]
     reasons = (
-        "SELECT STRFTIME(updated_date, '%Y-%m'), reject_reason, SUM(refused_count) FROM ops.refused_rows "
+        "SELECT STRFTIME(updated_date, '%Y-%m'), reject_reason, SUM(rejected_count) FROM ops.rejected_rows "
         "WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30' GROUP BY ALL"
     )
     cells = marks(page, "Reasons by month, prod", "rect mark")
@@ -505,10 +505,10 @@ def test_without_a_warehouse_the_page_says_how_to_build_one_and_then_shows_it(
 
 
 def test_live_data_that_stand_still_are_called_stale(page: Page, workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "landed_analytics.duckdb").write_bytes((workspace.data / "local_analytics.duckdb").read_bytes())
+    (tmp_path / "live_analytics.duckdb").write_bytes((workspace.data / "local_analytics.duckdb").read_bytes())
     with dashboards(tmp_path) as address:
         open_page(page, address, "Retail")
-        expect(page.get_by_text(re.compile(r"prod is stale: its newest row landed \d+ days ago"))).to_be_visible()
+        expect(page.get_by_text(re.compile(r"prod is stale: its newest row loaded \d+ days ago"))).to_be_visible()
 
 
 @pytest.mark.parametrize("title", PAGES)

@@ -42,13 +42,13 @@ def node(page: Page, schema: str, table: str, catalog: str = "ANALYTICS") -> Loc
     return page.locator(f".react-flow__node[data-id='%22{catalog}%22.%22{schema}%22.%22{table}%22']")
 
 
-def test_lineage_of_a_mart_reaches_the_landed_table(page: Page, address: str) -> None:
+def test_lineage_of_a_mart_reaches_the_loaded_table(page: Page, address: str) -> None:
     open_mart(page, address)
     expect(node(page, "STAGING", "STG_RETAIL__SALES")).to_contain_text("staging.stg_retail__sales")
     expect(node(page, "RETAIL", "SALES", "RAW")).to_contain_text("raw.retail.sales")
 
 
-def test_lineage_of_a_column_reaches_the_landed_column(page: Page, address: str) -> None:
+def test_lineage_of_a_column_reaches_the_loaded_column(page: Page, address: str) -> None:
     open_mart(page, address)
     mart = node(page, "RETAIL", "RPT_NET_REVENUE_BY_CITY")
     mart.get_by_placeholder("Filter items").fill("NET_REVENUE")

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from meshflow.landing import reader
+from meshflow.loading import reader
 
 
 @pytest.fixture(scope="module")

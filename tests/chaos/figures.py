@@ -1,4 +1,4 @@
-"""What RAW, facts and daily revenue have to hold, computed by PostgreSQL from the applications' tables alone."""
+"""What RAW, facts and daily revenue have to hold, computed by PostgreSQL from the sources' tables alone."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ TABLES = {
     ),
 }
 
-# Nothing here is a few days ahead: what is dated later than that was dated so to be refused.
+# Nothing here is a few days ahead: what is dated later than that was dated so to be rejected.
 STUDENTS = """
     SELECT * FROM edtech.students
     WHERE deleted_at IS NULL AND trim(coalesce(first_name, '') || coalesce(last_name, '')) <> ''
@@ -75,9 +75,9 @@ Rows = Counter[tuple[object, ...]]
 
 
 def raw_differences(url: str, data: Path) -> list[str]:
-    """Where RAW in the folder `data` isn't, row for row, what the applications at `url` have committed; [] if it is."""
+    """Where RAW in the folder `data` isn't, row for row, what the sources at `url` have committed; [] if it is."""
     with duckdb.connect() as warehouse, psycopg.connect(url, options="-c timezone=UTC") as source:
-        warehouse.execute(f"ATTACH '{data / 'landed_raw.duckdb'}' AS RAW (READ_ONLY)")
+        warehouse.execute(f"ATTACH '{data / 'live_raw.duckdb'}' AS RAW (READ_ONLY)")
         return [
             line
             for table, columns in TABLES.items()
@@ -92,14 +92,14 @@ def raw_differences(url: str, data: Path) -> list[str]:
 def served_differences(url: str, data: Path) -> list[str]:
     """Where facts and revenue aren't, to the row and the cent, what PostgreSQL makes of them; [] if they are."""
     with duckdb.connect() as warehouse, psycopg.connect(url, options="-c timezone=UTC") as source:
-        warehouse.execute(f"ATTACH '{data / 'landed_analytics.duckdb'}' AS ANALYTICS (READ_ONLY)")
+        warehouse.execute(f"ATTACH '{data / 'live_analytics.duckdb'}' AS ANALYTICS (READ_ONLY)")
         return [
             line
             for mart, query in SERVED.items()
             for line in _differences(
                 mart,
                 _rows(source, query),
-                _rows(warehouse, f"SELECT COLUMNS(name -> lower(name) <> '_landed_at') FROM ANALYTICS.{mart}"),
+                _rows(warehouse, f"SELECT COLUMNS(name -> lower(name) <> '_loaded_at') FROM ANALYTICS.{mart}"),
             )
         ]
 

@@ -1,4 +1,4 @@
-"""The pipeline on real parts: applications in PostgreSQL, loads into DuckDB, SQLMesh with its state in PostgreSQL."""
+"""The pipeline on real parts: sources in PostgreSQL, loads into DuckDB, SQLMesh with its state in PostgreSQL."""
 
 import os
 import time
@@ -13,13 +13,13 @@ from random import Random
 import numpy as np
 import psycopg
 import workspace
-from applications import Applications
 from figures import raw_differences, served_differences
 from killable import Attempt, Cost, Due, Kill, finish
+from sources import Sources
 from sqlmesh.core.context import Context
 
-from meshflow.landing.load import land, session
-from meshflow.landing.report import Machines
+from meshflow.loading.load import load_tables, session
+from meshflow.loading.report import JsonReporter
 from meshflow.source.traffic import write_batch
 
 PATIENCE = 60
@@ -48,7 +48,7 @@ CORRECTIONS = {
         DELETION,
     ),
 }
-"""In and out of what is refused, deleted and not deleted after all. An order's date never changes."""
+"""In and out of what is rejected, deleted and not deleted after all. An order's date never changes."""
 
 
 def correct(connection: psycopg.Connection, random: Random) -> None:
@@ -65,7 +65,7 @@ def correct(connection: psycopg.Connection, random: Random) -> None:
 class Pipeline:
     """Its operations, each of which runs in a process of its own that may be killed there."""
 
-    applications: Applications
+    sources: Sources
     workspace: workspace.Workspace
     logs: Path
     clock: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -77,23 +77,23 @@ class Pipeline:
     kills: Counter[str] = field(default_factory=Counter)
     """Of each operation, those that were killed at work."""
     transactions: list[psycopg.Connection] = field(default_factory=list)
-    """Of the applications, those that have written and haven't ended."""
+    """Of the sources, those that have written and haven't ended."""
 
     def generate(self, seed: int) -> None:
-        with psycopg.connect(self.applications.url) as connection:
+        with psycopg.connect(self.sources.url) as connection:
             for batch in range(3):
                 random = np.random.default_rng([seed, batch])
-                write_batch(connection, random, sales=60, dirt=0.2, now=datetime.now(UTC), days=60)
+                write_batch(connection, random, sales=60, fault_rate=0.2, now=datetime.now(UTC), days=60)
                 connection.commit()
 
-    def land(self, at: datetime) -> None:
+    def load(self, at: datetime) -> None:
         os.chdir(self.workspace.path)
-        url, watcher = self.applications.loader_url, Machines()
+        url, reporter = self.sources.loader_url, JsonReporter()
         give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up:
-            with session(url, "landed", self.workspace.data, PATIENCE, watcher, at=at) as opened:
+            with session(url, "live", self.workspace.data, PATIENCE, reporter, at=at) as opened:
                 if opened:
-                    assert land(opened, watcher)
+                    assert load_tables(opened, reporter)
                     return
             time.sleep(0.1)
         raise TimeoutError
@@ -116,7 +116,7 @@ class Pipeline:
             print(attempt)  # noqa: T201 - pytest shows it with what failed
             self.kills[attempt.name] += attempt.was_killed_at_work
             said = attempt.log.read_text()
-            was_kept_out = "Could not set lock" in said and {other.name for other in attempts} == {"land", "run"}
+            was_kept_out = "Could not set lock" in said and {other.name for other in attempts} == {"load", "run"}
             assert attempt.succeeded or attempt.was_killed or was_kept_out, said[-4000:]
 
     def finish_undisturbed(self, operation: Callable[..., None], argument: object) -> None:
@@ -129,7 +129,7 @@ class Pipeline:
         """Where RAW, facts and revenue aren't what the source makes them, after one more load and one more run."""
         # When the next interval begins, those before it are done once this load is.
         self.clock += timedelta(minutes=5) - timedelta(seconds=self.clock.timestamp() % 300)
-        self.finish_undisturbed(self.land, self.clock)
+        self.finish_undisturbed(self.load, self.clock)
         self.finish_undisturbed(self.run, self.clock)
-        url, data = self.applications.url, self.workspace.data
+        url, data = self.sources.url, self.workspace.data
         return raw_differences(url, data) + served_differences(url, data)

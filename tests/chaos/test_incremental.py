@@ -1,7 +1,7 @@
 """Incremental tables after any sequence of inserts, corrections, soft deletes and late rows are what a rebuild makes.
 
 Rows are put into RAW as the loader does: merged by key, stamped with the start of their load, the load then
-entered in the ledger. What follows is SQLMesh's own: signals, intervals, merges, on DuckDB files.
+entered in the load log. What follows is SQLMesh's own: signals, intervals, merges, on DuckDB files.
 """
 
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applications import new_state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sources import new_state
 from sqlmesh.core.context import Context
 from sqlmesh.utils.date import now
 from workspace import Workspace, plan, run
@@ -23,13 +23,13 @@ from workspace import Workspace, plan, run
 from meshflow.source.server import Server
 
 INCREMENTAL = (
-    "intermediate.int_edtech__students_checked",
-    "intermediate.int_edtech__courses_checked",
-    "intermediate.int_edtech__enrollments_checked",
+    "intermediate.int_edtech__students_validated",
+    "intermediate.int_edtech__courses_validated",
+    "intermediate.int_edtech__enrollments_validated",
     "intermediate.int_edtech__enrollments_flagged",
-    "intermediate.int_retail__sales_checked",
+    "intermediate.int_retail__sales_validated",
     "intermediate.int_retail__sales_priced",
-    "intermediate.int_retail__sales_summed",
+    "intermediate.int_retail__sales_aggregated",
 )
 KEYS = {
     "edtech.students": ("student_id",),
@@ -38,21 +38,21 @@ KEYS = {
     "retail.sales": ("order_id", "product_id"),
 }
 SHIFTED = ("student_id", "course_id", "enrollment_id", "order_id")
-SELECTED = ["+intermediate.int_edtech__enrollments_flagged", "+intermediate.int_retail__sales_summed"]
+SELECTED = ["+intermediate.int_edtech__enrollments_flagged", "+intermediate.int_retail__sales_aggregated"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the application, as it is now."""
+    """A row of the source, as it is now."""
 
     table: str
     values: dict[str, Any]
 
-    def apart(self, world: int) -> "Row":
+    def apart(self, history: int) -> "Row":
         """The same row with keys and order days of its own (DAYS lie within 10): examples share one warehouse."""
-        shifted = {key: self.values[key] + 10 * world for key in SHIFTED if self.values.get(key) is not None}
+        shifted = {key: self.values[key] + 10 * history for key in SHIFTED if self.values.get(key) is not None}
         if "order_date_at" in self.values:
-            shifted["order_date_at"] = self.values["order_date_at"] - timedelta(days=10 * world)
+            shifted["order_date_at"] = self.values["order_date_at"] - timedelta(days=10 * history)
         return replace(self, values={**self.values, **shifted})
 
 
@@ -106,14 +106,14 @@ LOADS = st.lists(st.lists(ROWS, min_size=1, max_size=8), min_size=2, max_size=4)
 
 
 @pytest.fixture(scope="module")
-def landed(project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """The whole warehouse on the `landed` gateway, in prod, before the first row."""
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("landed"), new_state(postgres))
+def live(project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """The whole warehouse on the `live` gateway, in prod, before the first row."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("live"), new_state(postgres))
     workspace.edit("config.yaml", ", read_only: true}", "}")  # here the test is the loader
     for entity in ("edtech__students", "edtech__courses", "edtech__enrollments", "retail__sales"):
         # A third of these rows is deleted within hours; whether that is plausible is not asked here.
         workspace.edit(f"models/intermediate/int_{entity}_checked.sql", "max_drop_rate := 0.2", "max_drop_rate := 1")
-    context = workspace.context("landed")
+    context = workspace.context("live")
     for fqn, model in context.models.items():
         if model.kind.is_external:
             context.engine_adapter.create_schema(fqn.rsplit(".", 1)[0])
@@ -131,15 +131,15 @@ def record_load(context: Context, started_at: datetime) -> None:
     finished_at = started_at + timedelta(minutes=1)
     for source, table_name in (table.split(".") for table in KEYS):
         context.engine_adapter.execute(
-            "INSERT INTO RAW.LANDING.LOADS (source, table_name, started_at, finished_at) "
+            "INSERT INTO RAW.LOADER.LOADS (source, table_name, started_at, finished_at) "
             f"VALUES ('{source}', '{table_name}', '{started_at}', '{finished_at}')"
         )
 
 
-def land(context: Context, batch: Iterable[Row], started_at: datetime) -> None:
+def load(context: Context, batch: Iterable[Row], started_at: datetime) -> None:
     """Merge the newest version of each row by key, as the loader does, then close the load."""
     for row in batch:
-        values = {**row.values, "updated_at": started_at, "_landed_at": started_at}
+        values = {**row.values, "updated_at": started_at, "_loaded_at": started_at}
         key = " AND ".join(f"{column} = {values[column]}" for column in KEYS[row.table])
         context.engine_adapter.cursor.execute(f"DELETE FROM RAW.{row.table} WHERE {key}")
         context.engine_adapter.cursor.execute(
@@ -153,7 +153,7 @@ def contents(context: Context, model: str) -> list[tuple[object, ...]]:
     """The rows that count: a merge leaves places without a sale behind, as rows of zeros."""
     table = context.get_snapshot(model, raise_if_missing=True).table_name()
     rows = context.engine_adapter.fetchall(f"SELECT * FROM {table} ORDER BY ALL")
-    return [row for row in rows if not model.endswith("sales_summed") or row[3]]
+    return [row for row in rows if not model.endswith("sales_aggregated") or row[3]]
 
 
 def rebuilt(context: Context, model: str) -> list[tuple[object, ...]]:
@@ -166,7 +166,7 @@ def rebuilt(context: Context, model: str) -> list[tuple[object, ...]]:
         engine_adapter=context.engine_adapter,
     )
     rows = context.engine_adapter.fetchall(f"SELECT * FROM ({query.sql('duckdb')}) AS rebuilt ORDER BY ALL")
-    return [row for row in rows if not model.endswith("sales_summed") or row[3]]
+    return [row for row in rows if not model.endswith("sales_aggregated") or row[3]]
 
 
 def cents(amount: Decimal) -> Decimal:
@@ -174,13 +174,13 @@ def cents(amount: Decimal) -> Decimal:
 
 
 def newest(loads: list[list[Row]], table: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The rows of a table as the application has them at the end, by key."""
+    """The rows of a table as the source has them at the end, by key."""
     rows = [row.values for load in loads for row in load if row.table == table]
     return {tuple(row[column] for column in KEYS[table]): row for row in rows}
 
 
 def valid_enrollments(loads: list[list[Row]]) -> set[int]:
-    """Keys of the enrollments that count, straight from the rows of the application, in Python."""
+    """Keys of the enrollments that count, straight from the rows of the source, in Python."""
     students = {
         student["student_id"]
         for student in newest(loads, "edtech.students").values()
@@ -206,44 +206,44 @@ def revenue_by_day(loads: list[list[Row]]) -> dict[object, Decimal]:
     days: dict[object, Decimal] = {}
     for line in newest(loads, "retail.sales").values():
         price, quantity, discount = line["price"], line["quantity"], line["discount"]
-        refused = price is None or price < 0 or quantity <= 0 or discount > 1 or line["customer_id"] is None
-        if not refused and line["deleted_at"] is None:
+        rejected = price is None or price < 0 or quantity <= 0 or discount > 1 or line["customer_id"] is None
+        if not rejected and line["deleted_at"] is None:
             net = cents(quantity * price) - cents(quantity * price * discount)
             day = line["order_date_at"].date()
             days[day] = days.get(day, Decimal(0)) + net
     return days
 
 
-HOURS, WORLDS = count(1), count()
+HOURS, HISTORY_NUMBERS = count(1), count()
 """Each load is an hour later than all before it, each history a world of its own."""
 
 
 @settings(max_examples=13, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories=st.lists(LOADS, min_size=2, max_size=2))
 def test_every_incremental_table_equals_its_full_rebuild_and_the_source(
-    landed: Context, histories: list[list[list[Row]]]
+    live: Context, histories: list[list[list[Row]]]
 ) -> None:
     """Two histories end together: their loads are one, and so are their runs, each of which takes seconds."""
-    worlds = {
-        world: [[row.apart(world) for row in batch] for batch in loads]
-        for world, loads in zip(WORLDS, histories, strict=False)
+    shifted_histories = {
+        history: [[row.apart(history) for row in batch] for batch in loads]
+        for history, loads in zip(HISTORY_NUMBERS, histories, strict=False)
     }
     rounds = max(map(len, histories))
-    for batches in zip(*([[]] * (rounds - len(loads)) + loads for loads in worlds.values()), strict=True):
+    for batches in zip(*([[]] * (rounds - len(loads)) + loads for loads in shifted_histories.values()), strict=True):
         started_at = hour() + timedelta(hours=next(HOURS))
-        land(landed, chain.from_iterable(batches), started_at)
-        run(landed, at=started_at + timedelta(minutes=5), select=SELECTED)
+        load(live, chain.from_iterable(batches), started_at)
+        run(live, at=started_at + timedelta(minutes=5), select=SELECTED)
 
     for model in INCREMENTAL:
-        assert contents(landed, model) == rebuilt(landed, model), model
+        assert contents(live, model) == rebuilt(live, model), model
     served = dict(
-        landed.engine_adapter.fetchall(
+        live.engine_adapter.fetchall(
             "SELECT order_date, SUM(net_revenue_amount) FROM retail.rpt_revenue_daily GROUP BY order_date"
         )
     )
-    for world, loads in worlds.items():
-        enrollments = landed.engine_adapter.fetchall(
-            f"SELECT enrollment_id FROM edtech.fct_enrollment WHERE enrollment_id // 10 = {world}"
+    for history, loads in shifted_histories.items():
+        enrollments = live.engine_adapter.fetchall(
+            f"SELECT enrollment_id FROM edtech.fct_enrollment WHERE enrollment_id // 10 = {history}"
         )
         assert {enrollment_id for (enrollment_id,) in enrollments} == valid_enrollments(loads)
         days = {row.values["order_date_at"].date() for batch in loads for row in batch if row.table == "retail.sales"}
@@ -251,39 +251,39 @@ def test_every_incremental_table_equals_its_full_rebuild_and_the_source(
 
 
 def test_a_warehouse_built_anew_from_the_same_raw_holds_the_same_rows(
-    landed: Context, postgres: Server, tmp_path: Path
+    live: Context, postgres: Server, tmp_path: Path
 ) -> None:
     """After all the sequences above: nothing in the incremental tables is owed to the way they were filled."""
     for catalog in ("RAW", "ANALYTICS"):
-        landed.engine_adapter.execute(f"CHECKPOINT {catalog}")
-    workspace = Workspace(landed.path.parent).clone(tmp_path, new_state(postgres))
-    for file in (tmp_path / "data").glob("landed_analytics*"):
+        live.engine_adapter.execute(f"CHECKPOINT {catalog}")
+    workspace = Workspace(live.path.parent).clone(tmp_path, new_state(postgres))
+    for file in (tmp_path / "data").glob("live_analytics*"):
         file.unlink()
-    anew = workspace.context("landed")
-    plan(anew, "prod")
+    rebuilt_context = workspace.context("live")
+    plan(rebuilt_context, "prod")
     for model in INCREMENTAL:
-        assert contents(landed, model) == contents(anew, model), model
-        assert len(contents(anew, model)) > 10, f"{model} is too small to prove anything"
+        assert contents(live, model) == contents(rebuilt_context, model), model
+        assert len(contents(rebuilt_context, model)) > 10, f"{model} is too small to prove anything"
 
 
-def test_rows_that_vanish_from_raw_stop_the_run_and_the_marts_keep_theirs(landed: Context) -> None:
+def test_rows_that_vanish_from_raw_stop_the_run_and_the_marts_keep_theirs(live: Context) -> None:
     """Last in this file: it leaves a broken RAW behind."""
     student = Row(
         "edtech.students",
         {"student_id": 999_999, "first_name": "Ada", "enrollment_date": DAYS[0], "deleted_at": None},
     )
     started_at = hour() + timedelta(hours=next(HOURS))
-    land(landed, [student], started_at)
-    run(landed, at=started_at + timedelta(minutes=5), select=["+edtech.dim_student"])
+    load(live, [student], started_at)
+    run(live, at=started_at + timedelta(minutes=5), select=["+edtech.dim_student"])
     count = "SELECT COUNT(*) FROM edtech.dim_student"
-    before = landed.engine_adapter.fetchone(count)
+    before = live.engine_adapter.fetchone(count)
 
-    landed.engine_adapter.execute("DELETE FROM RAW.EDTECH.STUDENTS")
+    live.engine_adapter.execute("DELETE FROM RAW.EDTECH.STUDENTS")
     started_at = hour() + timedelta(hours=next(HOURS))
-    record_load(landed, started_at)
+    record_load(live, started_at)
     at = started_at + timedelta(minutes=5)
-    status = landed.run("prod", end=at, execution_time=at, select_models=["+edtech.dim_student"], skip_janitor=True)
+    status = live.run("prod", end=at, execution_time=at, select_models=["+edtech.dim_student"], skip_janitor=True)
     assert status.is_failure
-    assert landed.engine_adapter.fetchone(count) == before
+    assert live.engine_adapter.fetchone(count) == before
     assert before is not None
     assert before[0] > 0

@@ -12,9 +12,9 @@ from random import Random
 
 import psycopg
 import pytest
-from applications import Applications, new_state
 from killable import Kill
 from pipeline import Pipeline, correct
+from sources import Sources, new_state
 from workspace import Workspace, plan
 
 from meshflow.source.server import Server
@@ -26,7 +26,7 @@ STORIES = 10
 
 @pytest.fixture(scope="module")
 def pipeline(project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """The whole project, in prod on gateway `landed`, with a few rows."""
+    """The whole project, in prod on gateway `live`, with a few rows."""
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("pipeline"), new_state(postgres))
     for entity in ("edtech__students", "edtech__courses", "edtech__enrollments", "retail__sales"):
         # All deletions of all stories fall on one day; whether so many are plausible is not asked here.
@@ -34,10 +34,10 @@ def pipeline(project: Path, postgres: Server, tmp_path_factory: pytest.TempPathF
     for entity in ("student", "course"):
         # They compare updated_at, by the server's real clock, with the time of a run, which is made up here.
         (workspace.path / f"models/history/hist_{entity}.sql").unlink()
-    pipeline = Pipeline(Applications.new(postgres), workspace, tmp_path_factory.mktemp("logs"))
+    pipeline = Pipeline(Sources.new(postgres), workspace, tmp_path_factory.mktemp("logs"))
     pipeline.finish_undisturbed(pipeline.generate, 0)
-    pipeline.finish_undisturbed(pipeline.land, pipeline.clock)
-    pipeline.context = workspace.context("landed")
+    pipeline.finish_undisturbed(pipeline.load, pipeline.clock)
+    pipeline.context = workspace.context("live")
     plan(pipeline.context, "prod")
     pipeline.context.close()
     pipeline.finish_undisturbed(pipeline.generate, 1)
@@ -64,44 +64,44 @@ def test_raw_facts_and_revenue_equal_the_source_whatever_was_killed(pipeline: Pi
 def kills_in_a_load(pipeline: Pipeline, random: Random) -> None:
     """While others write: in transactions that were open before, and in batches that may be killed too."""
     pipeline.clock += timedelta(minutes=random.randint(1, 9))
-    with psycopg.connect(pipeline.applications.url) as connection:
+    with psycopg.connect(pipeline.sources.url) as connection:
         correct(connection, random)
     for _ in range(random.randint(0, 2)):
-        pipeline.transactions.append(psycopg.connect(pipeline.applications.url))
+        pipeline.transactions.append(psycopg.connect(pipeline.sources.url))
         correct(pipeline.transactions[-1], random)
-    attempts = [pipeline.start(pipeline.land, pipeline.clock, perhaps_a_kill(pipeline, "land", random))]
+    attempts = [pipeline.start(pipeline.load, pipeline.clock, perhaps_a_kill(pipeline, "load", random))]
     if random.random() < 0.2:
-        attempts.append(pipeline.start(pipeline.land, pipeline.clock, perhaps_a_kill(pipeline, "land", random)))
+        attempts.append(pipeline.start(pipeline.load, pipeline.clock, perhaps_a_kill(pipeline, "load", random)))
     if random.random() < 0.6:
         kill = perhaps_a_kill(pipeline, "generate", random)
         attempts.append(pipeline.start(pipeline.generate, random.randrange(10**6), kill))
-    seconds = pipeline.usual["land"].seconds
+    seconds = pipeline.usual["load"].seconds
     ends = [(random.uniform(0, seconds), partial(end, pipeline, random)) for _ in range(random.randint(0, 3))]
     pipeline.finish(attempts, ends)
 
 
 def kills_in_a_run(pipeline: Pipeline, random: Random) -> None:
-    """After two loads: the second completes the interval in which the first one landed what the run has to see."""
-    with psycopg.connect(pipeline.applications.url) as connection:
+    """After two loads: the second completes the interval in which the first one loaded what the run has to see."""
+    with psycopg.connect(pipeline.sources.url) as connection:
         correct(connection, random)
     for _ in range(2):
         pipeline.clock += timedelta(minutes=random.randint(5, 9))
-        pipeline.finish_undisturbed(pipeline.land, pipeline.clock)
+        pipeline.finish_undisturbed(pipeline.load, pipeline.clock)
     pipeline.clock += timedelta(minutes=random.randint(0, 9))
     pipeline.finish([pipeline.start(pipeline.run, pipeline.clock, perhaps_a_kill(pipeline, "run", random))])
 
 
 def a_load_beside_a_run(pipeline: Pipeline, random: Random) -> None:
     """The load began before the intervals that the run may take to have ended, and ends in its midst or after it."""
-    pipeline.finish_undisturbed(pipeline.land, pipeline.clock)
-    with psycopg.connect(pipeline.applications.url) as connection:
+    pipeline.finish_undisturbed(pipeline.load, pipeline.clock)
+    with psycopg.connect(pipeline.sources.url) as connection:
         correct(connection, random)
     began_at = pipeline.clock
     pipeline.clock += timedelta(minutes=random.randint(5, 9))
-    kill = random.choice([Kill(), perhaps_a_kill(pipeline, "land", random)])
+    kill = random.choice([Kill(), perhaps_a_kill(pipeline, "load", random)])
     delay = random.uniform(0, pipeline.usual["run"].seconds)
     pipeline.finish(
-        [pipeline.start(pipeline.run, pipeline.clock), pipeline.start(pipeline.land, began_at, kill, delay=delay)]
+        [pipeline.start(pipeline.run, pipeline.clock), pipeline.start(pipeline.load, began_at, kill, delay=delay)]
     )
 
 
@@ -124,5 +124,5 @@ def perhaps_a_kill(pipeline: Pipeline, operation: str, random: Random) -> Kill:
 def test_batches_loads_and_runs_were_killed_at_work(pipeline: Pipeline) -> None:
     """In the stories above, which otherwise prove nothing."""
     assert pipeline.kills["generate"] > 0
-    assert pipeline.kills["land"] > STORIES / 2
+    assert pipeline.kills["load"] > STORIES / 2
     assert pipeline.kills["run"] > STORIES / 2

@@ -124,6 +124,6 @@ def test_a_webhook_that_fails_neither_fails_the_job_nor_is_shown(github: FakeGit
     assert len(open_alerts(github)) == 1
 
 
-def test_slack_may_refuse(github: FakeGitHub, slack: Slack) -> None:
+def test_slack_may_reject(github: FakeGitHub, slack: Slack) -> None:
     slack.status = 404
     assert "Slack can't be told: it answered 404" in alert(github, "failed", webhook=slack.webhook).output

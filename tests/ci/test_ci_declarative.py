@@ -15,7 +15,7 @@ MODEL = """MODEL (
   kind FULL,
   cron @cadence,
   physical_properties (creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)),
-  audits (grain_is_unique(columns := product_id))
+  audits (unique_combination_of_columns(columns := product_id))
 );
 
 SELECT product_id::INT AS product_id, @money(price)::DECIMAL(18, 2) AS price_amount FROM intermediate.products;
@@ -45,7 +45,7 @@ def write(checkout: Path, file: str, text: str) -> None:
     path.write_text(text)
 
 
-def verdict(checkout: Path) -> dict[str, str]:
+def validation(checkout: Path) -> dict[str, str]:
     _git(checkout, "add", "--all")
     _git(checkout, "commit", "--quiet", "--message", "change")
     return needing_approval(checkout, "HEAD^1")
@@ -74,7 +74,7 @@ def test_what_only_says_what_to_select_passes(checkout: Path, file: str, text: s
     write(checkout, FILE, MODEL.replace("price)", "price) /* @this_model */"))
     _git(checkout, "commit", "--all", "--quiet", "--message", "main goes on")
     write(checkout, file, text)
-    assert verdict(checkout) == {}
+    assert validation(checkout) == {}
 
 
 @pytest.mark.parametrize(
@@ -111,25 +111,25 @@ def test_what_only_says_what_to_select_passes(checkout: Path, file: str, text: s
 )
 def test_what_could_run_code_needs_somebody_to_have_read_it(checkout: Path, file: str, text: str, reason: str) -> None:
     write(checkout, file, text)
-    found = verdict(checkout)
+    found = validation(checkout)
     assert list(found) == [file]
     assert reason in found[file]
 
 
 def test_a_link_is_not_taken_for_the_sql_it_is_called(checkout: Path) -> None:
     (checkout / "models/retail/new.sql").symlink_to("/proc/self/environ")
-    assert verdict(checkout) == {"models/retail/new.sql": "is a link, a submodule or executable"}
+    assert validation(checkout) == {"models/retail/new.sql": "is a link, a submodule or executable"}
 
 
 def test_taking_code_away_is_a_change_of_code_and_taking_a_model_away_is_not(checkout: Path) -> None:
     (checkout / FILE).unlink()
     (checkout / "config.yaml").unlink()
-    assert list(verdict(checkout)) == ["config.yaml"]
+    assert list(validation(checkout)) == ["config.yaml"]
 
 
 def test_a_model_may_not_be_renamed_into_code(checkout: Path) -> None:
     (checkout / FILE).rename(checkout / "models/retail/dim_product.py")
-    assert list(verdict(checkout)) == ["models/retail/dim_product.py"]
+    assert list(validation(checkout)) == ["models/retail/dim_product.py"]
 
 
 def _git(folder: Path, *arguments: str) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from applications import new_state
 from click.testing import CliRunner, Result
 from fake_github import FakeGitHub, Job, PullRequest
+from sources import new_state
 
 from meshflow.ci.lock import Lock, prod_lock
 from meshflow.cli import main
@@ -82,7 +82,7 @@ class Scene:
         return job
 
     def command(self) -> list[str]:
-        return ["ci", "deploy", "--sha", self.sha, "--path", "change", "--gateway", "landed", "--wait", "0"]
+        return ["ci", "deploy", "--sha", self.sha, "--path", "change", "--gateway", "live", "--wait", "0"]
 
     @property
     def sha(self) -> str:
@@ -162,43 +162,43 @@ def test_prod_is_updated_the_pull_request_merged_and_its_environment_given_up(sc
     assert scene.agree
     assert scene.github.git("log", "-1", "--format=%P", "main") == before, "it is squashed"
     assert scene.calls == [
-        "bot landed --paths change github deploy-production",
-        "sqlmesh --gateway landed invalidate pr_1",
+        "bot loaded --paths change github deploy-production",
+        "sqlmesh --gateway live invalidate pr_1",
     ]
     assert "Deployed and merged" in scene.comment
     assert "the-token-of-the-job" not in result.output
 
 
-def refused(scene: Scene, result: Result, why: str) -> None:
-    """Nothing was touched, and the pull request says why."""
+def rejected(scene: Scene, result: Result, why: str) -> None:
+    """Nothing was affected, and the pull request says why."""
     assert result.exit_code == 1, result.output
     assert scene.calls == []
     assert not scene.pull.merged
     assert why in scene.comment
 
 
-def test_a_head_that_moved_after_the_gate_is_refused(scene: Scene) -> None:
+def test_a_head_that_moved_after_the_gate_is_rejected(scene: Scene) -> None:
     sha = scene.sha
     scene.github.push("feature", {"models/x.sql": "SELECT 2\n"})
-    refused(scene, scene.deploy(sha=sha), f"and not `{sha}` any more")
+    rejected(scene, scene.deploy(sha=sha), f"and not `{sha}` any more")
 
 
-def test_a_main_that_moved_after_the_gate_is_refused(scene: Scene) -> None:
+def test_a_main_that_moved_after_the_gate_is_rejected(scene: Scene) -> None:
     scene.github.push("main", {"models/y.sql": "SELECT 2\n"})
-    refused(scene, scene.deploy(), "has moved on since")
+    rejected(scene, scene.deploy(), "has moved on since")
 
 
-def test_an_approval_taken_back_after_the_gate_is_refused(scene: Scene) -> None:
+def test_an_approval_taken_back_after_the_gate_is_rejected(scene: Scene) -> None:
     scene.pull.reviews[0].state = "DISMISSED"
-    refused(scene, scene.deploy(), "approved by 0 of 1")
+    rejected(scene, scene.deploy(), "approved by 0 of 1")
 
 
-def test_what_branch_protection_would_refuse_is_refused_before(scene: Scene) -> None:
+def test_what_branch_protection_would_reject_is_rejected_before(scene: Scene) -> None:
     scene.pull.blocked = True
-    refused(scene, scene.deploy(), "would refuse the merge")
+    rejected(scene, scene.deploy(), "would reject the merge")
 
 
-def test_a_checkout_that_was_changed_is_refused(scene: Scene) -> None:
+def test_a_checkout_that_was_changed_is_rejected(scene: Scene) -> None:
     (scene.job.folder / "workspace" / "change" / "models" / "x.sql").write_text("SELECT 666\n")
     result = scene.deploy()
     assert result.exit_code == 1
@@ -214,14 +214,14 @@ def test_a_failing_plan_is_taken_back_and_not_merged(scene: Scene) -> None:
     assert "the bot ended with status 1. Prod is back at" in scene.comment
 
 
-def test_prod_is_taken_back_when_github_refuses_the_merge(scene: Scene) -> None:
-    scene.github.merge_refusals.append("At least 1 approving review is required by reviewers with write access.")
+def test_prod_is_taken_back_when_github_rejects_the_merge(scene: Scene) -> None:
+    scene.github.merge_rejections.append("At least 1 approving review is required by reviewers with write access.")
     assert scene.deploy().exit_code == 1
     assert not scene.pull.merged
     assert scene.agree
-    assert "GitHub refused to merge" in scene.comment
+    assert "GitHub rejected to merge" in scene.comment
     assert "Prod is back at" in scene.comment
-    assert scene.calls[-1].startswith("sqlmesh --paths . --gateway landed plan prod --auto-apply --no-prompts")
+    assert scene.calls[-1].startswith("sqlmesh --paths . --gateway live plan prod --auto-apply --no-prompts")
     # And the next attempt succeeds.
     assert scene.deploy(scene.check_out("again")).exit_code == 0
     assert scene.pull.merged
@@ -238,7 +238,7 @@ def test_what_is_pushed_during_the_deploy_is_not_merged(scene: Scene) -> None:
 
 
 def test_a_prod_that_can_not_be_taken_back_is_said_to_be_ahead(scene: Scene) -> None:
-    scene.github.merge_refusals.append("no")
+    scene.github.merge_rejections.append("no")
     (scene.stand_ins / "plan-fails").touch()
     assert scene.deploy().exit_code == 1
     assert "Prod may be ahead of" in scene.comment
@@ -306,7 +306,7 @@ def test_a_killed_deploy_has_said_so_and_keeps_the_lock_until_its_plan_has_ended
     assert "Deployed and merged" in scene.comment
 
 
-def test_the_second_of_two_deploys_is_refused_and_told_by_whom(scene: Scene) -> None:
+def test_the_second_of_two_deploys_is_rejected_and_told_by_whom(scene: Scene) -> None:
     first = scene.start()
     result = scene.deploy(scene.check_out("second"))
     assert result.exit_code == 1

@@ -60,7 +60,7 @@ def gate(  # noqa: PLR0913 - what a comment has
     return run(job, "gate", "--approvals", str(approvals)), job
 
 
-def refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path, why: str, **options: str | int) -> None:
+def rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path, why: str, **options: str | int) -> None:
     """The gate fails with one comment that says `why`, and hands on nothing."""
     result, job = gate(github, pull, tmp_path, **options)  # type: ignore[arg-type]
     assert result.exit_code == 1, result.output
@@ -112,7 +112,7 @@ def test_a_comment_on_a_plain_issue_does_nothing(github: FakeGitHub, tmp_path: P
 @pytest.mark.parametrize("user", ["stranger", "rita", "evil[bot]"])
 def test_who_may_not_write_may_not_deploy(github: FakeGitHub, pull: PullRequest, tmp_path: Path, user: str) -> None:
     github.roles["evil[bot]"] = "admin"
-    refused(github, pull, tmp_path, f"{code(user)} may not write", user=user)
+    rejected(github, pull, tmp_path, f"{code(user)} may not write", user=user)
 
 
 @pytest.mark.parametrize("user", ["carl", "root", "ann"])
@@ -122,31 +122,31 @@ def test_maintainers_admins_and_the_author_may_deploy(
     assert gate(github, pull, tmp_path, user=user)[0].exit_code == 0
 
 
-def test_a_draft_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+def test_a_draft_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     pull.draft = True
-    refused(github, pull, tmp_path, "it is a draft")
+    rejected(github, pull, tmp_path, "it is a draft")
 
 
-def test_a_closed_pull_request_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+def test_a_closed_pull_request_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     pull.state = "closed"
-    refused(github, pull, tmp_path, "it is closed")
+    rejected(github, pull, tmp_path, "it is closed")
 
 
-def test_another_base_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+def test_another_base_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.push("release", {"x": "y"})
     pull.base = "release"
-    refused(github, pull, tmp_path, "another branch than")
+    rejected(github, pull, tmp_path, "another branch than")
 
 
 @pytest.mark.parametrize("fork", ["mallory/meshflow", None], ids=["there", "deleted"])
-def test_a_fork_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path, fork: str | None) -> None:
+def test_a_fork_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path, fork: str | None) -> None:
     pull.head_repository = fork
-    refused(github, pull, tmp_path, "from a fork")
+    rejected(github, pull, tmp_path, "from a fork")
 
 
-def test_a_conflict_is_refused(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+def test_a_conflict_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.push("main", {"models/retail/fct_sales.sql": "SELECT 2\n"})
-    refused(github, pull, tmp_path, "it conflicts with")
+    rejected(github, pull, tmp_path, "it conflicts with")
 
 
 def test_what_branch_protection_says_to_a_job_that_may_not_merge_is_not_asked(
@@ -156,18 +156,18 @@ def test_what_branch_protection_says_to_a_job_that_may_not_merge_is_not_asked(
     assert gate(github, pull, tmp_path)[0].exit_code == 0
 
 
-def test_a_change_of_workflows_is_refused_because_no_job_may_merge_it(
+def test_a_change_of_workflows_is_rejected_because_no_job_may_merge_it(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     github.push("feature", {".github/workflows/new.yml": "on: push\n"})
-    refused(github, pull, tmp_path, "which a job may not merge")
+    rejected(github, pull, tmp_path, "which a job may not merge")
 
 
-def test_an_environment_that_was_built_with_an_older_main_is_refused(
+def test_an_environment_that_was_built_with_an_older_main_is_rejected(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     github.push("main", {"other.md": "text"})
-    refused(github, pull, tmp_path, "which has moved on: re-run its workflow")
+    rejected(github, pull, tmp_path, "which has moved on: re-run its workflow")
 
 
 def test_what_is_pushed_while_the_gate_looks_is_not_let_through(
@@ -184,7 +184,7 @@ def test_an_approval_of_an_earlier_commit_does_not_count(github: FakeGitHub, pul
     pull = github.open_pull("feature")
     github.review(pull, "bob", "APPROVED", commit=github.git("rev-parse", f"{pull.head_sha}^"))
     make_green(github, pull)
-    refused(github, pull, tmp_path, "approved by 0 of 1")
+    rejected(github, pull, tmp_path, "approved by 0 of 1")
 
 
 @pytest.mark.parametrize("user", ["ann", "stranger", "rita", "evil[bot]"])
@@ -194,7 +194,7 @@ def test_approvals_of_the_author_of_readers_and_of_bots_do_not_count(
     pull = github.open_pull("feature")
     make_green(github, pull)
     github.review(pull, user, "APPROVED")
-    refused(github, pull, tmp_path, "approved by 0 of 1")
+    rejected(github, pull, tmp_path, "approved by 0 of 1")
 
 
 def test_who_wrote_one_of_the_commits_can_not_approve_them(github: FakeGitHub, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_who_wrote_one_of_the_commits_can_not_approve_them(github: FakeGitHub, t
     pull = github.open_pull("feature", author="ann")
     make_green(github, pull)
     github.review(pull, "bob", "APPROVED")
-    refused(github, pull, tmp_path, "approved by 0 of 1", user="ann")
+    rejected(github, pull, tmp_path, "approved by 0 of 1", user="ann")
 
 
 def test_who_pushed_a_commit_as_somebody_else_can_not_approve_it(github: FakeGitHub, tmp_path: Path) -> None:
@@ -210,18 +210,18 @@ def test_who_pushed_a_commit_as_somebody_else_can_not_approve_it(github: FakeGit
     pull = github.open_pull("feature")
     make_green(github, pull)
     github.review(pull, "bob", "APPROVED")
-    refused(github, pull, tmp_path, "approved by 0 of 1", user="carl")
+    rejected(github, pull, tmp_path, "approved by 0 of 1", user="carl")
 
 
 def test_two_approvals_are_of_two_people(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.review(pull, "bob", "APPROVED")
-    refused(github, pull, tmp_path, "approved by 1 of 2", approvals=2)
+    rejected(github, pull, tmp_path, "approved by 1 of 2", approvals=2)
 
 
 def test_requested_changes_take_an_approval_back(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.review(pull, "carl", "APPROVED")
     github.review(pull, "bob", "CHANGES_REQUESTED")
-    refused(github, pull, tmp_path, f"changes are requested by {code('bob')}")
+    rejected(github, pull, tmp_path, f"changes are requested by {code('bob')}")
 
 
 def test_requested_changes_hold_for_later_commits_and_comments(
@@ -229,7 +229,7 @@ def test_requested_changes_hold_for_later_commits_and_comments(
 ) -> None:
     github.review(pull, "carl", "CHANGES_REQUESTED", commit=github.sha("main"))
     github.review(pull, "carl", "COMMENTED")
-    refused(github, pull, tmp_path, f"changes are requested by {code('carl')}")
+    rejected(github, pull, tmp_path, f"changes are requested by {code('carl')}")
 
 
 def test_an_approval_after_requested_changes_counts(github: FakeGitHub, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_an_approval_after_requested_changes_counts(github: FakeGitHub, tmp_path
 
 def test_a_dismissed_approval_does_not_count(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     pull.reviews[0].state = "DISMISSED"
-    refused(github, pull, tmp_path, "approved by 0 of 1")
+    rejected(github, pull, tmp_path, "approved by 0 of 1")
 
 
 def test_a_stranger_who_requests_changes_blocks_nothing(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_reviews_beyond_the_first_page_count(github: FakeGitHub, pull: PullReque
     for _ in range(120):
         github.review(pull, "stranger", "COMMENTED")
     github.review(pull, "carl", "CHANGES_REQUESTED")
-    refused(github, pull, tmp_path, f"changes are requested by {code('carl')}")
+    rejected(github, pull, tmp_path, f"changes are requested by {code('carl')}")
 
 
 @pytest.mark.parametrize("name", ["ok", "PR environment"])
@@ -264,7 +264,7 @@ def test_the_newest_run_of_a_check_has_to_have_succeeded(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path, name: str, conclusion: str | None
 ) -> None:
     github.check(pull.head_sha, name, conclusion)
-    refused(github, pull, tmp_path, f"check `{name}` of `{pull.head_sha}` is {conclusion or 'in_progress'}")
+    rejected(github, pull, tmp_path, f"check `{name}` of `{pull.head_sha}` is {conclusion or 'in_progress'}")
 
 
 def test_a_check_of_another_app_does_not_count(github: FakeGitHub, tmp_path: Path) -> None:
@@ -273,14 +273,14 @@ def test_a_check_of_another_app_does_not_count(github: FakeGitHub, tmp_path: Pat
     make_green(github, pull)
     github.checks.pop(0)
     github.check(pull.head_sha, "ok", app="mallory")
-    refused(github, pull, tmp_path, "check `ok` of")
+    rejected(github, pull, tmp_path, "check `ok` of")
 
 
 def test_every_reason_is_in_one_comment_that_is_updated_and_taken_back(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     pull.draft, pull.head_repository = True, "mallory/meshflow"
-    refused(github, pull, tmp_path, "it is a draft", user="stranger")
+    rejected(github, pull, tmp_path, "it is a draft", user="stranger")
     assert "from a fork" in github.comments_on(pull)[0]
     pull.head_repository = github.repository
     second = github.job(github.comment_event(pull, "/deploy", user="bob"), tmp_path / "second")
@@ -298,7 +298,7 @@ def test_a_comment_of_somebody_else_with_our_marker_is_left_alone(
 ) -> None:
     github.comment(pull, "<!-- meshflow gate -->\nmine", user="mallory")
     pull.draft = True
-    refused(github, pull, tmp_path, "it is a draft")
+    rejected(github, pull, tmp_path, "it is a draft")
     assert github.comments_on(pull, "mallory") == ["<!-- meshflow gate -->\nmine"]
 
 

@@ -68,7 +68,7 @@ def test_rows_are_counted_by_their_key(context: Context, before: str, after: str
 def test_rows_added_removed_and_changed_are_told_per_column(change: Workspace, client: Mock) -> None:
     change.edit(FRESHNESS, "source_table::VARCHAR AS", "REPLACE(source_table, 'courses', 'subjects')::VARCHAR AS")
     change.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
-    change.edit(FRESHNESS, "\nFROM landed", "\nFROM landed\nWHERE source_table <> 'retail.sales'")
+    change.edit(FRESHNESS, "\nFROM loaded", "\nFROM loaded\nWHERE source_table <> 'retail.sales'")
     _, text = built(change, client)
     assert "| <code>ops.table_freshness</code> | changed, breaking |" in text
     row = "| <code>ops.table_freshness</code> | 4 | 3 | 1 | 2 | 2 | <code>row_count</code> 2 |"
@@ -106,23 +106,23 @@ def test_what_people_read_is_compared_though_only_something_upstream_has_changed
     [(rows,)] = context.engine_adapter.fetchall("SELECT COUNT(*) FROM edtech.dim_course")
     counted = f"{rows} | {rows} | 0 | 0 | {rows} | <code>course_name</code> {rows}"
     assert f"| <code>edtech.dim_course</code> | {counted} |" in data
-    assert "int_edtech__courses_checked" not in data
+    assert "int_edtech__courses_validated" not in data
     assert "staging.stg_edtech__courses</code> (it has no grain)" in data
     assert "Not compared: <code>history.hist_course</code> (forward-only: built when it is deployed)." in data
 
 
-def test_a_new_a_removed_and_an_untouched_pull_request_are_told_in_words(change: Workspace, client: Mock) -> None:
+def test_a_new_a_removed_and_an_unchanged_pull_request_are_told_in_words(change: Workspace, client: Mock) -> None:
     controller, context = bot(change.path, "local", client)
-    untouched = describe(context, controller.prod_plan_with_gaps, "pr_7", commit=COMMIT)
-    assert "nothing to build" in untouched
+    unchanged = describe(context, controller.prod_plan_with_gaps, "pr_7", commit=COMMIT)
+    assert "nothing to build" in unchanged
     country = change.path / "models/retail/rpt_net_revenue_by_country.sql"
     text = country.read_text()
     country.unlink()
-    (change.path / "models/retail/rpt_by_land.sql").write_text(
-        text.replace("rpt_net_revenue_by_country", "rpt_by_land")
+    (change.path / "models/retail/rpt_by_load.sql").write_text(
+        text.replace("rpt_net_revenue_by_country", "rpt_by_load")
     )
     _, text = built(change, client)
-    assert "| <code>retail.rpt_by_land</code> | added |" in text
+    assert "| <code>retail.rpt_by_load</code> | added |" in text
     assert "| <code>retail.rpt_net_revenue_by_country</code> | removed |" in text
     assert "There is nothing in prod to compare with." in text
 

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import click
 import pytest
-from applications import new_state
+from sources import new_state
 from sqlmesh.core.console import get_console
 from sqlmesh.core.context import Context
 from sqlmesh.core.environment import EnvironmentNamingInfo
@@ -99,11 +99,11 @@ def test_prod_left_half_promoted_by_a_killed_deploy_is_promoted_again(workspace:
     assert not context.state_reader.get_environment("prod").finalized_ts
     context.close()
     outcome = run_prod(workspace.path, "local")
-    assert outcome.healed.startswith("A deploy was killed while it promoted prod")
+    assert outcome.drift_repaired.startswith("A deploy was killed while it promoted prod")
     assert not outcome.failure
     context = workspace.context()
     assert context.state_reader.get_environment("prod").finalized_ts
-    [(rows,)] = context.engine_adapter.fetchall("SELECT MIN(row_count - live_row_count) FROM ops.table_freshness")
+    [(rows,)] = context.engine_adapter.fetchall("SELECT MIN(row_count - active_row_count) FROM ops.table_freshness")
     assert rows >= 1, "the view is the checkout's"
 
 
@@ -116,7 +116,9 @@ def test_an_audit_that_stops_the_run_is_named_with_its_model_and_what_was_left_o
         run(workspace.path, "local")
     text = html.unescape((workspace.root / "summary.md").read_text())
     assert text.startswith("### Run of prod: failed")
-    assert re.search(r"\| <code>grain_is_unique</code> \| <code>edtech.dim_course</code> \| \d+ \| yes \|", text)
+    assert re.search(
+        r"\| <code>unique_combination_of_columns</code> \| <code>edtech.dim_course</code> \| \d+ \| yes \|", text
+    )
     assert re.search(r"Not run, as they read what failed: .*<code>edtech.rpt_student_credits</code>", text)
     assert "| <code>edtech.dim_course</code> | 1 |" not in text, "what failed isn't counted as done"
 

@@ -134,13 +134,13 @@ def test_a_hook_passes_what_is_committed(hook: str, clone: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_installed_hooks_refuse_a_commit_and_a_push(clone: Path, tmp_path: Path) -> None:
+def test_installed_hooks_reject_a_commit_and_a_push(clone: Path, tmp_path: Path) -> None:
     must(clone, ".venv/bin/pre-commit", "install")
 
     plant(clone, "docs/key.md", f"aws: {AWS}\n")
-    refused = run(clone, "git", "commit", "--message", "A key")
-    assert refused.returncode == 1
-    assert "AWS Access Key" in refused.stderr + refused.stdout
+    rejected = run(clone, "git", "commit", "--message", "A key")
+    assert rejected.returncode == 1
+    assert "AWS Access Key" in rejected.stderr + rejected.stdout
     must(clone, "git", "reset", "--quiet", "--hard")
 
     test = "tests/models/retail/test_dim_product.yaml"

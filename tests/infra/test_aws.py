@@ -1,4 +1,4 @@
-"""The applications on AWS: what the template makes, deployed to moto, and the handler, run on a real PostgreSQL."""
+"""The sources on AWS: what the template makes, deployed to moto, and the handler, run on a real PostgreSQL."""
 
 import ipaddress
 import json
@@ -21,7 +21,6 @@ from uuid import uuid4
 import boto3
 import psycopg
 import pytest
-from applications import Applications, new_database
 from cfnlint.api import lint
 from moto import mock_aws
 from moto.ec2.models.vpcs import VPCEndPoint
@@ -29,6 +28,7 @@ from moto.rds.models import DBInstance, rds_backends
 from psycopg.conninfo import conninfo_to_dict
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
+from sources import Sources, new_database
 
 from meshflow.source import lambda_handler
 from meshflow.source.aws import connect, install_once
@@ -170,7 +170,7 @@ def test_template_has_no_finding_of_cfn_lint(project: Path) -> None:
 def test_package_holds_the_versions_that_the_tests_run_with(project: Path) -> None:
     package = pins(project / "infra/aws/requirements.txt")
     assert {name for name, _ in package} >= {"click", "numpy", "psycopg", "psycopg-binary"}
-    assert package <= pins(project / "requirements/landing.lock")
+    assert package <= pins(project / "requirements/loading.lock")
 
 
 def pins(lock: Path) -> set[tuple[str, str]]:
@@ -178,7 +178,7 @@ def pins(lock: Path) -> set[tuple[str, str]]:
     return set(re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(), re.MULTILINE))
 
 
-def test_package_of_the_applications_is_imported_without_what_only_the_handler_needs() -> None:
+def test_package_of_the_sources_is_imported_without_what_only_the_handler_needs() -> None:
     assert not {"numpy", "psycopg", "boto3"} & imported_by("meshflow.source")
 
 
@@ -331,88 +331,84 @@ def test_alarm_reaches_the_given_address(stack: Stack) -> None:
 
 
 @pytest.fixture
-def new_lambda(stack: Stack, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Applications]:
+def new_lambda(stack: Stack, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Sources]:
     """Starts a Lambda in the environment of the stack, but for an empty database in the place of RDS; gives that."""
 
-    def start() -> Applications:
-        applications = Applications(postgres, new_database(postgres, "application"))
+    def start() -> Sources:
+        sources = Sources(postgres, new_database(postgres, "source"))
         secrets_manager = boto3.client("secretsmanager")
         in_place_of_rds = {
             "PGHOST": "127.0.0.1",
             "PGPORT": str(postgres.port),
-            "PGDATABASE": applications.database,
+            "PGDATABASE": sources.database,
             "PGSSLMODE": "disable",  # the embedded server has no TLS
             "MESHFLOW_SECRET_ARN": secrets_manager.create_secret(
-                Name=f"rds!db-{uuid4()}", SecretString=owner_with(password_of(applications))
+                Name=f"rds!db-{uuid4()}", SecretString=owner_with(password_of(sources))
             )["ARN"],
         }
         for name, value in {**stack.environment, **in_place_of_rds}.items():
             monkeypatch.setenv(name, str(value))
         monkeypatch.delenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")  # an address that only AWS has
         install_once.cache_clear()
-        return applications
+        return sources
 
     return start
 
 
 @pytest.fixture
-def applications(new_lambda: Callable[[], Applications]) -> Applications:
+def sources(new_lambda: Callable[[], Sources]) -> Sources:
     return new_lambda()
 
 
-def password_of(applications: Applications) -> str:
-    return str(conninfo_to_dict(applications.url)["password"])
+def password_of(sources: Sources) -> str:
+    return str(conninfo_to_dict(sources.url)["password"])
 
 
 def owner_with(password: str) -> str:
     """What RDS writes in a secret."""
-    return json.dumps({"username": "application", "password": password})
+    return json.dumps({"username": "source", "password": password})
 
 
-def rows(applications: Applications) -> dict[str, list[tuple[object, ...]]]:
+def rows(sources: Sources) -> dict[str, list[tuple[object, ...]]]:
     """What each table holds for everyone but the handler."""
     tables = {"students": "edtech", "courses": "edtech", "enrollments": "edtech", "sales": "retail"}
-    return {
-        table: applications.execute(f"SELECT * FROM {schema}.{table} ORDER BY 1, 2") for table, schema in tables.items()
-    }
+    return {table: sources.execute(f"SELECT * FROM {schema}.{table} ORDER BY 1, 2") for table, schema in tables.items()}
 
 
-def counts(applications: Applications) -> dict[str, int]:
-    return {table: len(found) for table, found in rows(applications).items()}
+def counts(sources: Sources) -> dict[str, int]:
+    return {table: len(found) for table, found in rows(sources).items()}
 
 
-def test_first_event_makes_the_tables_and_writes_the_batch_that_it_reports(applications: Applications) -> None:
+def test_first_event_makes_the_tables_and_writes_the_batch_that_it_reports(sources: Sources) -> None:
     batch = lambda_handler(FIRST, None)
     assert json.loads(json.dumps(batch)) == batch
     assert batch["time"] == "2026-11-01T10:03:00+00:00"
-    assert counts(applications) == {table: batch[table] for table in ("students", "courses", "enrollments", "sales")}
+    assert counts(sources) == {table: batch[table] for table in ("students", "courses", "enrollments", "sales")}
     assert batch["sales"] == 20
 
 
-def test_orders_are_as_old_as_the_event_and_not_as_the_clock(
-    applications: Applications, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MESHFLOW_DIRT", "0")  # which dates orders years ahead
+def test_orders_are_as_old_as_the_event_and_not_as_the_clock(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESHFLOW_FAULT_RATE", "0")  # which dates orders years ahead
     lambda_handler(FIRST, None)
-    ((oldest, newest),) = applications.execute("SELECT min(order_date_at), max(order_date_at) FROM retail.sales")
+    ((oldest, newest),) = sources.execute("SELECT min(order_date_at), max(order_date_at) FROM retail.sales")
     assert datetime(2026, 10, 29, tzinfo=UTC) <= oldest <= newest <= datetime(2026, 11, 1, 10, 3, tzinfo=UTC)
 
 
-def test_next_event_adds_other_rows(applications: Applications) -> None:
+def test_next_event_adds_other_rows(sources: Sources) -> None:
     lambda_handler(FIRST, None)
-    before = counts(applications)
+    before = counts(sources)
     batch = lambda_handler(SECOND, None)
-    assert counts(applications) == {table: count + batch[table] for table, count in before.items()}
+    assert counts(sources) == {table: count + batch[table] for table, count in before.items()}
     assert batch["sales"] == 20
-    customers = applications.execute("SELECT customer_id FROM retail.sales ORDER BY order_id, product_id")
+    customers = sources.execute("SELECT customer_id FROM retail.sales ORDER BY order_id, product_id")
     assert customers[:20] != customers[20:]
 
 
-def test_same_event_writes_the_same_rows_and_another_event_others(new_lambda: Callable[[], Applications]) -> None:
+def test_same_event_writes_the_same_rows_and_another_event_others(new_lambda: Callable[[], Sources]) -> None:
     def students_after(event: Resource) -> list[tuple[object, ...]]:
-        applications = new_lambda()
+        sources = new_lambda()
         lambda_handler(event, None)
-        return applications.execute("SELECT first_name, last_name FROM edtech.students ORDER BY student_id")
+        return sources.execute("SELECT first_name, last_name FROM edtech.students ORDER BY student_id")
 
     assert students_after(FIRST) == students_after(FIRST) != students_after(SECOND)
 
@@ -422,31 +418,31 @@ def test_same_event_writes_the_same_rows_and_another_event_others(new_lambda: Ca
     [{}, {"time": None}, {"time": "yesterday"}, {"time": "2026-11-01T10:03:00"}, []],
     ids=["no time", "null", "not a time", "no time zone", "no object"],
 )
-def test_anything_but_a_scheduled_event_is_refused(applications: Applications, event: Any) -> None:
+def test_anything_but_a_scheduled_event_is_rejected(sources: Sources, event: Any) -> None:
     with pytest.raises(ValueError, match="Not a scheduled event of EventBridge: "):
         lambda_handler(event, None)
-    assert not applications.execute("SELECT 1 FROM pg_tables WHERE schemaname IN ('edtech', 'retail')")
+    assert not sources.execute("SELECT 1 FROM pg_tables WHERE schemaname IN ('edtech', 'retail')")
 
 
-def test_batch_that_the_database_refuses_leaves_nothing_and_the_next_try_succeeds(applications: Applications) -> None:
+def test_batch_that_the_database_rejects_leaves_nothing_and_the_next_try_succeeds(sources: Sources) -> None:
     lambda_handler(FIRST, None)
-    before = rows(applications)
+    before = rows(sources)
     # The sales go in last: by then the batch has written to the other tables.
-    applications.execute("ALTER TABLE retail.sales ADD CONSTRAINT closed CHECK (false) NOT VALID")
+    sources.execute("ALTER TABLE retail.sales ADD CONSTRAINT closed CHECK (false) NOT VALID")
     with pytest.raises(psycopg.errors.CheckViolation):
         lambda_handler(SECOND, None)
-    assert rows(applications) == before
-    applications.execute("ALTER TABLE retail.sales DROP CONSTRAINT closed")
+    assert rows(sources) == before
+    sources.execute("ALTER TABLE retail.sales DROP CONSTRAINT closed")
     assert lambda_handler(SECOND, None)["sales"] == 20
 
 
-def test_password_is_read_for_every_batch_and_no_error_quotes_it(applications: Applications) -> None:
+def test_password_is_read_for_every_batch_and_no_error_quotes_it(sources: Sources) -> None:
     lambda_handler(FIRST, None)
     change_password("no-longer-it")
-    with pytest.raises(psycopg.OperationalError, match="password authentication failed") as refused:
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed") as rejected:
         lambda_handler(SECOND, None)
-    assert "no-longer-it" not in "".join(traceback.format_exception(refused.value))
-    change_password(password_of(applications))
+    assert "no-longer-it" not in "".join(traceback.format_exception(rejected.value))
+    change_password(password_of(sources))
     assert lambda_handler(SECOND, None)["sales"] == 20
 
 
@@ -458,18 +454,18 @@ def change_password(password: str) -> None:
 
 
 def test_batch_is_logged_in_one_record_without_the_password(
-    applications: Applications, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    sources: Sources, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.INFO):
         batch = lambda_handler(FIRST, None)
     (record,) = [record for record in caplog.records if record.name == "meshflow.source.aws"]
     assert vars(record)["batch"] == batch
     logged = str([vars(record) for record in caplog.records])
-    assert password_of(applications) not in logged + "".join(capsys.readouterr())
+    assert password_of(sources) not in logged + "".join(capsys.readouterr())
 
 
-def test_server_without_tls_is_refused_unless_the_environment_says_otherwise(
-    applications: Applications, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_server_without_tls_is_rejected_unless_the_environment_says_otherwise(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "rds.pem").touch()
     monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / "rds.pem"))
@@ -478,14 +474,14 @@ def test_server_without_tls_is_refused_unless_the_environment_says_otherwise(
         lambda_handler(FIRST, None)
 
 
-def test_transaction_ends_when_the_time_of_the_lambda_does(applications: Applications, stack: Stack) -> None:
+def test_transaction_ends_when_the_time_of_the_lambda_does(sources: Sources, stack: Stack) -> None:
     with connect() as connection:
         assert connection.execute("SHOW transaction_timeout").fetchone() == ("1min",)
     assert stack.traffic["Timeout"] == 60
 
 
-def test_long_transaction_of_someone_else_does_not_hold_a_batch_up(applications: Applications) -> None:
+def test_long_transaction_of_someone_else_does_not_hold_a_batch_up(sources: Sources) -> None:
     lambda_handler(FIRST, None)
-    with psycopg.connect(applications.url) as someone_else:
+    with psycopg.connect(sources.url) as someone_else:
         someone_else.execute("UPDATE edtech.courses SET credits = credits WHERE course_id = 0")
         assert lambda_handler(SECOND, None)["sales"] == 20

@@ -108,7 +108,7 @@ def test_the_configuration_is_valid_and_every_file_of_it_is_used() -> None:
     assert (validation.returncode, validation.stderr) == (0, "")
 
 
-def test_an_account_without_a_service_s_key_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_account_without_a_service_s_key_is_rejected_by_name(tmp_path: Path) -> None:
     account = tmp_path / "account.yaml"
     example = (SNOWFLAKE / "account.example.yaml").read_text()
     account.write_text(example.replace("ci_public_key: public-key-of-ci\n", ""))
@@ -223,7 +223,7 @@ def test_dashboards_read_marts_and_whether_all_arrived_and_nothing_else() -> Non
     assert reach("DASHBOARDS__U_ROLE") == reading(*MARTS, "OPS") | using("BI")
 
 
-def test_the_data_team_reads_what_was_refused_and_whether_all_arrived() -> None:
+def test_the_data_team_reads_what_was_rejected_and_whether_all_arrived() -> None:
     assert reach("DATA_TEAM__B_ROLE") == reading("OPS", "QUARANTINE") | using("BI")
 
 

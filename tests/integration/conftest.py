@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
-from applications import Applications
 from emulated import Keys, Snowflake
+from sources import Sources
 
-from meshflow.landing.load import Session, land, session
-from meshflow.landing.report import Machines
+from meshflow.loading.load import Session, load_tables, session
+from meshflow.loading.report import JsonReporter
 from meshflow.source.server import Server
 from meshflow.source.traffic import write_batch
 
 WRITTEN_AT = datetime(2026, 11, 10, 9, 30, tzinfo=UTC)
-"""When the applications' rows were written."""
+"""When the sources' rows were written."""
 
 
 @pytest.fixture(scope="session")
@@ -38,30 +38,30 @@ def snowflake(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def applications(postgres: Server) -> Applications:
-    """The two applications with some hundred rows, a tenth of them faulty: always the same."""
-    applications = Applications.new(postgres)
-    write(applications, seed=1)
-    return applications
+def sources(postgres: Server) -> Sources:
+    """The two sources with some hundred rows, a tenth of them faulty: always the same."""
+    sources = Sources.new(postgres)
+    write(sources, seed=1)
+    return sources
 
 
-def write(applications: Applications, seed: int, sales: int = 300) -> None:
+def write(sources: Sources, seed: int, sales: int = 300) -> None:
     """New rows and corrections."""
-    with psycopg.connect(applications.url) as connection:
-        write_batch(connection, np.random.default_rng(seed), sales=sales, dirt=0.1, now=WRITTEN_AT, days=10)
+    with psycopg.connect(sources.url) as connection:
+        write_batch(connection, np.random.default_rng(seed), sales=sales, fault_rate=0.1, now=WRITTEN_AT, days=10)
 
 
 @contextmanager
-def opened(applications: Applications, data: Path, at: datetime | None = None) -> Iterator[Session]:
+def opened(sources: Sources, data: Path, at: datetime | None = None) -> Iterator[Session]:
     """The right to load into Snowflake, as if it were `at`."""
-    with session(applications.loader_url, "snowflake", data, 0, Machines(), at=at) as held:
+    with session(sources.loader_url, "snowflake", data, 0, JsonReporter(), at=at) as held:
         assert held
         yield held
 
 
-def load(applications: Applications, data: Path, *, at: datetime | None = None, full: bool = False) -> None:
-    with opened(applications, data, at) as held:
-        assert land(held, Machines(), full_refresh=full)
+def load(sources: Sources, data: Path, *, at: datetime | None = None, full: bool = False) -> None:
+    with opened(sources, data, at) as held:
+        assert load_tables(held, JsonReporter(), full_refresh=full)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A Snowflake on loopback: fakesnow 0.12.1, and what SQLMesh's adapter, dlt and write_pandas need beyond it.
 
-An ASGI application for an environment of its own (requirements/emulator.lock), since fakesnow wants other versions of
+An ASGI source for an environment of its own (requirements/emulator.lock), since fakesnow wants other versions of
 DuckDB and SQLGlot than SQLMesh. It reaches into fakesnow, which is why that is pinned exactly.
 
 Every login and every statement goes to the file EMULATOR_LOG as a line of JSON: {"login", "parameters", "warehouse",

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from applications import Applications, new_state
 from conftest import load
 from emulated import Snowflake
+from sources import Sources, new_state
 from workspace import Workspace, plan
 
 from meshflow.ci.diff import compare
@@ -21,18 +21,18 @@ def workspace(
     project: Path,
     postgres: Server,
     snowflake: Snowflake,
-    applications: Applications,
+    sources: Sources,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Workspace:
-    """Prod, and environment pr_1 with two marts and a view of refused rows changed."""
-    load(applications, data, at=datetime.now(UTC))
+    """Prod, and environment pr_1 with two marts and a view of rejected rows changed."""
+    load(sources, data, at=datetime.now(UTC))
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
     plan(workspace.context("snowflake"), "prod")
     workspace.edit(STUDENT, "email::VARCHAR AS email", "UPPER(email)::VARCHAR AS email")
     workspace.edit(FRESHNESS, "source_table::VARCHAR AS", "REPLACE(source_table, 'courses', 'subjects')::VARCHAR AS")
     workspace.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
-    workspace.edit(FRESHNESS, "\nFROM landed", "\nFROM landed\nWHERE source_table <> 'retail.sales'")
+    workspace.edit(FRESHNESS, "\nFROM loaded", "\nFROM loaded\nWHERE source_table <> 'retail.sales'")
     workspace.edit("models/quarantine/retail_sales.sql", "  city, /*", "  UPPER(city) AS city, /*")
     workspace.context("snowflake").plan("pr_1", auto_apply=True, no_prompts=True, skip_tests=True, skip_linter=True)
     return workspace
@@ -50,7 +50,7 @@ def test_differences_are_what_the_server_counts_by_hand(workspace: Workspace, sn
         [row] = snowflake.query(query)
         return tuple(map(int, row))
 
-    student, freshness, refused = (by_model[name.lower()] for name in names)
+    student, freshness, rejected = (by_model[name.lower()] for name in names)
     total, emails = ask("SELECT COUNT(*), COUNT_IF(EMAIL <> UPPER(EMAIL)) FROM ANALYTICS.PII.STUDENT")
     assert emails
     assert (student.prod_rows, student.environment_rows, student.added, student.removed) == (total, total, 0, 0)
@@ -63,7 +63,7 @@ def test_differences_are_what_the_server_counts_by_hand(workspace: Workspace, sn
 
     rows, changed = ask("SELECT COUNT(*), COUNT_IF(CITY <> UPPER(CITY)) FROM ANALYTICS.QUARANTINE.RETAIL_SALES")
     assert changed
-    assert (refused.prod_rows, refused.added, refused.removed, refused.changed) == (rows, 0, 0, changed)
+    assert (rejected.prod_rows, rejected.added, rejected.removed, rejected.changed) == (rows, 0, 0, changed)
     assert all(one.is_unique for one in found.differences)
     selects = [one for one in statements if "CROSS JOIN" in one]
     assert len(selects) == len(names), "one query a model"

@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 import pytest
-from applications import Applications, new_state
 from conftest import load
 from emulated import Snowflake, pem, private_key
+from sources import Sources, new_state
 from workspace import Workspace, plan
 
-from meshflow.landing.contract import contract, landed
+from meshflow.loading.contract import contract, source_tables
 from meshflow.source.server import Server
 
 TOKEN = "an-access-token"
@@ -51,9 +51,9 @@ def no_faults_remain(snowflake: Snowflake) -> Iterator[None]:
     snowflake.fail()
 
 
-def run(workspace: Workspace, applications: Applications, *command: str, **variables: str) -> tuple[int, str]:
+def run(workspace: Workspace, sources: Sources, *command: str, **variables: str) -> tuple[int, str]:
     """The exit status of a command, and what it prints."""
-    environment = os.environ | workspace.environment | applications.environment
+    environment = os.environ | workspace.environment | sources.environment
     environment |= {f"MESHFLOW_SNOWFLAKE_{name}": value for name, value in variables.items()}
     program = Path(sys.executable).with_name(command[0])
     done = subprocess.run(
@@ -73,12 +73,12 @@ def run(workspace: Workspace, applications: Applications, *command: str, **varia
     return done.returncode, output
 
 
-def lands_not(workspace: Workspace, applications: Applications, **variables: str) -> str:
-    """The one line that `meshflow land` prints."""
+def loads_not(workspace: Workspace, sources: Sources, **variables: str) -> str:
+    """The one line that `meshflow load` prints."""
     status, output = run(
         workspace,
-        applications,
-        *("meshflow", "land", "--gateway", "snowflake"),
+        sources,
+        *("meshflow", "load", "--gateway", "snowflake"),
         **{name if name == "ACCOUNT" else f"LOADER_{name}": value for name, value in variables.items()},
     )
     assert status == 1, output
@@ -87,11 +87,11 @@ def lands_not(workspace: Workspace, applications: Applications, **variables: str
     return line
 
 
-def plans_not(workspace: Workspace, applications: Applications, environment: str = "dev", **variables: str) -> str:
+def plans_not(workspace: Workspace, sources: Sources, environment: str = "dev", **variables: str) -> str:
     """What `sqlmesh plan` prints."""
     status, output = run(
         workspace,
-        applications,
+        sources,
         *("sqlmesh", "--gateway", "snowflake", "plan", environment, "--auto-apply", "--skip-tests"),
         **variables,
     )
@@ -101,9 +101,9 @@ def plans_not(workspace: Workspace, applications: Applications, environment: str
 
 @pytest.mark.parametrize("case", KEYS)
 def test_a_load_names_the_variable_of_a_key_that_does_not_open(
-    case: str, workspace: Workspace, applications: Applications
+    case: str, workspace: Workspace, sources: Sources
 ) -> None:
-    assert "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY" in lands_not(workspace, applications, **KEYS[case])
+    assert "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY" in loads_not(workspace, sources, **KEYS[case])
 
 
 @pytest.mark.parametrize(
@@ -119,33 +119,33 @@ def test_a_load_names_the_variable_of_a_key_that_does_not_open(
     ],
     ids=["another key", "another user", "another account", "expired token", "suspended", "no warehouse", "lost"],
 )
-def test_a_load_that_snowflake_refuses_says_so_in_one_line(
+def test_a_load_that_snowflake_rejects_says_so_in_one_line(
     variables: dict[str, str],
     fault: dict[str, Any],
     said: str,
     workspace: Workspace,
-    applications: Applications,
+    sources: Sources,
     snowflake: Snowflake,
 ) -> None:
     snowflake.fail(*[fault] * bool(fault))
-    assert said in lands_not(workspace, applications, **variables)
+    assert said in loads_not(workspace, sources, **variables)
 
 
 def test_a_load_that_loses_snowflake_is_finished_by_the_next(
-    applications: Applications, snowflake: Snowflake, data: Path
+    sources: Sources, snowflake: Snowflake, data: Path
 ) -> None:
     snowflake.fail({"statement": "COPY INTO .*ENROLLMENTS"})
     with pytest.raises(click.ClickException, match=r"edtech\.enrollments can't be written to RAW"):
-        load(applications, data)
-    load(applications, data)
-    for table in landed(contract()):
+        load(sources, data)
+    load(sources, data)
+    for table in source_tables(contract()):
         key = ", ".join(table.key)
         there = snowflake.query(f"SELECT {key} FROM RAW.{table} ORDER BY {key}")
-        assert there == applications.execute(f"SELECT {key} FROM {table} ORDER BY {key}")
+        assert there == sources.execute(f"SELECT {key} FROM {table} ORDER BY {key}")
 
 
-def test_a_plan_names_a_missing_key(workspace: Workspace, applications: Applications) -> None:
-    output = plans_not(workspace, applications, **KEYS["no key"])
+def test_a_plan_names_a_missing_key(workspace: Workspace, sources: Sources) -> None:
+    output = plans_not(workspace, sources, **KEYS["no key"])
     assert "Traceback" not in output
     assert "Invalid field 'MESHFLOW_SNOWFLAKE_PRIVATE_KEY'" in output
 
@@ -158,10 +158,8 @@ def test_a_plan_names_a_missing_key(workspace: Workspace, applications: Applicat
         ("another passphrase", "Incorrect password, could not decrypt key"),
     ],
 )
-def test_a_plan_says_what_is_wrong_with_a_key(
-    case: str, said: str, workspace: Workspace, applications: Applications
-) -> None:
-    output = plans_not(workspace, applications, **KEYS[case])
+def test_a_plan_says_what_is_wrong_with_a_key(case: str, said: str, workspace: Workspace, sources: Sources) -> None:
+    output = plans_not(workspace, sources, **KEYS[case])
     assert "Traceback" not in output
     assert f"Invalid 'snowflake' connection config: Value error, {said}" in " ".join(output.split())
 
@@ -180,22 +178,22 @@ def test_a_plan_that_is_not_let_in_ends_with_the_reason_and_info_tells_it_alone(
     faults: list[dict[str, Any]],
     said: str,
     workspace: Workspace,
-    applications: Applications,
+    sources: Sources,
     snowflake: Snowflake,
 ) -> None:
     snowflake.fail(*faults)
-    # The first to call Snowflake is the signal `landed`, and SQLMesh prints what a signal raises with its traceback.
-    assert said in plans_not(workspace, applications, **variables).partition("snowflake.connector.errors.")[2]
+    # The first to call Snowflake is the signal `source_loaded`, and SQLMesh prints what a signal raises with its traceback.
+    assert said in plans_not(workspace, sources, **variables).partition("snowflake.connector.errors.")[2]
     snowflake.fail(*faults)
-    _, output = run(workspace, applications, "sqlmesh", "--gateway", "snowflake", "info", **variables)
+    _, output = run(workspace, sources, "sqlmesh", "--gateway", "snowflake", "info", **variables)
     [line] = re.findall(r"Data warehouse connection failed\. (.*?) State backend", " ".join(output.split()))
     assert said in line
 
 
 def test_a_plan_that_loses_snowflake_leaves_prod_as_it_was_and_the_next_finishes_the_job(
-    workspace: Workspace, applications: Applications, snowflake: Snowflake, data: Path
+    workspace: Workspace, sources: Sources, snowflake: Snowflake, data: Path
 ) -> None:
-    load(applications, data, at=datetime.now(UTC))
+    load(sources, data, at=datetime.now(UTC))
     plan(workspace.context("snowflake"), "prod")
     undisturbed, served, start = figures(snowflake), snowflake.definitions(), len(snowflake.statements())
     # The same figures from another query: all that depends on it is built anew.
@@ -206,7 +204,7 @@ def test_a_plan_that_loses_snowflake_leaves_prod_as_it_was_and_the_next_finishes
         ({"statement": f"CREATE OR REPLACE TABLE .*{STOPPED}__", **SUSPENDED}, SUSPENDED["message"]),
     ):
         snowflake.fail(fault)
-        output = plans_not(workspace, applications, "prod")
+        output = plans_not(workspace, sources, "prod")
         assert said in " ".join(output.split())
         assert snowflake.definitions() == served
         assert figures(snowflake) == undisturbed
@@ -219,7 +217,7 @@ def test_a_plan_that_loses_snowflake_leaves_prod_as_it_was_and_the_next_finishes
     assert built[LOST] == built[STOPPED] == 2
 
 
-LOST, STOPPED = "INTERMEDIATE__INT_RETAIL__SALES_SUMMED", "RETAIL__RPT_NET_REVENUE_BY_CITY"
+LOST, STOPPED = "INTERMEDIATE__INT_RETAIL__SALES_AGGREGATED", "RETAIL__RPT_NET_REVENUE_BY_CITY"
 """Tables that depend on the changed one, directly and from far, at which a plan loses its connection or warehouse."""
 
 BUILT = re.compile(r'CREATE OR REPLACE TABLE "\w+"\."\w+"\."(\w+?)__\d+" ')

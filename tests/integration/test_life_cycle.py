@@ -1,4 +1,4 @@
-"""A story of prod and its environments on Snowflake, judged by what the server was sent and by what it then answers.
+"""A story of prod and its environments on Snowflake, validated by what the server was sent and by what it then answers.
 
 The tests stand in the order of the story and share one warehouse; each leaves prod in a state that the next can use.
 """
@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from applications import Applications, new_state
 from conftest import load, write
 from emulated import Snowflake
+from sources import Sources, new_state
 from sqlmesh.core.context import Context
 from sqlmesh.utils.errors import PlanError
 from workspace import Workspace, plan, run, table_writes, writes
@@ -35,12 +35,12 @@ def workspace(
     project: Path,
     postgres: Server,
     snowflake: Snowflake,
-    applications: Applications,
+    sources: Sources,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Workspace:
     """The project, all of it, in prod on Snowflake, with its state in PostgreSQL."""
-    load(applications, data, at=datetime.now(UTC))
+    load(sources, data, at=datetime.now(UTC))
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
     plan(workspace.context("snowflake"), "prod")
     return workspace
@@ -77,9 +77,9 @@ def test_prod_is_built_by_four_tasks_with_its_state_in_postgresql(workspace: Wor
     assert len(snowflake.definitions()) == len(
         [model for model in context.models.values() if not model.kind.is_external]
     )
-    missing = "SELECT SUM(LANDED_COUNT), SUM(MISSING_COUNT) FROM ANALYTICS.OPS.ROW_RECONCILIATION"
-    [(landed, lost)] = snowflake.query(missing)
-    assert landed > 1000
+    missing = "SELECT SUM(LOADED_COUNT), SUM(MISSING_COUNT) FROM ANALYTICS.OPS.ROW_RECONCILIATION"
+    [(loaded, lost)] = snowflake.query(missing)
+    assert loaded > 1000
     assert lost == 0
 
 
@@ -110,7 +110,7 @@ def test_big_tables_that_raw_can_make_anew_are_transient_and_clustered(
 ) -> None:
     """By the statements: the emulator has neither."""
     created = [one for one in snowflake.statements() if re.search(r"CREATE (OR REPLACE )?(TRANSIENT )?TABLE", one)]
-    names = r"(SALES_CHECKED|SALES_PRICED|ENROLLMENTS_CHECKED|ENROLLMENTS_FLAGGED)__\d+\""
+    names = r"(SALES_VALIDATED|SALES_PRICED|ENROLLMENTS_VALIDATED|ENROLLMENTS_FLAGGED)__\d+\""
     big = [one for one in created if re.search(names, one.split("(")[0].split(" AS ")[0])]
     assert big
     assert all(" TRANSIENT TABLE " in one for one in big)
@@ -229,21 +229,21 @@ def test_a_failing_audit_stops_promotion_and_prod_keeps_serving(workspace: Works
     assert snowflake.query(FIGURES) == figures
 
 
-def test_a_later_interval_merges_what_has_landed_since(
-    workspace: Workspace, snowflake: Snowflake, applications: Applications, data: Path
+def test_a_later_interval_merges_what_has_loaded_since(
+    workspace: Workspace, snowflake: Snowflake, sources: Sources, data: Path
 ) -> None:
     plan(workspace.context("snowflake"), "prod")
     count = "SELECT COUNT(*) FROM ANALYTICS.RETAIL.FCT_SALES"
     [(before,)] = snowflake.query(count)
-    write(applications, seed=7)
-    load(applications, data, at=datetime.now(UTC) + timedelta(minutes=90))
-    load(applications, data, at=datetime.now(UTC) + timedelta(hours=3))
+    write(sources, seed=7)
+    load(sources, data, at=datetime.now(UTC) + timedelta(minutes=90))
+    load(sources, data, at=datetime.now(UTC) + timedelta(hours=3))
     with snowflake.sent() as statements:
         run(workspace.context("snowflake"), at=datetime.now(UTC) + timedelta(hours=3))
     merged = {
         table for one in statements if one.startswith("MERGE") for table in re.findall(r"(INT_\w+?)__\d+", one)[:1]
     }
-    assert {"INT_RETAIL__SALES_CHECKED", "INT_RETAIL__SALES_PRICED", "INT_RETAIL__SALES_SUMMED"} <= merged
+    assert {"INT_RETAIL__SALES_VALIDATED", "INT_RETAIL__SALES_PRICED", "INT_RETAIL__SALES_AGGREGATED"} <= merged
     [(after,)] = snowflake.query(count)
     assert after > before
     [(facts,)] = snowflake.query("SELECT SUM(NET_REVENUE_AMOUNT) FROM ANALYTICS.RETAIL.FCT_SALES")

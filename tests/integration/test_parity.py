@@ -1,4 +1,4 @@
-"""The same landed rows make the same warehouse on DuckDB and on Snowflake: every model, cell by cell, type by type.
+"""The same loaded rows make the same warehouse on DuckDB and on Snowflake: every model, cell by cell, type by type.
 
 The emulator is DuckDB too. Proved here is that loads, plans and runs of both gateways do the same; what Snowflake makes
 of each function stands in docs/snowflake-functions.md.
@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applications import Applications, new_state
 from conftest import WRITTEN_AT, write
 from emulated import Snowflake
+from sources import Sources, new_state
 from sqlglot import exp
 from sqlmesh.core.model import Model
 from workspace import Workspace, run
 
-from meshflow.landing.load import land, session
-from meshflow.landing.reconcile import reconcile_all
-from meshflow.landing.report import Machines
+from meshflow.loading.load import load_tables, session
+from meshflow.loading.reconcile import reconcile_all
+from meshflow.loading.report import JsonReporter
 from meshflow.source.server import Server
 
 PLANNED_AT = datetime(2026, 11, 10, 11, tzinfo=UTC)
@@ -65,7 +65,7 @@ UPDATE retail.sales SET quantity = 1 WHERE (order_id, product_id) = (900001, 4);
 INSERT INTO retail.sales (order_id, product_id, quantity, price, discount, customer_id, order_date_at)
   VALUES (900003, 1, 1, 0.70, 0.05, 900001, '2010-01-01Z');
 """
-"""Corrections, also of what was refused, deletions, one of them for good, and a line that comes years late."""
+"""Corrections, also of what was rejected, deletions, one of them for good, and a line that comes years late."""
 
 SNOWFLAKE_TYPES = {
     "INT": "DECIMAL(38, 0)",
@@ -90,11 +90,11 @@ class Shown:
 Warehouse = dict[str, Shown]
 
 
-def set_clock(applications: Applications, at: datetime) -> None:
-    """Stop the applications' clock: the loads into both warehouses, at different times, then read the same rows."""
-    applications.execute(
+def set_clock(sources: Sources, at: datetime) -> None:
+    """Stop the sources' clock: the loads into both warehouses, at different times, then read the same rows."""
+    sources.execute(
         f"""
-        CREATE OR REPLACE FUNCTION meshflow.touch() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE OR REPLACE FUNCTION meshflow.set_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
           NEW.updated_at := '{at}';
           NEW.created_at := CASE TG_OP WHEN 'INSERT' THEN NEW.updated_at ELSE OLD.created_at END;
@@ -111,29 +111,29 @@ def warehouses(
     project: Path, postgres: Server, snowflake: Snowflake, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Warehouse, Warehouse]:
     """DuckDB's and Snowflake's, after a load, a plan, corrections, a load with a reconciliation, and a run."""
-    applications = Applications.new(postgres)
+    sources = Sources.new(postgres)
     workspaces = {
         gateway: Workspace.copy_of(project, tmp_path_factory.mktemp(gateway), new_state(postgres))
-        for gateway in ("landed", "snowflake")
+        for gateway in ("live", "snowflake")
     }
-    set_clock(applications, WRITTEN_AT)
-    write(applications, seed=1)
-    applications.execute(FIRST)
-    set_clock(applications, PLANNED_AT)
+    set_clock(sources, WRITTEN_AT)
+    write(sources, seed=1)
+    sources.execute(FIRST)
+    set_clock(sources, PLANNED_AT)
     for gateway, workspace in workspaces.items():
-        with session(applications.loader_url, gateway, workspace.data, 0, Machines(), at=PLANNED_AT) as held:
+        with session(sources.loader_url, gateway, workspace.data, 0, JsonReporter(), at=PLANNED_AT) as held:
             assert held
-            assert land(held, Machines())
+            assert load_tables(held, JsonReporter())
         with closing(workspace.context(gateway)) as context:
             context.plan("prod", execution_time=PLANNED_AT, auto_apply=True, no_prompts=True, skip_tests=True)
-    set_clock(applications, CORRECTED_AT)
-    write(applications, seed=2)
-    applications.execute(SECOND)
-    set_clock(applications, RUN_AT)
+    set_clock(sources, CORRECTED_AT)
+    write(sources, seed=2)
+    sources.execute(SECOND)
+    set_clock(sources, RUN_AT)
     for gateway, workspace in workspaces.items():
-        with session(applications.loader_url, gateway, workspace.data, 0, Machines(), at=RUN_AT) as held:
+        with session(sources.loader_url, gateway, workspace.data, 0, JsonReporter(), at=RUN_AT) as held:
             assert held
-            assert reconcile_all(held, Machines(), repair=True)
+            assert reconcile_all(held, JsonReporter(), repair=True)
     duckdb, on_snowflake = (dict(after_run(workspace, gateway)) for gateway, workspace in workspaces.items())
     return duckdb, on_snowflake
 

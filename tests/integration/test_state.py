@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from applications import Applications, new_state
 from conftest import load, write
 from emulated import Snowflake
 from psycopg import sql
+from sources import Sources, new_state
 from workspace import Workspace, plan, run, table_writes, writes
 
 from meshflow.source.server import Server
@@ -24,12 +24,12 @@ def workspace(
     project: Path,
     postgres: Server,
     snowflake: Snowflake,
-    applications: Applications,
+    sources: Sources,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Workspace:
     """Prod on Snowflake, with its state in PostgreSQL."""
-    load(applications, data, at=datetime.now(UTC))
+    load(sources, data, at=datetime.now(UTC))
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
     plan(workspace.context("snowflake"), "prod")
     return workspace
@@ -64,12 +64,12 @@ def test_a_lost_state_comes_back_from_its_export(
 
 
 def test_a_run_goes_on_where_the_export_stood(
-    workspace: Workspace, snowflake: Snowflake, applications: Applications, data: Path
+    workspace: Workspace, snowflake: Snowflake, sources: Sources, data: Path
 ) -> None:
     [(rows,)] = snowflake.query("SELECT COUNT(*) FROM ANALYTICS.RETAIL.FCT_SALES")
-    write(applications, seed=7)
-    load(applications, data, at=datetime.now(UTC) + timedelta(minutes=90))
-    load(applications, data, at=datetime.now(UTC) + timedelta(hours=3))
+    write(sources, seed=7)
+    load(sources, data, at=datetime.now(UTC) + timedelta(minutes=90))
+    load(sources, data, at=datetime.now(UTC) + timedelta(hours=3))
     with snowflake.sent() as statements:
         run(workspace.context("snowflake"), at=datetime.now(UTC) + timedelta(hours=3))
     assert [one for one in statements if one.startswith("MERGE") and "INT_RETAIL__SALES_PRICED" in one]

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from applications import Applications, new_state
 from conftest import load, write
 from emulated import Snowflake
 from report import markdown
+from sources import Sources, new_state
 from workspace import Workspace, plan, run
 
 from meshflow.source.server import Server
@@ -44,7 +44,7 @@ def counts(
     project: Path,
     postgres: Server,
     snowflake: Snowflake,
-    applications: Applications,
+    sources: Sources,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Counts:
@@ -58,12 +58,12 @@ def counts(
         found[name] = {each: counted[each] for each in KINDS}
 
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
-    load(applications, data, at=datetime.now(UTC))
+    load(sources, data, at=datetime.now(UTC))
     step("first plan of prod", lambda: plan(workspace.context("snowflake"), "prod"))
     step("plan with nothing changed", lambda: plan(workspace.context("snowflake"), "prod"))
-    write(applications, seed=7)
-    load(applications, data, at=datetime.now(UTC) + timedelta(minutes=90))
-    load(applications, data, at=datetime.now(UTC) + timedelta(hours=3))
+    write(sources, seed=7)
+    load(sources, data, at=datetime.now(UTC) + timedelta(minutes=90))
+    load(sources, data, at=datetime.now(UTC) + timedelta(hours=3))
     later = datetime.now(UTC) + timedelta(hours=3)
     step("run of an hour", lambda: run(workspace.context("snowflake"), at=later))
     workspace.edit(*MART)

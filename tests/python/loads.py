@@ -1,4 +1,4 @@
-"""A source of loads and a place for them: what the tests of `meshflow land` share."""
+"""A source of loads and a place for them: what the tests of `meshflow load` share."""
 
 import os
 import shutil
@@ -14,14 +14,14 @@ from uuid import uuid4
 
 import duckdb
 import psycopg
-from applications import Applications
 from click.testing import CliRunner, Result
 from psycopg import sql
+from sources import Sources
 
 from meshflow.cli import main
-from meshflow.landing.contract import LANDED_AT, Table, contract
-from meshflow.landing.ledger import Load
-from meshflow.landing.load import land, session
+from meshflow.loading.contract import LOADED_AT, Table, contract
+from meshflow.loading.load import load_tables, session
+from meshflow.loading.load_log import Load
 
 Process = subprocess.Popen[str]
 
@@ -39,10 +39,10 @@ class Told:
     complete: bool = True
     started_at: datetime | None = None
     waits: list[str] = field(default_factory=list)
-    read_from: dict[str, datetime | None] = field(default_factory=dict)
+    cursor_start: dict[str, datetime | None] = field(default_factory=dict)
     new_columns: list[tuple[str, str, str]] = field(default_factory=list)
     loads: dict[str, Load] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
+    rejections: dict[str, str] = field(default_factory=dict)
     on_wait: Callable[[], object] = list
     on_start: Callable[[str], object] = list
 
@@ -53,8 +53,8 @@ class Told:
     def locked(self, holder: str) -> None:
         raise AssertionError(holder)
 
-    def started(self, table: Table, read_from: datetime | None) -> None:
-        self.read_from[str(table)] = read_from
+    def started(self, table: Table, cursor_start: datetime | None) -> None:
+        self.cursor_start[str(table)] = cursor_start
         self.on_start(str(table))
 
     def rows(self, table: Table, count: int) -> None:
@@ -66,31 +66,31 @@ class Told:
     def finished(self, load: Load) -> None:
         self.loads[str(load.table)] = load
 
-    def refused(self, table: Table, message: str) -> None:
-        self.refusals[str(table)] = message
+    def rejected(self, table: Table, message: str) -> None:
+        self.rejections[str(table)] = message
 
 
 @dataclass(frozen=True)
-class Landing:
-    """Applications, and the working directory of loads of theirs: external_models and the folder data."""
+class LoadedSource:
+    """Sources, and the working directory of loads of theirs: external_models and the folder data."""
 
-    source: Applications
+    source: Sources
     project: Path
 
     @classmethod
-    def new(cls, source: Applications, project: Path, root: Path) -> "Landing":
+    def new(cls, source: Sources, project: Path, root: Path) -> "LoadedSource":
         (root / "external_models").symlink_to(project / "external_models")
         (root / "data").mkdir()
         return cls(source, root)
 
-    def clone(self, root: Path) -> "Landing":
+    def clone(self, root: Path) -> "LoadedSource":
         """Another one, with all rows as they are now on both sides."""
         shutil.copytree(self.project, root, symlinks=True, dirs_exist_ok=True)
-        name = f"application_{uuid4().hex[:12]}"
-        statement = "CREATE DATABASE {} TEMPLATE {} OWNER application"
+        name = f"source_{uuid4().hex[:12]}"
+        statement = "CREATE DATABASE {} TEMPLATE {} OWNER source"
         with closing(administrator(self.source, "postgres", autocommit=True)) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(self.source.database)))
-        return Landing(Applications(self.source.server, name), root)
+        return LoadedSource(Sources(self.source.server, name), root)
 
     @property
     def data(self) -> Path:
@@ -98,7 +98,7 @@ class Landing:
 
     @property
     def raw(self) -> Path:
-        return self.data / "landed_raw.duckdb"
+        return self.data / "live_raw.duckdb"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -107,18 +107,18 @@ class Landing:
         return inherited | self.source.environment
 
     def load(self, *tables: str, told: Told | None = None, at: datetime | None = None, full: bool = False) -> Told:
-        """Land `tables`, or all, in this process."""
+        """Load `tables`, or all, in this process."""
         told = told or Told()
-        with session(self.source.loader_url, "landed", self.data, 30, told, at=at) as held:
+        with session(self.source.loader_url, "live", self.data, 30, told, at=at) as held:
             assert held
             told.started_at = held.started_at
-            told.complete = land(held, told, only=tables, full_refresh=full)
+            told.complete = load_tables(held, told, only=tables, full_refresh=full)
         return told
 
     def start(self, *arguments: str, program: Iterable[str | Path] = (MESHFLOW,), **environment: str) -> Process:
-        """`meshflow land ARGUMENTS` in a process of its own."""
+        """`meshflow load ARGUMENTS` in a process of its own."""
         return subprocess.Popen(
-            [*program, "land", *arguments],
+            [*program, "load", *arguments],
             cwd=self.project,
             env=self.environment | environment,
             stdin=subprocess.DEVNULL,
@@ -133,11 +133,11 @@ class Landing:
             return connection.execute(statement).fetchall()
 
     def in_raw(self, table: str) -> list[tuple]:
-        """The rows that have landed, in the order of their key, without `_landed_at`."""
-        return self.query(f"SELECT * EXCLUDE ({LANDED_AT}) FROM {table} ORDER BY ALL")
+        """The rows that have loaded, in the order of their key, without `_loaded_at`."""
+        return self.query(f"SELECT * EXCLUDE ({LOADED_AT}) FROM {table} ORDER BY ALL")
 
     def in_source(self, table: str) -> list[tuple]:
-        """The application's rows, in the order of their key; moments as the UTC they are."""
+        """The source's rows, in the order of their key; moments as the UTC they are."""
         columns = ", ".join(column.name for column in contract(self.project)[table].read)
         rows = self.source.execute(
             f"SELECT {columns} FROM {table} ORDER BY {', '.join(contract(self.project)[table].key)}"
@@ -146,21 +146,21 @@ class Landing:
             tuple(value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in row) for row in rows
         ]
 
-    def landed_at(self, table: str) -> dict[object, datetime]:
-        """`_landed_at` by the first column of the key, UTC."""
-        rows = self.query(f"SELECT {contract(self.project)[table].key[0]}, {LANDED_AT} FROM {table}")
+    def loaded_at(self, table: str) -> dict[object, datetime]:
+        """`_loaded_at` by the first column of the key, UTC."""
+        rows = self.query(f"SELECT {contract(self.project)[table].key[0]}, {LOADED_AT} FROM {table}")
         return {key: moment.replace(tzinfo=UTC) for key, moment in rows}
 
-    def ledger(self) -> list[tuple]:
-        return self.query("FROM landing.loads ORDER BY started_at, finished_at")
+    def load_log(self) -> list[tuple]:
+        return self.query("FROM loader.loads ORDER BY started_at, finished_at")
 
 
-def administrator(source: Applications, database: str = "", **options: object) -> psycopg.Connection:
+def administrator(source: Sources, database: str = "", **options: object) -> psycopg.Connection:
     return psycopg.connect(source.server.url("postgres", database or source.database), **options)
 
 
-def insert(source: Applications, table: str, rows: list[dict[str, object]]) -> None:
-    """As the applications do, in one transaction."""
+def insert(source: Sources, table: str, rows: list[dict[str, object]]) -> None:
+    """As the sources do, in one transaction."""
     columns = [sql.Identifier(name) for name in rows[0]]
     statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
         sql.Identifier(*table.split(".")),
@@ -171,7 +171,7 @@ def insert(source: Applications, table: str, rows: list[dict[str, object]]) -> N
         connection.cursor().executemany(statement, [tuple(row.values()) for row in rows])
 
 
-def backdate(source: Applications, *tables: str) -> None:
+def backdate(source: Sources, *tables: str) -> None:
     """Have all rows written two hours earlier, behind the back of the trigger that keeps the time."""
     with administrator(source, options="-c session_replication_role=replica") as connection:
         for table in tables:
@@ -196,14 +196,14 @@ def the_error(output: str) -> str:
 
 
 @contextmanager
-def frozen_load(landing: Landing, last: int, **environment: str) -> Iterator[tuple[Process, psycopg.Connection]]:
-    """`meshflow land` in another process, frozen in the middle of edtech.students, of which it has read all but `last`.
+def frozen_load(loading: LoadedSource, last: int, **environment: str) -> Iterator[tuple[Process, psycopg.Connection]]:
+    """`meshflow load` in another process, frozen in the middle of edtech.students, of which it has read all but `last`.
 
     That row can't be read before the connection does pg_advisory_unlock_all().
     """
-    landing.source.execute("UPDATE edtech.students SET email = 'new'")
-    landing.source.execute("ALTER TABLE edtech.students ENABLE ROW LEVEL SECURITY")
-    landing.source.execute(
+    loading.source.execute("UPDATE edtech.students SET email = 'new'")
+    loading.source.execute("ALTER TABLE edtech.students ENABLE ROW LEVEL SECURITY")
+    loading.source.execute(
         "CREATE POLICY frozen ON edtech.students "
         f"USING (student_id <> {last} OR pg_advisory_xact_lock_shared(1) IS NOT NULL)"
     )
@@ -211,17 +211,17 @@ def frozen_load(landing: Landing, last: int, **environment: str) -> Iterator[tup
         "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database "
         "WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
     )
-    with closing(psycopg.connect(landing.source.url, autocommit=True)) as application:
-        application.execute("SELECT pg_advisory_lock(1)")
-        process = landing.start(**environment)
+    with closing(psycopg.connect(loading.source.url, autocommit=True)) as writer:
+        writer.execute("SELECT pg_advisory_lock(1)")
+        process = loading.start(**environment)
         try:
-            wait_until(lambda: landing.source.execute(waiting), process)
-            yield process, application
+            wait_until(lambda: loading.source.execute(waiting), process)
+            yield process, writer
         finally:
             process.kill()
             process.communicate()
 
 
-def meshflow(landing: Landing, *arguments: str, **environment: str) -> Result:
+def meshflow(loading: LoadedSource, *arguments: str, **environment: str) -> Result:
     """The `meshflow` command in this process."""
-    return CliRunner(env=landing.source.environment | environment).invoke(main, arguments)
+    return CliRunner(env=loading.source.environment | environment).invoke(main, arguments)

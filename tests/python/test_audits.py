@@ -49,10 +49,10 @@ class Case:
         return f"{self.call.audit}-{self.shows}".replace(" ", "_")
 
 
-KEY = Call("grain_is_unique(columns := id)", "id INT")
-TWO_KEYS = Call("grain_is_unique(columns := (id, day))", "id INT, day DATE")
-DROP = Call("live_rows_hold(max_drop_rate := 0.2, min_rows := 1)", "is_deleted BOOLEAN, updated_at TIMESTAMP")
-DROP_OF_100 = Call("live_rows_hold(max_drop_rate := 0.2)", "is_deleted BOOLEAN, updated_at TIMESTAMP")
+KEY = Call("unique_combination_of_columns(columns := id)", "id INT")
+TWO_KEYS = Call("unique_combination_of_columns(columns := (id, day))", "id INT, day DATE")
+DROP = Call("max_deletion_rate(max_rate := 0.2, min_rows := 1)", "is_deleted BOOLEAN, updated_at TIMESTAMP")
+DROP_OF_100 = Call("max_deletion_rate(max_rate := 0.2)", "is_deleted BOOLEAN, updated_at TIMESTAMP")
 NET = Call(
     "money_is_net(gross := gross, discount := discount, net := net)",
     "id INT, gross DECIMAL(18, 2), discount DECIMAL(18, 2), net DECIMAL(18, 2)",
@@ -62,55 +62,55 @@ FIRST_OF_COPY_1 = Call(
     "never_changes(column := day, first_value := first_day, condition := copy = 1)",
     "id INT, day DATE, first_day DATE, copy INT",
 )
-FILLED = Call("never_null(columns := id)", "id INT")
-BOTH_FILLED = Call("never_null(columns := (id, name))", "id INT, name VARCHAR")
+FILLED = Call("not_null(columns := id)", "id INT")
+BOTH_FILLED = Call("not_null(columns := (id, name))", "id INT, name VARCHAR")
 FILLED_IF_VALID = Call(
-    "never_null(columns := (id, name), condition := is_valid)", "id INT, name VARCHAR, is_valid BOOLEAN"
+    "not_null(columns := (id, name), condition := is_valid)", "id INT, name VARCHAR, is_valid BOOLEAN"
 )
 ODD = Call("odd_rows(flag := is_odd)", "id INT, is_odd BOOLEAN")
 PARENT = Call(
-    "references_exist(column := parent_id, parent := audited.other, parent_column := id)", "parent_id INT", "id INT"
+    "relationships(column := parent_id, parent := audited.other, parent_column := id)", "parent_id INT", "id INT"
 )
 PARENT_IF_VALID = Call(
-    "references_exist(column := parent_id, parent := audited.other, parent_column := id, condition := is_valid)",
+    "relationships(column := parent_id, parent := audited.other, parent_column := id, condition := is_valid)",
     "parent_id INT, is_valid BOOLEAN",
 )
-VERDICT = Call(
-    "rows_are_conserved(landed := audited.other, key := id)",
-    "id INT, reject_reasons VARCHAR, _landed_at TIMESTAMP",
-    "id INT, _landed_at TIMESTAMP",
+VALIDATION = Call(
+    "row_counts_reconcile(loaded := audited.other, key := id)",
+    "id INT, reject_reasons VARCHAR, _loaded_at TIMESTAMP",
+    "id INT, _loaded_at TIMESTAMP",
 )
-VERDICT_TWO_KEYS = Call(
-    "rows_are_conserved(landed := audited.other, key := (id, line))",
-    "id INT, line INT, reject_reasons VARCHAR, _landed_at TIMESTAMP",
-    "id INT, line INT, _landed_at TIMESTAMP",
+VALIDATION_TWO_KEYS = Call(
+    "row_counts_reconcile(loaded := audited.other, key := (id, line))",
+    "id INT, line INT, reject_reasons VARCHAR, _loaded_at TIMESTAMP",
+    "id INT, line INT, _loaded_at TIMESTAMP",
 )
-VERDICT_SINCE = Call(
-    "rows_are_conserved(landed := audited.other, key := id, since := '2026-01-06'::TIMESTAMP)",
-    "id INT, reject_reasons VARCHAR, _landed_at TIMESTAMP",
-    "id INT, _landed_at TIMESTAMP",
+VALIDATION_SINCE = Call(
+    "row_counts_reconcile(loaded := audited.other, key := id, since := '2026-01-06'::TIMESTAMP)",
+    "id INT, reject_reasons VARCHAR, _loaded_at TIMESTAMP",
+    "id INT, _loaded_at TIMESTAMP",
 )
-VERSIONS = Call("scd2_ranges_are_whole(key := id)", "id INT, valid_from TIMESTAMP, valid_to TIMESTAMP")
+VERSIONS = Call("scd2_no_overlaps(key := id)", "id INT, valid_from TIMESTAMP, valid_to TIMESTAMP")
 TOTAL = Call(
-    "totals_agree(measures := amount, against := audited.other, by := day)",
+    "totals_reconcile(measures := amount, against := audited.other, by := day)",
     "day INT, amount DECIMAL(18, 2)",
     "day INT, amount DECIMAL(18, 2)",
 )
 TOTALS = Call(
-    "totals_agree(measures := (amount, 1), against := audited.other, against_measures := (paid, n), by := (day, city))",
+    "totals_reconcile(measures := (amount, 1), against := audited.other, against_measures := (paid, n), by := (day, city))",
     "day INT, city VARCHAR, amount DECIMAL(18, 2)",
     "day INT, city VARCHAR, paid DECIMAL(18, 2), n INT",
 )
-LEVEL = Call("values_are_accepted(column := level, accepted := ('Low', 'High'))", "level VARCHAR")
-EQUAL = Call("values_are_accepted(column := is_equal, accepted := TRUE)", "is_equal BOOLEAN")
-ZERO = Call("values_are_accepted(column := missing, accepted := 0)", "missing INT")
+LEVEL = Call("accepted_values(column := level, accepted := ('Low', 'High'))", "level VARCHAR")
+EQUAL = Call("accepted_values(column := is_equal, accepted := TRUE)", "is_equal BOOLEAN")
+ZERO = Call("accepted_values(column := missing, accepted := 0)", "missing INT")
 
 MON, TUE, WED, THU = (f"'2026-01-0{day}'" for day in (5, 6, 7, 8))
 DELETED, ALIVE = f"(TRUE, {TUE})", f"(FALSE, {MON})"
 
 
-def landed(rows: str, day: str = MON) -> str:
-    """`rows` with the day they landed as their last column."""
+def loaded(rows: str, day: str = MON) -> str:
+    """`rows` with the day they loaded as their last column."""
     return rows.replace(")", f", {day})")
 
 
@@ -126,8 +126,8 @@ CASES = (
     Case(DROP, "everything deleted", f"{DELETED}, {DELETED}", finds=(0,)),
     Case(DROP, "deleted long before the newest write", f"(TRUE, {MON}), (TRUE, {MON}), (FALSE, {THU})"),
     Case(DROP, "deleted a day before the newest write", f"(TRUE, {WED}), (FALSE, {THU})", finds=(1,)),
-    Case(DROP_OF_100, "a table too small to judge", ", ".join([DELETED] * 99)),
-    Case(DROP_OF_100, "a table just large enough to judge", ", ".join([DELETED] * 21 + [ALIVE] * 79), finds=(79,)),
+    Case(DROP_OF_100, "a table too small to validate", ", ".join([DELETED] * 99)),
+    Case(DROP_OF_100, "a table just large enough to validate", ", ".join([DELETED] * 21 + [ALIVE] * 79), finds=(79,)),
     Case(NET, "gross less discount", "(1, 10.00, 2.50, 7.50), (2, 10.00, 10.00, 0.00)"),
     Case(NET, "net off by a cent", "(1, 10.00, 2.50, 7.50), (2, 10.00, 2.50, 7.51)", finds=(2,)),
     Case(NET, "discount above gross", "(1, 10.00, 2.50, 7.50), (2, 10.00, 10.01, -0.01)", finds=(2,)),
@@ -153,64 +153,66 @@ CASES = (
     Case(PARENT_IF_VALID, "a child of nobody that does not matter", "(9, FALSE)", "(1)"),
     Case(PARENT_IF_VALID, "a child of nobody that matters", "(8, TRUE), (9, FALSE)", "(1)", finds=(8,)),
     Case(
-        VERDICT,
-        "accepted and refused",
-        landed("(1, NULL), (1, 'duplicate'), (NULL, 'missing')"),
-        landed("(1), (1), (NULL)"),
+        VALIDATION,
+        "accepted and rejected",
+        loaded("(1, NULL), (1, 'duplicate'), (NULL, 'missing')"),
+        loaded("(1), (1), (NULL)"),
     ),
     Case(
-        VERDICT,
-        "landed after the model was written",
-        landed("(1, NULL)"),
-        landed("(1)") + ", " + landed("(1), (2)", TUE),
+        VALIDATION,
+        "loaded after the model was written",
+        loaded("(1, NULL)"),
+        loaded("(1)") + ", " + loaded("(1), (2)", TUE),
     ),
-    Case(VERDICT, "a row lost", landed("(1, NULL)"), landed("(1), (2)"), finds=(2,)),
-    Case(VERDICT, "a row without a key lost", landed("(1, NULL)"), landed("(1), (NULL)"), finds=(None,)),
-    Case(VERDICT, "a copy lost", landed("(1, NULL)"), landed("(1), (1)"), finds=(1,)),
-    Case(VERDICT, "a row accepted twice", landed("(1, NULL), (2, NULL), (2, NULL)"), landed("(1), (2)"), finds=(2,)),
-    Case(VERDICT, "a row both accepted and refused", landed("(1, NULL), (1, 'bad')"), landed("(1)"), finds=(1,)),
-    Case(VERDICT, "a row that never landed", landed("(1, NULL), (9, 'bad')"), landed("(1)"), finds=(9,)),
-    Case(VERDICT, "one lost and another doubled", landed("(1, NULL), (1, NULL)"), landed("(1), (2)"), finds=(1, 2)),
+    Case(VALIDATION, "a row lost", loaded("(1, NULL)"), loaded("(1), (2)"), finds=(2,)),
+    Case(VALIDATION, "a row without a key lost", loaded("(1, NULL)"), loaded("(1), (NULL)"), finds=(None,)),
+    Case(VALIDATION, "a copy lost", loaded("(1, NULL)"), loaded("(1), (1)"), finds=(1,)),
+    Case(VALIDATION, "a row accepted twice", loaded("(1, NULL), (2, NULL), (2, NULL)"), loaded("(1), (2)"), finds=(2,)),
+    Case(VALIDATION, "a row both accepted and rejected", loaded("(1, NULL), (1, 'bad')"), loaded("(1)"), finds=(1,)),
+    Case(VALIDATION, "a row that never loaded", loaded("(1, NULL), (9, 'bad')"), loaded("(1)"), finds=(9,)),
+    Case(VALIDATION, "one lost and another doubled", loaded("(1, NULL), (1, NULL)"), loaded("(1), (2)"), finds=(1, 2)),
     Case(
-        VERDICT_SINCE,
-        "a copy that landed before",
-        landed("(1, NULL), (1, 'copy')", TUE),
-        f"{landed('(1)')}, {landed('(1)', TUE)}",
+        VALIDATION_SINCE,
+        "a copy that loaded before",
+        loaded("(1, NULL), (1, 'copy')", TUE),
+        f"{loaded('(1)')}, {loaded('(1)', TUE)}",
     ),
     Case(
-        VERDICT_SINCE,
+        VALIDATION_SINCE,
         "a row lost since",
-        f"{landed('(1, NULL)')}, {landed('(3, NULL)', TUE)}",
-        f"{landed('(1)')}, {landed('(2), (3)', TUE)}",
+        f"{loaded('(1, NULL)')}, {loaded('(3, NULL)', TUE)}",
+        f"{loaded('(1)')}, {loaded('(2), (3)', TUE)}",
         finds=(2,),
     ),
     Case(
-        VERDICT_SINCE,
-        "a key that landed after the model was written",
-        landed("(1, NULL)", TUE),
-        landed("(1), (2)", WED),
+        VALIDATION_SINCE,
+        "a key that loaded after the model was written",
+        loaded("(1, NULL)", TUE),
+        loaded("(1), (2)", WED),
     ),
     Case(
-        VERDICT_SINCE,
+        VALIDATION_SINCE,
         "a row doubled since",
-        f"{landed('(1, NULL)')}, {landed('(2, NULL), (2, NULL)', TUE)}",
-        f"{landed('(1)')}, {landed('(2)', TUE)}",
+        f"{loaded('(1, NULL)')}, {loaded('(2, NULL), (2, NULL)', TUE)}",
+        f"{loaded('(1)')}, {loaded('(2)', TUE)}",
         finds=(2,),
     ),
-    Case(VERDICT_SINCE, "an older row that vanished", landed("(1, NULL), (2, NULL)"), landed("(1)"), finds=(None,)),
+    Case(VALIDATION_SINCE, "an older row that vanished", loaded("(1, NULL), (2, NULL)"), loaded("(1)"), finds=(None,)),
     Case(
-        VERDICT_SINCE,
+        VALIDATION_SINCE,
         "an older row that vanished while another is lost",
-        f"{landed('(1, NULL), (2, NULL)')}, {landed('(3, NULL)', WED)}",
-        f"{landed('(1)')}, {landed('(3), (4)', WED)}",
+        f"{loaded('(1, NULL), (2, NULL)')}, {loaded('(3, NULL)', WED)}",
+        f"{loaded('(1)')}, {loaded('(3), (4)', WED)}",
         finds=(4, None),
     ),
-    Case(VERDICT_TWO_KEYS, "two lines of one order", landed("(1, 1, NULL), (1, 2, 'bad')"), landed("(1, 1), (1, 2)")),
     Case(
-        VERDICT_TWO_KEYS,
+        VALIDATION_TWO_KEYS, "two lines of one order", loaded("(1, 1, NULL), (1, 2, 'bad')"), loaded("(1, 1), (1, 2)")
+    ),
+    Case(
+        VALIDATION_TWO_KEYS,
         "a line that became another",
-        landed("(1, 1, NULL), (1, 1, NULL)"),
-        landed("(1, 1), (1, 2)"),
+        loaded("(1, 1, NULL), (1, 1, NULL)"),
+        loaded("(1, 1), (1, 2)"),
         finds=(1, 1),
     ),
     Case(VERSIONS, "versions in a row, the last open", f"(1, {MON}, {TUE}), (1, {TUE}, NULL)"),
@@ -359,7 +361,7 @@ def shop(tmp_path: Path) -> Path:
     (tmp_path / "models" / "product.sql").write_text(
         """
         MODEL (name shop.product, kind SEED (path '../product.csv'), columns (product_id INT, name VARCHAR),
-          audits (grain_is_unique(columns := product_id), odd_rows(flag := name IS NULL)));
+          audits (unique_combination_of_columns(columns := product_id), odd_rows(flag := name IS NULL)));
         """
     )
     (tmp_path / "product.csv").write_text("product_id,name\n1,Kettle\n")
@@ -385,7 +387,7 @@ def test_a_blocking_audit_stops_the_plan_says_why_and_leaves_prod_alone(shop: Pa
 
     output = "".join(result.output.split())  # the console breaks lines anywhere
     assert result.exit_code == 1
-    assert "'grain_is_unique'auditerror:1rowfailed" in output
+    assert "'unique_combination_of_columns'auditerror:1rowfailed" in output
     assert "Severalrowsshareonekey:findthejointhatrepeatsrows" in output
     assert products(shop) == [(1, "Kettle")]
 

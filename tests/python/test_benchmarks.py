@@ -12,10 +12,10 @@ from sqlmesh.core.config.connection import DuckDBConnectionConfig
 from sqlmesh.core.context import Context
 from sqlmesh.utils import yaml
 
-from meshflow.landing.contract import contract
+from meshflow.loading.contract import contract
 
 
-@pytest.mark.parametrize("name", ["commands", "landing", "lifecycle", "setup", "since", "traffic"])
+@pytest.mark.parametrize("name", ["commands", "loading", "lifecycle", "setup", "since", "traffic"])
 def test_readme_shows_the_results_that_were_measured(benchmarks: Path, name: str) -> None:
     table = import_module(f"{name}.report").table(kept(benchmarks, name))
     assert f"<!-- results -->\n{table}<!-- /results -->" in (benchmarks / name / "README.md").read_text()
@@ -48,7 +48,7 @@ def test_a_promise_is_missed_beyond_its_bound(value: float | None, is_least: boo
 def test_every_side_may_use_as_much_memory_and_as_many_threads(benchmarks: Path, warehouse: Context) -> None:
     ours = warehouse.config.gateways["local"].connection
     assert isinstance(ours, DuckDBConnectionConfig)
-    peer = yaml.load(benchmarks / "peers/dbt/profiles.yml")["meshflow"]["outputs"]["prod"]
+    peer = yaml.load(benchmarks / "dbt/profiles.yml")["meshflow"]["outputs"]["prod"]
     assert ours.connector_config["memory_limit"] == peer["config_options"]["memory_limit"] == MEMORY
     assert ours.concurrent_tasks == peer["threads"] == 1
 
@@ -71,17 +71,17 @@ def test_copies_of_a_project_hold_its_rules_and_read_only_each_other(
 @pytest.mark.parametrize(
     ("rows", "is_equal"),
     [
-        ("SELECT 2 AS id, 'b' AS name, 1 AS _landed_at UNION ALL SELECT 1, 'a', 2", True),
-        ("SELECT 1 AS id, 'a' AS name, 1 AS _landed_at", False),
-        ("SELECT 1 AS id, 'a' AS name, 1 AS _landed_at UNION ALL SELECT 2, 'c', 1", False),
-        ("SELECT 1 AS id, 'a' AS name, 1 AS _landed_at UNION ALL SELECT 2, NULL, 1", False),
-        ("SELECT 1::BIGINT AS id, 'a' AS name, 1 AS _landed_at UNION ALL SELECT 2, 'b', 1", False),
+        ("SELECT 2 AS id, 'b' AS name, 1 AS _loaded_at UNION ALL SELECT 1, 'a', 2", True),
+        ("SELECT 1 AS id, 'a' AS name, 1 AS _loaded_at", False),
+        ("SELECT 1 AS id, 'a' AS name, 1 AS _loaded_at UNION ALL SELECT 2, 'c', 1", False),
+        ("SELECT 1 AS id, 'a' AS name, 1 AS _loaded_at UNION ALL SELECT 2, NULL, 1", False),
+        ("SELECT 1::BIGINT AS id, 'a' AS name, 1 AS _loaded_at UNION ALL SELECT 2, 'b', 1", False),
     ],
     ids=["another order and moment", "a row less", "another value", "a value less", "another type"],
 )
 def test_checksum_is_equal_for_equal_rows_only(benchmarks: Path, tmp_path: Path, rows: str, is_equal: bool) -> None:
-    checksum = import_module("landing.warehouse").checksum
-    two = "SELECT 1 AS id, 'a' AS name, 1 AS _landed_at UNION ALL SELECT 2, 'b', 1"
+    checksum = import_module("loading.warehouse").checksum
+    two = "SELECT 1 AS id, 'a' AS name, 1 AS _loaded_at UNION ALL SELECT 2, 'b', 1"
     assert (checksum(_warehouse(tmp_path / "one", two)) == checksum(_warehouse(tmp_path / "other", rows))) == is_equal
 
 
@@ -107,7 +107,7 @@ def test_checksum_is_equal_for_equal_rows_only(benchmarks: Path, tmp_path: Path,
 def test_values_are_compared_whatever_their_types(
     benchmarks: Path, tmp_path: Path, changed: dict[str, str | None], is_equal: bool
 ) -> None:
-    values = import_module("landing.warehouse").values
+    values = import_module("loading.warehouse").values
     known = {"price": "1.50", "city": "'Toronto'", "updated_at": "TIMESTAMP '2026-11-01 10:00:00'"}
     row = {
         column.name: f"{known.get(column.name, 'NULL')}::{column.type.sql('duckdb')}"
@@ -124,7 +124,7 @@ def test_values_are_compared_whatever_their_types(
 
 def _warehouse(folder: Path, rows: str) -> Path:
     folder.mkdir()
-    with duckdb.connect(folder / "landed_raw.duckdb") as connection:
+    with duckdb.connect(folder / "live_raw.duckdb") as connection:
         connection.execute("CREATE SCHEMA retail")
         connection.execute(f"CREATE TABLE retail.sales AS {rows}")
     return folder

@@ -18,7 +18,7 @@ from sqlmesh.core.context import Context
 from sqlmesh.core.lineage import column_dependencies
 from workspace import Workspace
 
-from meshflow.catalog.contents import Catalog, Model, Reader, spoken
+from meshflow.catalog.contents import Catalog, Model, Reader, display_name
 from meshflow.catalog.site import ASSETS, page, server, write
 from meshflow.cli import main
 
@@ -72,7 +72,7 @@ def small(root: Path, *models: str, config: str = "", other: str = "") -> Catalo
 
 def test_every_model_of_the_project_is_in_it_with_every_column(context: Context, catalog: Catalog) -> None:
     assert {found.name: [column.name for column in found.columns] for found in catalog.models} == {
-        found.name: [spoken(name) for name in found.columns_to_types] for found in context.models.values()
+        found.name: [display_name(name) for name in found.columns_to_types] for found in context.models.values()
     }
     assert [found.name for found in catalog.models] == sorted(found.name for found in catalog.models)
 
@@ -89,7 +89,7 @@ def test_lineage_is_what_sqlmesh_says_of_each_column_alone(context: Context, cat
         if not found.rendered:
             continue
         written = {
-            spoken(select.alias_or_name): select.alias_or_name
+            display_name(select.alias_or_name): select.alias_or_name
             for select in context.get_model(found.name).render_query().selects
         }
         for column in found.columns:
@@ -98,13 +98,15 @@ def test_lineage_is_what_sqlmesh_says_of_each_column_alone(context: Context, cat
                 continue
             expected = column_dependencies(context, found.name, exp.column(written[column.name], quoted=True))
             assert column.sources == sorted(
-                (context.models[parent].name, spoken(name)) for parent, names in expected.items() for name in names
+                (context.models[parent].name, display_name(name))
+                for parent, names in expected.items()
+                for name in names
             ), f"{found.name}.{column.name}"
 
 
-def test_net_revenue_comes_from_landed_prices_quantities_and_discounts(catalog: Catalog) -> None:
-    landed = origins(catalog, "retail.rpt_net_revenue_by_city", "net_revenue_amount")
-    assert {("raw.retail.sales", column) for column in ("price", "quantity", "discount")} <= landed
+def test_net_revenue_comes_from_loaded_prices_quantities_and_discounts(catalog: Catalog) -> None:
+    loaded = origins(catalog, "retail.rpt_net_revenue_by_city", "net_revenue_amount")
+    assert {("raw.retail.sales", column) for column in ("price", "quantity", "discount")} <= loaded
 
 
 def test_a_count_of_rows_comes_from_no_column(catalog: Catalog) -> None:
@@ -127,14 +129,14 @@ def test_a_header_is_told_as_written(catalog: Catalog) -> None:
 
 def test_audits_stand_there_with_their_arguments_and_whether_they_stop_a_run(catalog: Catalog) -> None:
     audits = {audit.name: audit for audit in model(catalog, "intermediate.int_retail__sales_priced").audits}
-    assert audits["odd_rows"].arguments == {"flag": "is_free AND _landed_at >= @start_dtntz"}
+    assert audits["odd_rows"].arguments == {"flag": "is_free AND _loaded_at >= @start_dtntz"}
     assert not audits["odd_rows"].blocking
-    assert audits["grain_is_unique"].blocking
-    assert audits["grain_is_unique"].arguments == {
+    assert audits["unique_combination_of_columns"].blocking
+    assert audits["unique_combination_of_columns"].arguments == {
         "columns": "(order_id, product_id)",
-        "condition": "_landed_at >= @start_dtntz",
+        "condition": "_loaded_at >= @start_dtntz",
     }
-    assert "@EACH(@columns" in audits["grain_is_unique"].query
+    assert "@EACH(@columns" in audits["unique_combination_of_columns"].query
 
 
 def test_an_audit_made_a_warning_in_the_header_is_one(tmp_path: Path) -> None:
@@ -203,18 +205,18 @@ def test_incremental_sql_is_rendered_for_the_day_before(catalog: Catalog) -> Non
     assert catalog.interval == (datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC))
 
 
-def test_a_landed_table_shows_its_contract_and_agrees_with_it(catalog: Catalog, project: Path) -> None:
+def test_a_loaded_table_shows_its_contract_and_agrees_with_it(catalog: Catalog, project: Path) -> None:
     written = {
         entry["name"]: entry
         for file in (project / "external_models").glob("*.yaml")
         for entry in YAML(typ="safe").load(file)
     }
-    landed = [found for found in catalog.models if found.contract]
-    assert {found.name for found in landed} == {found.name for found in catalog.models if found.name.startswith("raw.")}
-    for found in landed:
+    loaded = [found for found in catalog.models if found.contract]
+    assert {found.name for found in loaded} == {found.name for found in catalog.models if found.name.startswith("raw.")}
+    for found in loaded:
         assert found.contract.columns == written[found.name]["columns"]
         assert found.contract.columns == {column.name: column.type for column in found.columns}
-        assert found.contract.gateways == ["landed", "snowflake"]
+        assert found.contract.gateways == ["live", "snowflake"]
         assert found.contract.grain == written[found.name]["grain"]
 
 

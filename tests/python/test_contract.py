@@ -1,4 +1,4 @@
-"""external_models/*.yaml: the loader, SQLMesh and the applications read the same tables, columns and keys out of it."""
+"""external_models/*.yaml: the loader, SQLMesh and the sources read the same tables, columns and keys out of it."""
 
 import re
 from collections.abc import Iterator
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 import pytest
-from applications import Applications, new_state
+from sources import Sources, new_state
 from sqlglot import exp
 from sqlmesh.core.model import Model
 from workspace import Workspace
 
-from meshflow.landing.contract import LANDED_AT, Column, Table, contract, landed
+from meshflow.loading.contract import LOADED_AT, Column, Table, contract, source_tables
 from meshflow.source.server import Server
 
 
@@ -26,7 +26,7 @@ def external_models(
 ) -> Iterator[dict[str, Model]]:
     """What SQLMesh makes of the files, by table."""
     workspace = built.clone(tmp_path_factory.mktemp("contract"), new_state(postgres), data=False)
-    context = workspace.context("landed")
+    context = workspace.context("live")
     yield {
         ".".join(part.name.lower() for part in exp.to_table(model.name).parts[1:]): model
         for model in context.models.values()
@@ -48,16 +48,14 @@ def test_sqlmesh_reads_the_same_contract(tables: dict[str, Table], external_mode
         )
 
 
-def test_every_landed_table_says_last_when_its_rows_landed(tables: dict[str, Table]) -> None:
-    for table in landed(tables):
+def test_every_loaded_table_says_last_when_its_rows_loaded(tables: dict[str, Table]) -> None:
+    for table in source_tables(tables):
         names = [column.name for column in table.columns]
-        assert names.index(LANDED_AT) == len(names) - 1
+        assert names.index(LOADED_AT) == len(names) - 1
         assert table.columns[-1].type.sql("snowflake") == "TIMESTAMPNTZ"
 
 
-def test_the_contract_has_every_table_and_column_of_the_applications(
-    tables: dict[str, Table], source: Applications
-) -> None:
+def test_the_contract_has_every_table_and_column_of_the_sources(tables: dict[str, Table], source: Sources) -> None:
     columns = source.execute(
         """
         SELECT nspname || '.' || relname, array_agg(attname::text ORDER BY attnum),
@@ -66,18 +64,18 @@ def test_the_contract_has_every_table_and_column_of_the_applications(
         WHERE nspname IN ('edtech', 'retail') AND relkind = 'r' AND attnum > 0 AND NOT attisdropped GROUP BY 1
         """
     )
-    assert {name for name, _, _ in columns} == {str(table) for table in landed(tables)}
+    assert {name for name, _, _ in columns} == {str(table) for table in source_tables(tables)}
     for name, names, types in columns:
         assert [column.name for column in tables[name].read] == names
-        refused = [
+        rejected = [
             (column.name, type_)
             for column, type_ in zip(tables[name].read, types, strict=True)
             if not column.accepts(type_)
         ]
-        assert not refused
+        assert not rejected
 
 
-def test_the_contracts_keys_are_the_applications_primary_keys(tables: dict[str, Table], source: Applications) -> None:
+def test_the_contracts_keys_are_the_sources_primary_keys(tables: dict[str, Table], source: Sources) -> None:
     keys = source.execute(
         """
         SELECT nspname || '.' || relname,
@@ -88,11 +86,11 @@ def test_the_contracts_keys_are_the_applications_primary_keys(tables: dict[str, 
         WHERE contype = 'p' AND nspname IN ('edtech', 'retail')
         """
     )
-    assert {name: tuple(key) for name, key in keys} == {str(table): table.key for table in landed(tables)}
+    assert {name: tuple(key) for name, key in keys} == {str(table): table.key for table in source_tables(tables)}
 
 
 @pytest.mark.parametrize(
-    ("agreed", "accepted", "refused"),
+    ("agreed", "accepted", "rejected"),
     [
         ("BIGINT", ["bigint", "integer", "smallint"], ["numeric(18,0)", "text", "double precision", "bigint[]"]),
         ("INT", ["integer", "smallint"], ["bigint", "numeric(9,0)"]),
@@ -111,31 +109,31 @@ def test_the_contracts_keys_are_the_applications_primary_keys(tables: dict[str, 
         ),
     ],
 )
-def test_a_type_is_accepted_if_every_value_of_it_fits(agreed: str, accepted: list[str], refused: list[str]) -> None:
+def test_a_type_is_accepted_if_every_value_of_it_fits(agreed: str, accepted: list[str], rejected: list[str]) -> None:
     column = Column("it", exp.DataType.build(agreed, dialect="snowflake"))
-    assert [type_ for type_ in accepted + refused if column.accepts(type_)] == accepted
+    assert [type_ for type_ in accepted + rejected if column.accepts(type_)] == accepted
 
 
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ("- {name: raw.a.b, grain: id, columns: {id: TIMESTAMPTZ}}", "a.b.id is TIMESTAMPTZ, which can't be landed"),
-        ("- {name: raw.a.b, grain: id, columns: {id: FLOAT}}", "a.b.id is FLOAT, which can't be landed; use BIGINT"),
-        ("- {name: raw.a.b, grain: id, columns: {id: NONSENSE}}", "raw.a.b.id is NONSENSE, which can't be landed"),
+        ("- {name: raw.a.b, grain: id, columns: {id: TIMESTAMPTZ}}", "a.b.id is TIMESTAMPTZ, which can't be loaded"),
+        ("- {name: raw.a.b, grain: id, columns: {id: FLOAT}}", "a.b.id is FLOAT, which can't be loaded; use BIGINT"),
+        ("- {name: raw.a.b, grain: id, columns: {id: NONSENSE}}", "raw.a.b.id is NONSENSE, which can't be loaded"),
         ("- {name: raw.a.b, columns: {id: INT}}", "raw.a.b has no key: name its columns, `grain: (one, other)`"),
         ("- {name: raw.a.b, grain: other, columns: {id: INT}}", "raw.a.b has no column other, which is in its grain"),
         ("- {name: raw.a.b, grain: id}", "raw.a.b has no column id, which is in its grain"),
         ("- {name: raw.a.b, grain: [id", "broken.yaml"),
     ],
 )  # fmt: skip
-def test_a_contract_that_cannot_be_kept_is_refused_in_one_line(tmp_path: Path, entry: str, says: str) -> None:
+def test_a_contract_that_cannot_be_kept_is_rejected_in_one_line(tmp_path: Path, entry: str, says: str) -> None:
     (tmp_path / "external_models").mkdir()
     file = tmp_path / "external_models" / "broken.yaml"
     file.write_text(entry)
-    with pytest.raises(click.ClickException, match=re.escape(says)) as refusal:
+    with pytest.raises(click.ClickException, match=re.escape(says)) as rejection:
         contract(tmp_path)
-    assert refusal.value.message.startswith(str(file))
-    assert "\n" not in refusal.value.message
+    assert rejection.value.message.startswith(str(file))
+    assert "\n" not in rejection.value.message
 
 
 def test_a_folder_without_a_contract_is_named(tmp_path: Path) -> None:

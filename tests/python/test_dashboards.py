@@ -18,7 +18,7 @@ import pytest
 from workspace import Workspace, plan, run_elsewhere
 
 from meshflow import publish as publishing
-from meshflow.publish import SERVED, Busy, latest, publish
+from meshflow.publish import SERVED, WarehouseBusyError, latest, publish
 from meshflow.serve import ENVIRONMENTS, Published, Query, Snowflake, credentials, environments, warehouses
 
 REVENUE = Query(
@@ -80,9 +80,9 @@ def tables(copy: Path) -> set[str]:
         }
 
 
-def ask(data: Path, environment: str, query: Query) -> pd.DataFrame:
+def run(data: Path, environment: str, query: Query) -> pd.DataFrame:
     published = Published("local", data)
-    return published.ask(published.now(), environment, query).rows
+    return published.run(published.now(), environment, query).rows
 
 
 def rows(database: Path, query: str) -> list[tuple[object, ...]]:
@@ -140,7 +140,7 @@ def test_an_older_warehouse_that_was_restored_is_the_one_shown(warehouse: Path, 
 
 def test_no_copy_is_taken_while_a_process_has_the_warehouse_open(warehouse: Path, folder: Path) -> None:
     before = publish(warehouse, folder)
-    with opened_elsewhere(warehouse, "CREATE TABLE half_done AS SELECT 1 AS one"), pytest.raises(Busy):
+    with opened_elsewhere(warehouse, "CREATE TABLE half_done AS SELECT 1 AS one"), pytest.raises(WarehouseBusyError):
         publish(warehouse, folder)
     assert latest(warehouse, folder) == before
     assert publish(warehouse, folder).written_at > before.written_at
@@ -165,7 +165,7 @@ def test_bytes_that_changed_while_they_were_copied_are_thrown_away(
             pass
 
     monkeypatch.setattr(publishing, "copyfile", copy_while_written)
-    with pytest.raises(Busy):
+    with pytest.raises(WarehouseBusyError):
         publish(warehouse, folder)
     assert latest(warehouse, folder) == before
     assert list(folder.iterdir()) == [before.path], "nothing half-done stays"
@@ -224,8 +224,8 @@ def test_runs_and_the_copies_taken_meanwhile_dont_disturb_each_other(workspace: 
     before = publish(warehouse, folder)
     totals = "SELECT COUNT(*), SUM(net_revenue_amount) FROM retail.fct_sales"
     students = "SELECT SUM(student_count) FROM edtech.rpt_students_by_age_band"
-    refused = "SELECT SUM(refused_count) FROM ops.refused_rows"
-    expected = [rows(before.path, query) for query in (totals, students, refused)]
+    rejected = "SELECT SUM(rejected_count) FROM ops.rejected_rows"
+    expected = [rows(before.path, query) for query in (totals, students, rejected)]
     busy = 0
     with run_elsewhere(workspace, data) as run:
         while run.poll() is None:
@@ -233,18 +233,18 @@ def test_runs_and_the_copies_taken_meanwhile_dont_disturb_each_other(workspace: 
                 run.wait(timeout=0.01)
             try:
                 copy = publish(warehouse, folder).path
-            except Busy:
+            except WarehouseBusyError:
                 busy += 1
                 continue
-            assert [rows(copy, query) for query in (totals, students, refused)] == expected
+            assert [rows(copy, query) for query in (totals, students, rejected)] == expected
     after = publish(warehouse, folder)
-    assert [rows(after.path, query) for query in (totals, students, refused)] == expected
+    assert [rows(after.path, query) for query in (totals, students, rejected)] == expected
     assert after.written_at > before.written_at, "the run has written"
     assert busy, "the run and the copies did meet"
 
 
 def test_environments_are_those_that_are_built_prod_first(data: Path) -> None:
-    assert environments(ask(data, "prod", ENVIRONMENTS)) == ["prod", "dev"]
+    assert environments(run(data, "prod", ENVIRONMENTS)) == ["prod", "dev"]
 
 
 def test_filters_combine(data: Path) -> None:
@@ -255,19 +255,19 @@ def test_filters_combine(data: Path) -> None:
         "JOIN retail.dim_product USING (product_id) "
         "WHERE country IN ('Spain', 'Canada') AND product_category = 'Books' GROUP BY country ORDER BY country",
     )
-    assert [tuple(row) for row in ask(data, "prod", query).to_numpy()] == expected
+    assert [tuple(row) for row in run(data, "prod", query).to_numpy()] == expected
     assert len(expected) == 2
 
 
 def test_revenue_by_country_is_that_of_the_report(data: Path) -> None:
     report = "SELECT country, net_revenue_amount FROM retail.rpt_net_revenue_by_country ORDER BY country"
-    answer = [tuple(row) for row in ask(data, "prod", REVENUE).to_numpy()]
+    answer = [tuple(row) for row in run(data, "prod", REVENUE).to_numpy()]
     assert answer == rows(data / "local_analytics.duckdb", report)
 
 
 @pytest.mark.parametrize("country", ["Spain' OR '1' = '1", "?", "$1", "Spain'); DROP TABLE retail.fct_sales; --"])
 def test_a_value_is_never_read_as_sql(data: Path, country: str) -> None:
-    assert ask(data, "prod", REVENUE.only("locations.country", [country])).empty
+    assert run(data, "prod", REVENUE.only("locations.country", [country])).empty
 
 
 def test_a_query_reads_the_views_of_its_environment() -> None:
@@ -280,13 +280,13 @@ def test_a_query_reads_the_views_of_its_environment() -> None:
 
 def test_a_table_that_an_environment_lacks_is_named_with_what_brings_it(data: Path) -> None:
     with pytest.raises(click.ClickException, match=r"dev doesn't have .* retail\.absent.*`sqlmesh plan dev`"):
-        ask(data, "dev", Query("SELECT one FROM retail.absent"))
+        run(data, "dev", Query("SELECT one FROM retail.absent"))
 
 
 def test_a_warehouse_without_environments_has_none(tmp_path: Path) -> None:
     with closing(duckdb.connect(str(tmp_path / "local_analytics.duckdb"))):
         pass
-    assert environments(ask(tmp_path, "prod", ENVIRONMENTS)) == []
+    assert environments(run(tmp_path, "prod", ENVIRONMENTS)) == []
 
 
 def test_a_warehouse_that_is_being_built_for_the_first_time_says_so(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_what_one_session_looks_at_stays_when_another_sees_something_newer(data:
         assert "at work" in published.now().note
     second = published.now()
     assert second.version != first.version
-    assert environments(published.ask(first, "prod", ENVIRONMENTS).rows) == ["prod", "dev"]
+    assert environments(published.run(first, "prod", ENVIRONMENTS).rows) == ["prod", "dev"]
 
 
 def test_what_can_t_be_copied_is_said_and_the_copy_from_before_shown(data: Path, warehouse: Path) -> None:
@@ -329,10 +329,10 @@ def test_live_data_come_before_the_sample_and_snowflake_before_both(
     assert not warehouses(tmp_path)
     (tmp_path / "local_analytics.duckdb").touch()
     assert list(warehouses(tmp_path)) == ["local"]
-    (tmp_path / "landed_analytics.duckdb").touch()
-    assert list(warehouses(tmp_path)) == ["landed", "local"]
+    (tmp_path / "live_analytics.duckdb").touch()
+    assert list(warehouses(tmp_path)) == ["live", "local"]
     monkeypatch.setenv("MESHFLOW_SNOWFLAKE_ACCOUNT", "account")
-    assert list(warehouses(tmp_path)) == ["snowflake", "landed", "local"]
+    assert list(warehouses(tmp_path)) == ["snowflake", "live", "local"]
 
 
 def test_snowflake_without_a_key_of_the_dashboards_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from meshflow.demo import COURSES, compare, figures
 def analytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A warehouse with two courses of one name and two enrollments in the first."""
     monkeypatch.setenv("MESHFLOW_DATA", str(tmp_path))
-    database = tmp_path / "landed_analytics.duckdb"
+    database = tmp_path / "live_analytics.duckdb"
     with closing(duckdb.connect(str(database))) as connection:
         connection.execute("""
             CREATE SCHEMA edtech;

@@ -95,7 +95,7 @@ def test_the_extension_finds_the_server_where_make_installs_it(project: Path) ->
     assert Path(sys.prefix, "bin", "sqlmesh_lsp").exists()
 
 
-def test_names_lead_to_their_model_and_lineage_to_the_landed_column(workspace: Workspace) -> None:
+def test_names_lead_to_their_model_and_lineage_to_the_loaded_column(workspace: Workspace) -> None:
     async def work(editor: Editor) -> tuple[Any, ...]:
         document = editor.open(MART)
         at = editor.position(MART, "retail.rpt_revenue_daily")
@@ -109,7 +109,7 @@ def test_names_lead_to_their_model_and_lineage_to_the_landed_column(workspace: W
     assert [Path(link.target_uri).name for link in definition] == ["rpt_revenue_daily.sql"]
     assert "One row per day and place" in hover.contents.value
     assert '"RAW"."RETAIL"."SALES"' in texts(tables)
-    assert {"PRICE", "QUANTITY", "DISCOUNT"} <= texts(columns), "as the landed table calls them, and no other does"
+    assert {"PRICE", "QUANTITY", "DISCOUNT"} <= texts(columns), "as the loaded table calls them, and no other does"
     assert list(workspace.data.iterdir()) == [], "an editor that is open keeps no plan from its database"
 
 

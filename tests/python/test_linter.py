@@ -9,7 +9,7 @@ from types import ModuleType
 
 import duckdb
 import pytest
-from applications import new_state
+from sources import new_state
 from sqlglot import exp
 from sqlmesh.core.config import Config, load_configs
 from sqlmesh.core.context import Context
@@ -96,14 +96,14 @@ FAULTS = [
     Fault(
         "grainhasaudit",
         "models/history/hist_student.sql",
-        "grain_is_unique(columns := (student_id, valid_from))",
-        "grain_is_unique(columns := student_id)",
-        "The grain (student_id, valid_from) of history.hist_student is not audited: add grain_is_unique(columns",
+        "unique_combination_of_columns(columns := (student_id, valid_from))",
+        "unique_combination_of_columns(columns := student_id)",
+        "The grain (student_id, valid_from) of history.hist_student is not audited: add unique_combination_of_columns(columns",
     ),
     Fault(
         "grainhasaudit",
         "models/retail/rpt_net_revenue_by_country.sql",
-        "    grain_is_unique(columns := country),\n",
+        "    unique_combination_of_columns(columns := country),\n",
         "",
         "The grain (country) of retail.rpt_net_revenue_by_country is not audited",
     ),
@@ -117,14 +117,14 @@ FAULTS = [
     Fault(
         "grainhasaudit",
         "models/quarantine/edtech_student.sql",
-        "FROM intermediate.int_edtech__students_checked\n",
-        "FROM intermediate.int_edtech__students_checked\nCROSS JOIN intermediate.int_edtech__courses_checked\n",
-        "The grain (student_id, copy_number) of quarantine.edtech_student is not audited",
+        "FROM intermediate.int_edtech__students_validated\n",
+        "FROM intermediate.int_edtech__students_validated\nCROSS JOIN intermediate.int_edtech__courses_validated\n",
+        "The grain (student_id, recency_rank) of quarantine.edtech_student is not audited",
     ),
     Fault(
         "grainhasaudit",
-        "models/intermediate/int_retail__sales_summed.sql",
-        "    grain_is_unique(columns := (order_date, location_id)),\n",
+        "models/intermediate/int_retail__sales_aggregated.sql",
+        "    unique_combination_of_columns(columns := (order_date, location_id)),\n",
         "",
         "The grain (order_date, location_id) of retail.rpt_revenue_daily is not audited",
     ),
@@ -162,7 +162,7 @@ FAULTS = [
         "models/edtech/rpt_course_enrollments_by_month.sql",
         "against := edtech.fct_enrollment,",
         "against := edtech.rpt_student_enrollments,",
-        "edtech.rpt_course_enrollments_by_month is audited by totals_agree with "
+        "edtech.rpt_course_enrollments_by_month is audited by totals_reconcile with "
         "against := edtech.rpt_student_enrollments, on which it doesn't depend",
     ),
     Fault(
@@ -170,16 +170,16 @@ FAULTS = [
         "models/edtech/fct_enrollment.sql",
         "depends_on (edtech.dim_course, edtech.dim_student)",
         "depends_on (edtech.dim_course)",
-        "edtech.fct_enrollment is audited by references_exist with parent := edtech.dim_student, on which it doesn't "
+        "edtech.fct_enrollment is audited by relationships with parent := edtech.dim_student, on which it doesn't "
         "depend: add edtech.dim_student to depends_on",
     ),
     Fault(
         "auditreadsdependencies",
-        "models/intermediate/int_edtech__courses_checked.sql",
-        "landed := staging.stg_edtech__courses",
-        "landed := staging.stg_edtech__students",
-        "intermediate.int_edtech__courses_checked is audited by rows_are_conserved with "
-        "landed := staging.stg_edtech__students",
+        "models/intermediate/int_edtech__courses_validated.sql",
+        "loaded := staging.stg_edtech__courses",
+        "loaded := staging.stg_edtech__students",
+        "intermediate.int_edtech__courses_validated is audited by row_counts_reconcile with "
+        "loaded := staging.stg_edtech__students",
     ),
     Fault(
         "martsaretyped",
@@ -254,25 +254,25 @@ FAULTS = [
     Fault(
         "martsaretyped",
         "models/ops/row_reconciliation.sql",
-        "FULL JOIN checked_counts\n  ON landed_counts.source_table = checked_counts.source_table\n"
-        "  AND landed_counts.updated_date IS NOT DISTINCT FROM checked_counts.updated_date",
-        "FULL JOIN checked_counts\n  ON landed_counts.source_table = checked_counts.source_table\n"
+        "FULL JOIN checked_counts\n  ON loaded_counts.source_table = checked_counts.source_table\n"
+        "  AND loaded_counts.updated_date IS NOT DISTINCT FROM checked_counts.updated_date",
+        "FULL JOIN checked_counts\n  ON loaded_counts.source_table = checked_counts.source_table\n"
         "UNION ALL\nSELECT 'none'::VARCHAR, CURRENT_DATE AS updated_date, 0::INT, 0::INT, 0::INT, 0::INT, 0::INT",
         "Column updated_date of ops.row_reconciliation is not cast: write (…)::DATE AS updated_date",
     ),
     Fault(
         "runsonbothengines",
-        "audits/live_rows_hold.sql",
+        "audits/max_deletion_rate.sql",
         "DATEADD(DAY, -1, newest_updated_at)::TIMESTAMPNTZ",
         "DATEADD(DAY, -1, newest_updated_at)",
-        "intermediate.int_edtech__students_checked is audited by live_rows_hold, which uses DATEADD, which of a DATE",
+        "intermediate.int_edtech__students_validated is audited by max_deletion_rate, which uses DATEADD, which of a DATE",
     ),
     Fault(
         "runsonbothengines",
         "models/retail/dim_customer.sql",
-        "references_exist(",
-        "never_null(columns := city, condition := SOUNDEX(city) = 'X'),\n    references_exist(",
-        "retail.dim_customer is audited by never_null, which uses SOUNDEX, which is missing on DuckDB",
+        "relationships(",
+        "not_null(columns := city, condition := SOUNDEX(city) = 'X'),\n    relationships(",
+        "retail.dim_customer is audited by not_null, which uses SOUNDEX, which is missing on DuckDB",
     ),
     Fault(
         "seedmatchesfile",
@@ -327,7 +327,7 @@ HEADER = """MODEL (
   tags (trial),
   description 'One row per order.',
   audits (
-    grain_is_unique(columns := order_id)
+    unique_combination_of_columns(columns := order_id)
   )
 );
 """
@@ -405,7 +405,7 @@ def messages(lint: list[AnnotatedRuleViolation], rule: str) -> list[str]:
     return [violation.violation_msg for violation in lint if violation.rule.name == rule]
 
 
-@pytest.mark.parametrize("gateway", ["local", "landed"])
+@pytest.mark.parametrize("gateway", ["local", "live"])
 def test_the_project_keeps_its_own_rules(gateway: str, built: Workspace, postgres: Server, tmp_path: Path) -> None:
     context = built.clone(tmp_path, new_state(postgres), data=False).context(gateway)
     assert context.lint_models(raise_on_error=False) == []
@@ -443,12 +443,12 @@ def test_seeds_need_no_unit_test(lint: list[AnnotatedRuleViolation]) -> None:
     assert not [message for message in messages(lint, "hasunittest") if message.startswith(("raw.", "shared.ref_"))]
 
 
-def test_a_schema_that_is_no_layer_is_refused(lint: list[AnnotatedRuleViolation]) -> None:
+def test_a_schema_that_is_no_layer_is_rejected(lint: list[AnnotatedRuleViolation]) -> None:
     (message,) = [text for text in messages(lint, "layersflowoneway") if text.startswith("sandbox.trial")]
     assert message.startswith("sandbox.trial is in sandbox, which is no layer: use one of raw, staging,")
 
 
-def test_a_model_in_another_dialect_is_refused(lint: list[AnnotatedRuleViolation]) -> None:
+def test_a_model_in_another_dialect_is_rejected(lint: list[AnnotatedRuleViolation]) -> None:
     assert any(
         message.startswith("intermediate.int_retail__foreign is written in duckdb: write Snowflake's SQL")
         for message in messages(lint, "runsonbothengines")
@@ -456,7 +456,7 @@ def test_a_model_in_another_dialect_is_refused(lint: list[AnnotatedRuleViolation
 
 
 @pytest.mark.parametrize(("number", "sql"), list(enumerate(FUNCTIONS)), ids=list(FUNCTIONS))
-def test_functions_that_differ_between_the_engines_are_refused(
+def test_functions_that_differ_between_the_engines_are_rejected(
     number: int, sql: str, lint: list[AnnotatedRuleViolation]
 ) -> None:
     start = f"{function_model(number)} uses "

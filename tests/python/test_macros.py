@@ -288,7 +288,7 @@ def test_a_single_reject_reason_stands_alone(planted: Planted) -> None:
     assert run([(None,), (1,)]) == [("missing_id",), (None,)]
 
 
-def test_models_refuse_for_exactly_the_reasons_that_are_explained(project: Path) -> None:
+def test_models_reject_for_exactly_the_reasons_that_are_explained(project: Path) -> None:
     with (project / "seeds" / "ops" / "ref_reject_reason.csv").open(encoding="utf-8", newline="") as file:
         explained = [(row["source_table"], row["reject_reason"]) for row in csv.DictReader(file)]
     used = [
@@ -325,7 +325,7 @@ def test_a_merge_compares_columns_on_snowflake_and_one_value_on_duckdb(
 
 
 def source_table(model: Path) -> str:
-    """'edtech.students' for int_edtech__students_checked.sql."""
+    """'edtech.students' for int_edtech__students_validated.sql."""
     found = re.fullmatch(r"int_(\w+?)__(\w+)_checked", model.stem)
-    assert found, f"{model} refuses rows, but its name doesn't tell which landed table they come from"
+    assert found, f"{model} rejects rows, but its name doesn't tell which loaded table they come from"
     return ".".join(found.groups())

@@ -1,4 +1,4 @@
-"""What runs a warehouse from day to day: the cron jobs, `meshflow stale`, `meshflow audit`; all of them for real."""
+"""What runs a warehouse from day to day: the cron jobs, `meshflow freshness`, `meshflow audit`; all of them for real."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from applications import Applications, new_state
+from sources import Sources, new_state
 from workspace import Workspace
 
 from meshflow.source.server import Server
@@ -22,18 +22,18 @@ JOB = re.compile(
 )
 
 
-PLAN = ("--gateway", "landed", "plan", "prod", "--auto-apply", "--skip-tests")
+PLAN = ("--gateway", "live", "plan", "prod", "--auto-apply", "--skip-tests")
 
 
 @pytest.fixture(scope="module")
 def server_room(
     project: Path, built: Workspace, postgres: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Workspace]:
-    """A checkout on a plain server: applications with rows, and what infra/cron needs."""
+    """A checkout on a plain server: sources with rows, and what infra/cron needs."""
     workspace = built.clone(tmp_path_factory.mktemp("server"), new_state(postgres), data=False)
     shutil.copytree(project / "infra" / "cron", workspace.path / "infra" / "cron")
     (workspace.path / ".venv").symlink_to(Path(sys.prefix))
-    source = Applications.new(postgres)
+    source = Sources.new(postgres)
     source.execute("INSERT INTO edtech.students (first_name, enrollment_date) VALUES ('Ada', '2026-01-01')")
     source.execute(
         "INSERT INTO retail.sales (order_id, product_id, customer_id, quantity, price, discount, order_date_at) "
@@ -68,7 +68,7 @@ def scheduled(project: Path) -> dict[str, re.Match[str]]:
 def test_the_crontab_holds_the_schedule_that_was_promised(project: Path) -> None:
     jobs = scheduled(project)
     assert {name: " ".join(found["when"].split()) for name, found in jobs.items()} == {
-        "land": "*/5 * * * *",
+        "load": "*/5 * * * *",
         "run": "2 * * * *",
         "reconcile": "5 4 * * 0",
         "audit": "5 4 * * 0",
@@ -78,16 +78,16 @@ def test_the_crontab_holds_the_schedule_that_was_promised(project: Path) -> None
 
 
 def test_before_the_first_plan_nothing_is_fresh_and_nothing_can_be_audited(server_room: Workspace) -> None:
-    for command in ("stale", "audit"):
+    for command in ("freshness", "audit"):
         result = meshflow(command)
         assert result.returncode == 1
-        assert "`sqlmesh --gateway landed plan prod`" in result.stderr
+        assert "`sqlmesh --gateway live plan prod`" in result.stderr
 
 
 def test_every_job_of_the_crontab_does_its_work(project: Path, server_room: Workspace) -> None:
     jobs = scheduled(project)
-    landed = job(server_room, "land", "0", *jobs["land"]["command"].split())
-    assert (landed.returncode, landed.stdout, landed.stderr) == (0, "", "")
+    loaded = job(server_room, "load", "0", *jobs["load"]["command"].split())
+    assert (loaded.returncode, loaded.stdout, loaded.stderr) == (0, "", "")
     planned = job(server_room, "plan", "0", "sqlmesh", *PLAN)
     assert planned.returncode == 0, planned.stderr
     for name in ("run", "reconcile", "audit"):
@@ -95,21 +95,21 @@ def test_every_job_of_the_crontab_does_its_work(project: Path, server_room: Work
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), name
         log = (server_room.root / "logs" / f"{name}.log").read_text(encoding="utf-8")
         assert re.search(r"^== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ .*\n(.*\n)+== \S+ exit 0$", log, re.MULTILINE), name
-    with closing(duckdb.connect(str(server_room.data / "landed_raw.duckdb"), read_only=True)) as connection:
-        assert connection.execute("SELECT COUNT(*) FROM landing.reconciliations").fetchone() == (2,)
+    with closing(duckdb.connect(str(server_room.data / "live_raw.duckdb"), read_only=True)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM loader.reconciliations").fetchone() == (2,)
 
 
 def test_a_warehouse_that_moves_is_fresh_and_one_that_stands_still_is_stale(server_room: Workspace) -> None:
-    fresh = meshflow("stale", "--after", "2")
+    fresh = meshflow("freshness", "--after", "2")
     assert fresh.returncode == 0
     assert re.search(r"prod is processed until \d{4}-\d\d-\d\d \d\d:\d[05] UTC", fresh.stdout)
-    stale = meshflow("stale", "--after", "0")
+    stale = meshflow("freshness", "--after", "0")
     assert stale.returncode == 1
     assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d UTC, 0\.\d h ago; \S+ is furthest behind", stale.stderr)
 
 
 def test_an_audit_of_prod_fails_on_what_would_stop_a_run_and_warns_of_the_rest(server_room: Workspace) -> None:
-    with closing(duckdb.connect(str(server_room.data / "landed_analytics.duckdb"))) as connection:
+    with closing(duckdb.connect(str(server_room.data / "live_analytics.duckdb"))) as connection:
         ((table,),) = connection.execute(
             "SELECT table_schema || '.' || table_name FROM information_schema.tables "
             "WHERE table_name ILIKE '%int_retail__sales_priced%' AND table_type = 'BASE TABLE'"
@@ -119,7 +119,7 @@ def test_an_audit_of_prod_fails_on_what_would_stop_a_run_and_warns_of_the_rest(s
     assert warned.returncode == 0
     assert re.search(r"sales_priced.*odd_rows.*1.*no, a warning", warned.stdout)
 
-    with closing(duckdb.connect(str(server_room.data / "landed_analytics.duckdb"))) as connection:
+    with closing(duckdb.connect(str(server_room.data / "live_analytics.duckdb"))) as connection:
         connection.execute(f"UPDATE {table} SET net_revenue_amount = net_revenue_amount + 0.01")
     failed = meshflow("audit")
     assert failed.returncode == 1
@@ -141,7 +141,7 @@ def test_jobs_never_overlap_and_the_lock_of_a_killed_one_is_free(server_room: Wo
     )
     while not started.exists():
         time.sleep(0.05)
-    skipped = job(server_room, "land", "0", "touch", str(server_room.root / "overlapped"))
+    skipped = job(server_room, "load", "0", "touch", str(server_room.root / "overlapped"))
     assert (skipped.returncode, skipped.stderr) == (0, "")
     gave_up = job(server_room, "run", "1", "touch", str(server_room.root / "overlapped"))
     assert gave_up.returncode == 1
@@ -150,14 +150,14 @@ def test_jobs_never_overlap_and_the_lock_of_a_killed_one_is_free(server_room: Wo
 
     os.killpg(holder.pid, 9)
     holder.wait()
-    assert job(server_room, "land", "5", "true").returncode == 0
+    assert job(server_room, "load", "5", "true").returncode == 0
 
 
 def test_a_job_without_a_folder_for_logs_does_not_start(
     server_room: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MESHFLOW_LOGS")
-    refused = job(server_room, "land", "0", "touch", str(server_room.root / "ran"))
-    assert refused.returncode != 0
-    assert "MESHFLOW_LOGS: is not set: name the folder for the logs" in refused.stderr
+    rejected = job(server_room, "load", "0", "touch", str(server_room.root / "ran"))
+    assert rejected.returncode != 0
+    assert "MESHFLOW_LOGS: is not set: name the folder for the logs" in rejected.stderr
     assert not (server_room.root / "ran").exists()

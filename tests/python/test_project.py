@@ -68,13 +68,13 @@ def raw_tables(context: Context) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def test_the_sample_has_the_columns_that_are_landed_elsewhere(warehouse: Context, landed_project: Context) -> None:
-    contracts = raw_tables(landed_project)
-    del contracts["raw.landing.loads"]  # read by the signal, which the sample has no use for
+def test_the_sample_has_the_columns_that_are_loaded_elsewhere(warehouse: Context, live_project: Context) -> None:
+    contracts = raw_tables(live_project)
+    del contracts["raw.loader.loads"]  # read by the signal, which the sample has no use for
     assert raw_tables(warehouse) == contracts
 
 
-def test_a_landed_table_has_the_columns_and_the_key_of_the_source(project: Path, landed_project: Context) -> None:
+def test_a_loaded_table_has_the_columns_and_the_key_of_the_source(project: Path, live_project: Context) -> None:
     schema = (project / "src/meshflow/source/schema.sql").read_text(encoding="utf-8")
     in_source = {}
     for statement in CREATE_TABLE.findall(schema):
@@ -84,21 +84,21 @@ def test_a_landed_table_has_the_columns_and_the_key_of_the_source(project: Path,
         key = of_several.expressions if of_several else [c for c in columns if c.find(exp.PrimaryKeyColumnConstraint)]
         in_source[f"raw.{table.this.this.sql()}"] = [c.name for c in columns], [c.name for c in key]
 
-    landed = {}
-    for model in landed_project.models.values():
-        if model.name.startswith("raw.") and not model.name.startswith("raw.landing."):
-            *columns, landed_at = [name.lower() for name in model.columns_to_types_or_raise]
-            assert landed_at == "_landed_at", model.name
+    loaded = {}
+    for model in live_project.models.values():
+        if model.name.startswith("raw.") and not model.name.startswith("raw.loader."):
+            *columns, loaded_at = [name.lower() for name in model.columns_to_types_or_raise]
+            assert loaded_at == "_loaded_at", model.name
             (grain,) = model.grains
-            landed[model.name] = columns, [column.name for column in grain.find_all(exp.Column)]
-    assert landed == in_source
+            loaded[model.name] = columns, [column.name for column in grain.find_all(exp.Column)]
+    assert loaded == in_source
 
 
-@pytest.mark.parametrize(("gateway", "interval"), [("local", IntervalUnit.HOUR), ("landed", IntervalUnit.FIVE_MINUTE)])
+@pytest.mark.parametrize(("gateway", "interval"), [("local", IntervalUnit.HOUR), ("live", IntervalUnit.FIVE_MINUTE)])
 def test_every_model_is_due_at_the_cadence_of_the_gateway(
-    gateway: str, interval: IntervalUnit, warehouse: Context, landed_project: Context
+    gateway: str, interval: IntervalUnit, warehouse: Context, live_project: Context
 ) -> None:
-    context = {"local": warehouse, "landed": landed_project}[gateway]
+    context = {"local": warehouse, "live": live_project}[gateway]
     assert {model.interval_unit for model in context.models.values() if not model.kind.is_external} == {interval}
 
 
@@ -123,7 +123,7 @@ def test_questions_are_answered_from_the_environment_that_is_named(
     plan(context, "dev")
     context.close()
 
-    asked = CliRunner(env=workspace.environment).invoke(main, ["ask", "dev"], catch_exceptions=False)
+    asked = CliRunner(env=workspace.environment).invoke(main, ["examples", "dev"], catch_exceptions=False)
     assert asked.exit_code == 0
     assert asked.output.count("FROM ") == 3
     [block] = re.findall(
@@ -134,7 +134,7 @@ def test_questions_are_answered_from_the_environment_that_is_named(
     assert "retail__dev.rpt_net_revenue_by_state" in asked.output
     assert "Yet to Start" in asked.output
 
-    unknown = CliRunner(env=workspace.environment).invoke(main, ["ask", "nope"])
+    unknown = CliRunner(env=workspace.environment).invoke(main, ["examples", "nope"])
     assert unknown.exit_code == 1
     assert "There is no environment 'nope'" in unknown.output
     assert "dev" in unknown.output

@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 import psycopg
 import pytest
-from applications import Applications
 from click.testing import CliRunner, Result
+from sources import Sources
 
 from meshflow.cli import main
 
@@ -20,8 +20,8 @@ Meshflow = Callable[..., Result]
 
 
 @pytest.fixture
-def meshflow(source: Applications, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Meshflow:
-    """The command, in a folder of the test's own, on applications with some rows."""
+def meshflow(source: Sources, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Meshflow:
+    """The command, in a folder of the test's own, on sources with some rows."""
     (tmp_path / "external_models").symlink_to(project / "external_models")
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -48,7 +48,7 @@ def compared(result: Result) -> dict[str, dict[str, Any]]:
     return {event["table"]: event for event in events if event["event"] == "reconciled"}
 
 
-def behind_the_back(source: Applications, statement: str) -> None:
+def behind_the_back(source: Sources, statement: str) -> None:
     """Write without the trigger that moves updated_at, as a restore does."""
     with psycopg.connect(source.server.url("postgres", source.database)) as connection:
         connection.execute("SET session_replication_role = replica")
@@ -56,11 +56,11 @@ def behind_the_back(source: Applications, statement: str) -> None:
 
 
 def raw(statement: str) -> list[tuple[Any, ...]]:
-    with closing(duckdb.connect("data/landed_raw.duckdb", read_only=True)) as connection:
+    with closing(duckdb.connect("data/live_raw.duckdb", read_only=True)) as connection:
         return connection.execute(statement).fetchall()
 
 
-def test_what_has_landed_is_equal_whatever_is_in_it(meshflow: Meshflow) -> None:
+def test_what_has_loaded_is_equal_whatever_is_in_it(meshflow: Meshflow) -> None:
     result = meshflow("reconcile", "--json")
     assert result.exit_code == 0
     found = compared(result)
@@ -70,17 +70,15 @@ def test_what_has_landed_is_equal_whatever_is_in_it(meshflow: Meshflow) -> None:
     assert not any(table["differing_days"] or table["advice"] for table in found.values())
 
 
-def test_what_was_written_since_the_last_load_is_landed_first(meshflow: Meshflow, source: Applications) -> None:
-    meshflow("land")
+def test_what_was_written_since_the_last_load_is_loaded_first(meshflow: Meshflow, source: Sources) -> None:
+    meshflow("load")
     source.execute("UPDATE edtech.students SET email = 'new@example.org'")
     assert meshflow("reconcile").exit_code == 0
     assert raw("SELECT DISTINCT email FROM edtech.students") == [("new@example.org",)]
 
 
-def test_rows_deleted_for_good_are_found_and_marked_as_deleted_on_demand(
-    meshflow: Meshflow, source: Applications
-) -> None:
-    meshflow("land")
+def test_rows_deleted_for_good_are_found_and_marked_as_deleted_on_demand(meshflow: Meshflow, source: Sources) -> None:
+    meshflow("load")
     source.execute("DELETE FROM edtech.students WHERE student_id IN (2, 3)")
     found = meshflow("reconcile", "--json")
     assert found.exit_code == 1
@@ -93,20 +91,20 @@ def test_rows_deleted_for_good_are_found_and_marked_as_deleted_on_demand(
     assert repaired.exit_code == 0
     assert compared(repaired)["edtech.students"]["marked"] == 2
     marked = raw(
-        "SELECT student_id, deleted_at = _landed_at FROM edtech.students WHERE deleted_at IS NOT NULL ORDER BY 1"
+        "SELECT student_id, deleted_at = _loaded_at FROM edtech.students WHERE deleted_at IS NOT NULL ORDER BY 1"
     )
     assert marked == [(2, True), (3, True)]
-    assert raw("SELECT MAX(_landed_at) = (SELECT MAX(started_at) FROM landing.loads) FROM edtech.students") == [(True,)]
+    assert raw("SELECT MAX(_loaded_at) = (SELECT MAX(started_at) FROM loader.loads) FROM edtech.students") == [(True,)]
 
     again = compared(meshflow("reconcile", "--repair", "--json"))["edtech.students"]
     assert (again["vanished"], again["marked"], again["differing_days"]) == (0, 0, 0)
 
 
 def test_a_write_that_did_not_move_updated_at_is_found_and_healed_as_advised(
-    meshflow: Meshflow, source: Applications, monkeypatch: pytest.MonkeyPatch
+    meshflow: Meshflow, source: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("meshflow.landing.reader.LAG", -timedelta(hours=1))
-    meshflow("land")
+    monkeypatch.setattr("meshflow.loading.reader.LAG", -timedelta(hours=1))
+    meshflow("load")
     behind_the_back(source, "UPDATE retail.sales SET price = price + 0.01 WHERE order_id = 5")
     found = meshflow("reconcile", "--json")
     assert found.exit_code == 1
@@ -118,8 +116,8 @@ def test_a_write_that_did_not_move_updated_at_is_found_and_healed_as_advised(
     assert meshflow("reconcile").exit_code == 0
 
 
-def test_a_row_that_never_landed_is_found(meshflow: Meshflow, source: Applications) -> None:
-    meshflow("land")
+def test_a_row_that_never_loaded_is_found(meshflow: Meshflow, source: Sources) -> None:
+    meshflow("load")
     behind_the_back(
         source,
         "INSERT INTO edtech.courses (course_id, created_at, updated_at) VALUES (900, '2020-01-01+00', '2020-01-01+00')",
@@ -129,29 +127,27 @@ def test_a_row_that_never_landed_is_found(meshflow: Meshflow, source: Applicatio
     assert "--full-refresh --only edtech.courses" in courses["advice"][0]
 
 
-def test_a_replaced_row_is_unlanded_and_its_forerunner_vanished(meshflow: Meshflow, source: Applications) -> None:
-    meshflow("land")
+def test_a_replaced_row_is_unlanded_and_its_forerunner_vanished(meshflow: Meshflow, source: Sources) -> None:
+    meshflow("load")
     behind_the_back(source, "UPDATE retail.sales SET order_id = 999 WHERE order_id = 1")
     sales = compared(meshflow("reconcile", "--json"))["retail.sales"]
     assert (sales["unlanded"], sales["vanished"]) in {(1, 1), (0, 1)}  # read again if the load was within its lag
 
 
-def test_days_and_checksums_are_kept_for_the_warehouse(meshflow: Meshflow, source: Applications) -> None:
+def test_days_and_checksums_are_kept_for_the_warehouse(meshflow: Meshflow, source: Sources) -> None:
     behind_the_back(source, "UPDATE retail.sales SET updated_at = '2026-03-01 23:59:59.999999+00' WHERE order_id <= 4")
     behind_the_back(source, "UPDATE retail.sales SET updated_at = '2026-03-02 00:30:00+02' WHERE order_id = 4")
     meshflow("reconcile")
     source.execute("DELETE FROM retail.sales WHERE order_id = 2")
     meshflow("reconcile")
     days = raw(
-        "SELECT source_count, raw_count, source_checksum = raw_checksum, unlanded_count, vanished_count FROM "
-        "landing.reconciliations WHERE source_table = 'retail.sales' AND updated_date = '2026-03-01' ORDER BY ALL DESC"
+        "SELECT source_count, raw_count, source_checksum = raw_checksum, missing_in_raw_count, missing_in_source_count FROM "
+        "loader.reconciliations WHERE source_table = 'retail.sales' AND updated_date = '2026-03-01' ORDER BY ALL DESC"
     )
     assert days == [(4, 4, True, 0, 0), (3, 4, False, 0, 1)]
 
 
-def test_a_table_that_can_not_be_landed_is_not_compared_and_the_others_are(
-    meshflow: Meshflow, source: Applications
-) -> None:
+def test_a_table_that_can_not_be_loaded_is_not_compared_and_the_others_are(meshflow: Meshflow, source: Sources) -> None:
     source.execute("ALTER TABLE edtech.students DROP COLUMN email")
     result = meshflow("reconcile", "--json")
     assert result.exit_code == 1

@@ -16,7 +16,7 @@ AS_OF = date(2026, 11, 1)
 
 @dataclass(frozen=True)
 class Source:
-    """A landed table of the sample, and where its rows end up."""
+    """A loaded table of the sample, and where its rows end up."""
 
     name: str
     key: tuple[str, ...]
@@ -32,12 +32,12 @@ class Source:
 
 
 SOURCES = (
-    Source("edtech.students", ("student_id",), "int_edtech__students_checked", "edtech_student"),
-    Source("edtech.courses", ("course_id",), "int_edtech__courses_checked", "edtech_course"),
-    Source("edtech.enrollments", ("enrollment_id",), "int_edtech__enrollments_checked", "edtech_enrollment"),
-    Source("retail.sales", ("order_id", "product_id"), "int_retail__sales_checked", "retail_sales"),
+    Source("edtech.students", ("student_id",), "int_edtech__students_validated", "edtech_student"),
+    Source("edtech.courses", ("course_id",), "int_edtech__courses_validated", "edtech_course"),
+    Source("edtech.enrollments", ("enrollment_id",), "int_edtech__enrollments_validated", "edtech_enrollment"),
+    Source("retail.sales", ("order_id", "product_id"), "int_retail__sales_validated", "retail_sales"),
 )
-RECONCILIATIONS = "landing/reconciliations.csv"
+RECONCILIATIONS = "loader/reconciliations.csv"
 FILES = (*(source.file for source in SOURCES), RECONCILIATIONS)
 each_source = pytest.mark.parametrize("source", SOURCES, ids=str)
 
@@ -96,9 +96,9 @@ def test_writing_over_older_files_gives_the_same_bytes(file: str, written: Path,
 
 
 @each_source
-def test_a_row_is_created_before_it_is_updated_and_updated_before_it_lands(source: Source, seeds: Path) -> None:
+def test_a_row_is_created_before_it_is_updated_and_updated_before_it_loads(source: Source, seeds: Path) -> None:
     for row in read(seeds / source.file):
-        assert row["created_at"] <= row["updated_at"] <= row["_landed_at"], row
+        assert row["created_at"] <= row["updated_at"] <= row["_loaded_at"], row
 
 
 @each_source
@@ -114,43 +114,43 @@ def test_every_day_of_writes_is_reconciled_and_equal(source: Source, seeds: Path
         assert (int(day["source_checksum"]) > 0) == (int(day["source_count"]) > 0)
         for figure in ("count", "deleted_count", "checksum"):
             assert day[f"source_{figure}"] == day[f"raw_{figure}"]
-        assert day["unlanded_count"] == day["vanished_count"] == "0"
-        assert day["counted_at"] > max(row["_landed_at"] for row in rows)
+        assert day["missing_in_raw_count"] == day["missing_in_source_count"] == "0"
+        assert day["counted_at"] > max(row["_loaded_at"] for row in rows)
 
 
 def test_the_sample_is_whole_from_the_source_to_the_marts(warehouse: Context) -> None:
     days = fetch(
         warehouse,
-        "SELECT is_equal, raw_count + raw_deleted_count - landed_count, missing_count FROM ops.source_reconciliation",
+        "SELECT is_equal, raw_count + raw_deleted_count - loaded_count, missing_count FROM ops.source_reconciliation",
     )
     assert len(days) > 1000
     assert set(days) == {(True, 0, 0)}
 
 
-def test_every_reason_for_refusing_a_row_occurs(warehouse: Context) -> None:
+def test_every_reason_for_rejecting_a_row_occurs(warehouse: Context) -> None:
     explained = fetch(warehouse, "SELECT source_table, reject_reason FROM ops.ref_reject_reason")
-    occurring = fetch(warehouse, "SELECT DISTINCT source_table, reject_reason FROM ops.refused_rows")
+    occurring = fetch(warehouse, "SELECT DISTINCT source_table, reject_reason FROM ops.rejected_rows")
     assert set(occurring) == set(explained)
 
 
-def test_some_row_is_refused_for_several_reasons_at_once(warehouse: Context) -> None:
+def test_some_row_is_rejected_for_several_reasons_at_once(warehouse: Context) -> None:
     reasons = fetch(warehouse, "SELECT reject_reasons FROM quarantine.retail_sales")
     assert max(str(row[0]).count(", ") for row in reasons) >= 2
 
 
 @each_source
-def test_the_refused_rows_are_the_faults_planted_at_the_end_of_the_file(
+def test_the_rejected_rows_are_the_faults_planted_at_the_end_of_the_file(
     source: Source, seeds: Path, warehouse: Context
 ) -> None:
-    refused = identities_in_table(source, f"quarantine.{source.quarantine}", warehouse)
-    assert len(refused) > 0
-    assert Counter(refused) == Counter(identities_in_file(source, seeds)[-len(refused) :])
+    rejected = identities_in_table(source, f"quarantine.{source.quarantine}", warehouse)
+    assert len(rejected) > 0
+    assert Counter(rejected) == Counter(identities_in_file(source, seeds)[-len(rejected) :])
 
 
 @each_source
-def test_every_row_of_the_file_gets_a_verdict(source: Source, seeds: Path, warehouse: Context) -> None:
-    judged = identities_in_table(source, f"intermediate.{source.checked}", warehouse)
-    assert Counter(judged) == Counter(identities_in_file(source, seeds))
+def test_every_row_of_the_file_gets_a_validation(source: Source, seeds: Path, warehouse: Context) -> None:
+    validated = identities_in_table(source, f"intermediate.{source.checked}", warehouse)
+    assert Counter(validated) == Counter(identities_in_file(source, seeds))
 
 
 def test_courses_have_ended_are_ongoing_and_are_yet_to_start(warehouse: Context) -> None:

@@ -1,4 +1,4 @@
-"""When an interval may be processed: the signal `landed`, as the models ask it, over a ledger in a real DuckDB."""
+"""When an interval may be processed: the signal `source_loaded`, as the models ask it, over a load log in a real DuckDB."""
 
 import time
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ HOURS = [
 ]
 """The hours from 10, 11, 12 and 13 o'clock, as SQLMesh keeps intervals: milliseconds since 1970, end exclusive."""
 
-MODEL = "intermediate.int_edtech__students_checked"
+MODEL = "intermediate.int_edtech__students_validated"
 """Its MODEL header calls the signal for 'edtech'."""
 
 
 @pytest.fixture(scope="module")
-def on_landed(landed_project: Context) -> Snapshot:
-    return landed_project.get_snapshot(MODEL, raise_if_missing=True)
+def on_loaded(live_project: Context) -> Snapshot:
+    return live_project.get_snapshot(MODEL, raise_if_missing=True)
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +32,15 @@ def on_local(warehouse: Context) -> Snapshot:
 
 
 @pytest.fixture(params=["TIMESTAMP", "TIMESTAMP WITH TIME ZONE"])
-def warehouse_with_ledger(request: pytest.FixtureRequest) -> Iterator[EngineAdapter]:
-    """A warehouse with an empty ledger of finished loads, whichever type the loader gives a time."""
+def warehouse_with_load_log(request: pytest.FixtureRequest) -> Iterator[EngineAdapter]:
+    """A warehouse with an empty load log of finished loads, whichever type the loader gives a time."""
     adapter = DuckDBConnectionConfig(
         catalogs={"ANALYTICS": ":memory:", "RAW": ":memory:"}, connector_config={"TimeZone": "UTC"}
     ).create_engine_adapter()
-    adapter.execute("CREATE SCHEMA RAW.LANDING")
+    adapter.execute("CREATE SCHEMA RAW.LOADER")
     adapter.execute(
-        f"CREATE TABLE RAW.LANDING.LOADS (source VARCHAR, table_name VARCHAR, started_at {request.param}, "
-        f"finished_at {request.param}, read_from {request.param}, read_until {request.param}, row_count BIGINT)"
+        f"CREATE TABLE RAW.LOADER.LOADS (source VARCHAR, table_name VARCHAR, started_at {request.param}, "
+        f"finished_at {request.param}, cursor_start {request.param}, watermark {request.param}, row_count BIGINT)"
     )
     yield adapter
     adapter.close()
@@ -60,7 +60,7 @@ def finish_load(adapter: EngineAdapter, table: str, started_at: str, finished_at
     """Enter a load of `table`, as 'edtech.students'. Times are UTC on 2026-11-01."""
     source, table_name = table.split(".")
     adapter.execute(
-        "INSERT INTO RAW.LANDING.LOADS (source, table_name, started_at, finished_at) "
+        "INSERT INTO RAW.LOADER.LOADS (source, table_name, started_at, finished_at) "
         f"VALUES ('{source}', '{table_name}', '2026-11-01 {started_at}', '2026-11-01 {finished_at}')"
     )
 
@@ -72,14 +72,14 @@ def ready(model: Snapshot, adapter: EngineAdapter) -> list[int]:
     return [datetime.fromtimestamp(start / 1000, tz=UTC).hour for start, _ in intervals]
 
 
-def test_sample_data_is_always_ready(on_local: Snapshot, warehouse_with_ledger: EngineAdapter) -> None:
-    assert ready(on_local, warehouse_with_ledger) == [10, 11, 12, 13]
+def test_sample_data_is_always_ready(on_local: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
+    assert ready(on_local, warehouse_with_load_log) == [10, 11, 12, 13]
 
 
 def test_nothing_is_ready_before_the_first_load_has_finished(
-    on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
+    on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter
 ) -> None:
-    assert ready(on_landed, warehouse_with_ledger) == []
+    assert ready(on_loaded, warehouse_with_load_log) == []
 
 
 @pytest.mark.parametrize(
@@ -93,63 +93,63 @@ def test_nothing_is_ready_before_the_first_load_has_finished(
     ],
 )
 def test_an_hour_is_ready_once_a_finished_load_started_at_its_end_or_later(
-    on_landed: Snapshot,
-    warehouse_with_ledger: EngineAdapter,
+    on_loaded: Snapshot,
+    warehouse_with_load_log: EngineAdapter,
     process_in_time_zone: str,
     started_at: str,
     hours: list[int],
 ) -> None:
-    finish_load(warehouse_with_ledger, "edtech.students", started_at, "23:59:59")
-    assert ready(on_landed, warehouse_with_ledger) == hours
+    finish_load(warehouse_with_load_log, "edtech.students", started_at, "23:59:59")
+    assert ready(on_loaded, warehouse_with_load_log) == hours
 
 
 def test_the_newest_start_counts_whatever_finished_last(
-    on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
+    on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter
 ) -> None:
-    finish_load(warehouse_with_ledger, "edtech.students", "12:00", "12:01")
-    finish_load(warehouse_with_ledger, "edtech.students", "11:00", "13:30")
-    assert ready(on_landed, warehouse_with_ledger) == [10, 11]
+    finish_load(warehouse_with_load_log, "edtech.students", "12:00", "12:01")
+    finish_load(warehouse_with_load_log, "edtech.students", "11:00", "13:30")
+    assert ready(on_loaded, warehouse_with_load_log) == [10, 11]
 
 
 def test_a_load_is_measured_by_its_start_and_not_by_its_end(
-    on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
+    on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter
 ) -> None:
-    finish_load(warehouse_with_ledger, "edtech.students", "11:30", "13:30")
-    assert ready(on_landed, warehouse_with_ledger) == [10]
+    finish_load(warehouse_with_load_log, "edtech.students", "11:30", "13:30")
+    assert ready(on_loaded, warehouse_with_load_log) == [10]
 
 
 def test_a_table_that_lags_behind_holds_its_source_back(
-    on_landed: Snapshot, warehouse_with_ledger: EngineAdapter
+    on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter
 ) -> None:
-    finish_load(warehouse_with_ledger, "edtech.students", "13:30", "13:31")
-    finish_load(warehouse_with_ledger, "edtech.courses", "11:10", "13:31")
-    finish_load(warehouse_with_ledger, "edtech.enrollments", "12:20", "13:31")
-    assert ready(on_landed, warehouse_with_ledger) == [10]
+    finish_load(warehouse_with_load_log, "edtech.students", "13:30", "13:31")
+    finish_load(warehouse_with_load_log, "edtech.courses", "11:10", "13:31")
+    finish_load(warehouse_with_load_log, "edtech.enrollments", "12:20", "13:31")
+    assert ready(on_loaded, warehouse_with_load_log) == [10]
 
 
-def test_only_the_newest_load_of_each_table_counts(on_landed: Snapshot, warehouse_with_ledger: EngineAdapter) -> None:
-    finish_load(warehouse_with_ledger, "edtech.students", "10:30", "10:31")
-    finish_load(warehouse_with_ledger, "edtech.courses", "11:10", "11:11")
-    finish_load(warehouse_with_ledger, "edtech.courses", "12:30", "12:31")
-    finish_load(warehouse_with_ledger, "edtech.students", "13:00", "13:01")
-    assert ready(on_landed, warehouse_with_ledger) == [10, 11]
+def test_only_the_newest_load_of_each_table_counts(on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
+    finish_load(warehouse_with_load_log, "edtech.students", "10:30", "10:31")
+    finish_load(warehouse_with_load_log, "edtech.courses", "11:10", "11:11")
+    finish_load(warehouse_with_load_log, "edtech.courses", "12:30", "12:31")
+    finish_load(warehouse_with_load_log, "edtech.students", "13:00", "13:01")
+    assert ready(on_loaded, warehouse_with_load_log) == [10, 11]
 
 
-def test_a_load_of_another_source_does_not_count(on_landed: Snapshot, warehouse_with_ledger: EngineAdapter) -> None:
-    finish_load(warehouse_with_ledger, "retail.sales", "13:30", "13:31")
-    assert ready(on_landed, warehouse_with_ledger) == []
+def test_a_load_of_another_source_does_not_count(on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
+    finish_load(warehouse_with_load_log, "retail.sales", "13:30", "13:31")
+    assert ready(on_loaded, warehouse_with_load_log) == []
 
 
-def test_another_source_does_not_hold_back(on_landed: Snapshot, warehouse_with_ledger: EngineAdapter) -> None:
-    finish_load(warehouse_with_ledger, "edtech.students", "12:00", "12:01")
-    finish_load(warehouse_with_ledger, "retail.sales", "10:30", "10:31")
-    assert ready(on_landed, warehouse_with_ledger) == [10, 11]
+def test_another_source_does_not_hold_back(on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
+    finish_load(warehouse_with_load_log, "edtech.students", "12:00", "12:01")
+    finish_load(warehouse_with_load_log, "retail.sales", "10:30", "10:31")
+    assert ready(on_loaded, warehouse_with_load_log) == [10, 11]
 
 
-def test_every_model_with_the_signal_waits_for_the_source_in_its_name(landed_project: Context) -> None:
+def test_every_model_with_the_signal_waits_for_the_source_in_its_name(live_project: Context) -> None:
     waits_for = {
-        model.name: {arguments["source"].name for name, arguments in model.signals if name == "landed"}
-        for model in landed_project.models.values()
+        model.name: {arguments["source"].name for name, arguments in model.signals if name == "source_loaded"}
+        for model in live_project.models.values()
         if model.signals
     }
     assert waits_for

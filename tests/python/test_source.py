@@ -1,4 +1,4 @@
-"""`meshflow source`: an embedded PostgreSQL for the applications, or their tables on a server of your own."""
+"""`meshflow source`: an embedded PostgreSQL for the sources, or their tables on a server of your own."""
 
 import json
 import os
@@ -22,9 +22,9 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from applications import Applications, new_database
 from dotenv import dotenv_values
 from psycopg import sql
+from sources import Sources, new_database
 
 from meshflow.source.server import Server
 
@@ -82,13 +82,13 @@ def watched_processes() -> Iterator[set[bytes]]:
                 with suppress(OSError):  # it has ended
                     commands.add(path.read_bytes())
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    reporter = threading.Thread(target=watch)
+    reporter.start()
     try:
         yield commands
     finally:
         stop.set()
-        watcher.join()
+        reporter.join()
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def names(server: Server) -> list[str]:
 
 
 def write_name(server: Server, name: str) -> None:
-    with psycopg.connect(server.url("application")) as connection:
+    with psycopg.connect(server.url("source")) as connection:
         connection.execute("INSERT INTO edtech.students (first_name) VALUES (%s)", [name])
 
 
@@ -165,14 +165,14 @@ def test_up_again_changes_nothing(installed: Installed) -> None:
 
 
 def test_status_says_where_they_are_and_what_they_hold(installed: Installed) -> None:
-    with psycopg.connect(installed.server.url("application")) as connection:
+    with psycopg.connect(installed.server.url("source")) as connection:
         connection.execute(
             "INSERT INTO retail.sales (order_id, product_id, deleted_at) "
             "SELECT id, 1, CASE WHEN id <= 34 THEN now() END FROM generate_series(1, 1234) AS id"
         )
     status, output, errors = installed.run("status")
     assert (status, errors) == (0, "")
-    assert f"application@127.0.0.1:{installed.server.port}/application" in output
+    assert f"source@127.0.0.1:{installed.server.port}/source" in output
     words = {line.split()[0]: line.split() for line in output.splitlines() if "retail.sales" in line}
     assert words["retail.sales"][1:3] == ["1,234", "34"]
     assert f"{datetime.now(UTC):%Y-%m-%d}" in words["retail.sales"]
@@ -183,7 +183,7 @@ def test_after_down_and_up_the_rows_are_there_on_the_same_port(installed: Instal
     before = installed.server.port, names(installed.server)
     assert installed.run("down") == (0, "PostgreSQL is stopped\n", "")
     assert not installed.server.is_running
-    assert "Connection refused" in the_error(*installed.run("status"))
+    assert "Connection rejected" in the_error(*installed.run("status"))
     assert installed.run("down")[0] == 0, "there is nothing to do"
     assert installed.run("up")[0] == 0
     assert (installed.server.port, names(installed.server)) == before
@@ -232,7 +232,7 @@ def test_passwords_are_for_their_owner_alone(installed: Installed) -> None:
 
 def test_passwords_stand_in_no_other_file_and_in_no_command_line(installed: Installed) -> None:
     known = passwords(installed.server)
-    assert set(known) == {"postgres", "application", "loader", "sqlmesh"}
+    assert set(known) == {"postgres", "source", "loader", "sqlmesh"}
     files = [path for path in (installed.root / "data").rglob("*") if path.is_file()]
     assert installed.server.cluster / "log" in files
     assert any(b"initdb" in command for command in installed.commands)
@@ -296,7 +296,7 @@ def test_up_heals_a_first_one_that_was_killed(tmp_path: Path) -> None:
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
         assert not project.server.exists
-        assert "There are no applications yet: `meshflow source up`" in the_error(*project.run("status"))
+        assert "There are no sources yet: `meshflow source up`" in the_error(*project.run("status"))
         assert project.run("up")[0] == 0
         assert names(project.server) == []
         left = {path.name for path in project.server.home.iterdir()}
@@ -326,18 +326,18 @@ def test_an_ordinary_user_can_run_it_where_nobody_else_can_look(tmp_path: Path) 
 
 @pytest.fixture
 def own(postgres: Server, tmp_path: Path) -> Iterator[tuple[Project, dict[str, str]]]:
-    """A project whose applications are on a server of its own, with an awkward role for the loader; no tables yet."""
+    """A project whose sources are on a server of its own, with an awkward role for the loader; no tables yet."""
     role, password = f"the loader@{uuid4().hex[:8]}", "%41:/@ '\""
     with closing(psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True)) as connection:
         create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
         connection.execute(create)
-    database = new_database(postgres, "application")
+    database = new_database(postgres, "source")
     place = f"127.0.0.1:{postgres.port}/{database}"
     with new_project(tmp_path) as project:
         yield (
             project,
             {
-                "MESHFLOW_SOURCE_URL": postgres.url("application", database),
+                "MESHFLOW_SOURCE_URL": postgres.url("source", database),
                 "MESHFLOW_LOADER_URL": f"postgresql://{quote(role, safe='')}:{quote(password, safe='')}@{place}",
             },
         )
@@ -350,7 +350,7 @@ def test_on_a_server_of_your_own_up_makes_tables_and_admits_the_loader(
     for _ in range(2):
         status, output, errors = project.run("up", **environment)
         assert (status, errors) == (0, "")
-        assert "Tables are in place at application@127.0.0.1" in output
+        assert "Tables are in place at source@127.0.0.1" in output
     with closing(psycopg.connect(environment["MESHFLOW_LOADER_URL"], autocommit=True)) as loader:
         for table in ("edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales"):
             assert loader.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,)
@@ -369,7 +369,7 @@ def test_a_server_of_your_own_that_says_no_is_quoted_in_one_line(
     assert 'relation "edtech.students" does not exist' in the_error(1, "", project.run("status", **environment)[2])
     nobody = {**environment, "MESHFLOW_LOADER_URL": f"postgresql://nobody:p@127.0.0.1:{postgres.port}/postgres"}
     assert 'role "nobody" does not exist' in the_error(*project.run("up", **nobody))
-    foreign = {**environment, "MESHFLOW_SOURCE_URL": postgres.url("application", "sqlmesh")}
+    foreign = {**environment, "MESHFLOW_SOURCE_URL": postgres.url("source", "sqlmesh")}
     assert "permission denied for database sqlmesh" in the_error(*project.run("up", **foreign))
 
 
@@ -377,7 +377,7 @@ def test_a_folder_for_data_that_is_missing_is_named(tmp_path: Path) -> None:
     assert f"There is no folder {tmp_path}/data" in the_error(*Project(tmp_path).run("up"))
 
 
-def test_the_database_says_when_a_row_was_written_whatever_the_application_says(source: Applications) -> None:
+def test_the_database_says_when_a_row_was_written_whatever_the_source_says(source: Sources) -> None:
     wrong = "'1999-01-01', '1999-01-01'"
     ((before,),) = source.execute("SELECT clock_timestamp()")
     source.execute(f"INSERT INTO edtech.students (first_name, created_at, updated_at) VALUES ('Ada', {wrong})")
@@ -391,7 +391,7 @@ def test_the_database_says_when_a_row_was_written_whatever_the_application_says(
 
 
 @pytest.mark.parametrize("table", ["edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales"])
-def test_a_row_is_as_old_as_its_write_and_not_as_its_transaction(source: Applications, table: str) -> None:
+def test_a_row_is_as_old_as_its_write_and_not_as_its_transaction(source: Sources, table: str) -> None:
     columns, values = ("order_id, product_id", "1, 1") if table == "retail.sales" else ("created_at", "NULL")
     with psycopg.connect(source.url) as connection:
         connection.execute("SELECT 1")
@@ -422,7 +422,7 @@ def test_a_row_is_as_old_as_its_write_and_not_as_its_transaction(source: Applica
         "CREATE OR REPLACE FUNCTION meshflow.oldest_write() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'",
     ],
 )  # fmt: skip
-def test_the_loader_may_read_the_tables_and_nothing_else(source: Applications, statement: str) -> None:
+def test_the_loader_may_read_the_tables_and_nothing_else(source: Sources, statement: str) -> None:
     with (
         closing(psycopg.connect(source.loader_url)) as loader,
         pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName)),
@@ -430,16 +430,14 @@ def test_the_loader_may_read_the_tables_and_nothing_else(source: Applications, s
         loader.execute(statement.encode())
 
 
-def test_the_loader_learns_nothing_of_what_others_do(source: Applications) -> None:
-    with closing(psycopg.connect(source.url)) as application, closing(psycopg.connect(source.loader_url)) as loader:
-        application.execute("SELECT 'a secret'")
-        queries = loader.execute(
-            "SELECT query, xact_start FROM pg_stat_activity WHERE usename = 'application'"
-        ).fetchall()
+def test_the_loader_learns_nothing_of_what_others_do(source: Sources) -> None:
+    with closing(psycopg.connect(source.url)) as writer, closing(psycopg.connect(source.loader_url)) as loader:
+        writer.execute("SELECT 'a secret'")
+        queries = loader.execute("SELECT query, xact_start FROM pg_stat_activity WHERE usename = 'source'").fetchall()
         assert set(queries) == {("<insufficient privilege>", None)}
 
 
-def test_nobody_else_may_ask_for_the_oldest_write(source: Applications) -> None:
+def test_nobody_else_may_ask_for_the_oldest_write(source: Sources) -> None:
     with (
         closing(psycopg.connect(source.server.url("sqlmesh", source.database))) as stranger,
         pytest.raises(psycopg.errors.InsufficientPrivilege),

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 PROGRAM = """
 from meshflow.terminal import grid, show
-table = grid("reject_reason", "refused", "remedy", right={"refused"})
+table = grid("reject_reason", "rejected", "remedy", right={"rejected"})
 table.add_row("discount_rate_out_of_range", "2", "Correct it: [15 percent] is 0.15, " + "as the contract says " * 9)
 table.add_row("x" * 100, "1", ":warning:")
 show(table)

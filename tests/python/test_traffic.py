@@ -1,4 +1,4 @@
-"""The traffic in the applications: consistent, believable, faulty on purpose, and safe to write from several places."""
+"""The traffic in the sources: consistent, believable, faulty on purpose, and safe to write from several places."""
 
 import csv
 import json
@@ -22,13 +22,13 @@ import click
 import numpy as np
 import psycopg
 import pytest
-from applications import Applications
 from click.testing import CliRunner
 from psycopg import sql
+from sources import Sources
 from sqlmesh.core.context import Context
 from workspace import Workspace, plan
 
-from meshflow import world
+from meshflow import reference_data
 from meshflow.cli import main
 from meshflow.source import traffic
 from meshflow.source.server import Server
@@ -41,18 +41,18 @@ TABLES = {
     "edtech.enrollments": ("enrollment_id",),
     "retail.sales": ("order_id", "product_id"),
 }
-"""Tables of the applications, by their keys."""
+"""Tables of the sources, by their keys."""
 
 Row = dict[str, object]
 
 
-def write(source: Applications, *, seed: int = 1, **options: Any) -> Written:
+def write(source: Sources, *, seed: int = 1, **options: Any) -> Written:
     """A batch, committed."""
     with psycopg.connect(source.url) as connection:
-        return write_batch(connection, np.random.default_rng(seed), **{"dirt": 0, "now": NOW, **options})
+        return write_batch(connection, np.random.default_rng(seed), **{"fault_rate": 0, "now": NOW, **options})
 
 
-def rows(source: Applications, table: str) -> dict[tuple[object, ...], Row]:
+def rows(source: Sources, table: str) -> dict[tuple[object, ...], Row]:
     """What the table holds, by key."""
     with psycopg.connect(source.url) as connection:
         cursor = connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(*table.split("."))))
@@ -73,7 +73,7 @@ def business(table: dict[tuple[object, ...], Row]) -> dict[tuple[object, ...], R
 class History:
     """A day of faultless traffic, and what each table held before and after its last batch."""
 
-    source: Applications
+    source: Sources
     written: Written
     """By all batches."""
     last: Written
@@ -84,7 +84,7 @@ class History:
 
 @pytest.fixture(scope="module")
 def history(postgres: Server) -> History:
-    source = Applications.new(postgres)
+    source = Sources.new(postgres)
     earlier = [write(source, sales=3_000, seed=number, now=NOW + timedelta(hours=number)) for number in range(3)]
     before = {table: rows(source, table) for table in TABLES}
     last_now = NOW + timedelta(hours=4)
@@ -110,10 +110,10 @@ def changes(history: History, table: str) -> list[Change]:
 
 
 def test_the_same_seed_moment_and_rows_give_the_same_rows(postgres: Server) -> None:
-    twins = [Applications.new(postgres), Applications.new(postgres)]
+    twins = [Sources.new(postgres), Sources.new(postgres)]
     for twin in twins:
         for number in range(3):
-            write(twin, sales=2_000, seed=number, dirt=0.1, now=NOW + timedelta(minutes=number))
+            write(twin, sales=2_000, seed=number, fault_rate=0.1, now=NOW + timedelta(minutes=number))
     for table in TABLES:
         one, other = (business(rows(twin, table)) for twin in twins)
         assert one == other
@@ -121,7 +121,7 @@ def test_the_same_seed_moment_and_rows_give_the_same_rows(postgres: Server) -> N
 
 
 def test_another_seed_gives_other_rows(postgres: Server) -> None:
-    twins = [Applications.new(postgres), Applications.new(postgres)]
+    twins = [Sources.new(postgres), Sources.new(postgres)]
     for seed, twin in enumerate(twins):
         write(twin, sales=100, seed=seed)
     one, other = (business(rows(twin, "retail.sales")) for twin in twins)
@@ -129,7 +129,7 @@ def test_another_seed_gives_other_rows(postgres: Server) -> None:
 
 
 @pytest.mark.parametrize("sales", [0, 1, 2, 7, 200])
-def test_a_batch_has_exactly_as_many_order_lines_as_asked_for(source: Applications, sales: int) -> None:
+def test_a_batch_has_exactly_as_many_order_lines_as_asked_for(source: Sources, sales: int) -> None:
     written = write(source, sales=sales)
     assert written.sales == len(rows(source, "retail.sales")) == sales
 
@@ -138,7 +138,7 @@ def test_the_count_of_what_was_written_is_what_the_tables_hold(history: History)
     written = history.written
     new = (written.students, written.courses, written.enrollments, written.sales)
     assert new == tuple(len(history.after[table]) for table in TABLES)
-    assert written.dirty == 0
+    assert written.faulty == 0
     changed = [change for table in TABLES for change in changes(history, table)]
     cancelled = [change for change in changed if "deleted_at" in change.columns]
     assert history.last.cancelled == len(cancelled)
@@ -147,9 +147,9 @@ def test_the_count_of_what_was_written_is_what_the_tables_hold(history: History)
     assert written.rows == sum(new) + written.corrected + written.cancelled
 
 
-def test_a_batch_that_is_rolled_back_leaves_nothing(source: Applications) -> None:
+def test_a_batch_that_is_rolled_back_leaves_nothing(source: Sources) -> None:
     with psycopg.connect(source.url) as connection:
-        write_batch(connection, np.random.default_rng(1), sales=500, dirt=0, now=NOW)
+        write_batch(connection, np.random.default_rng(1), sales=500, fault_rate=0, now=NOW)
         assert connection.execute("SELECT count(*) FROM retail.sales").fetchone() == (500,)
         connection.rollback()
     assert {table: rows(source, table) for table in TABLES} == {table: {} for table in TABLES}
@@ -157,7 +157,7 @@ def test_a_batch_that_is_rolled_back_leaves_nothing(source: Applications) -> Non
     assert min(order_id for order_id, _ in rows(source, "retail.sales")) > 1  # at most a gap
 
 
-def test_an_empty_database_gets_courses_that_have_ended_are_ongoing_and_are_yet_to_start(source: Applications) -> None:
+def test_an_empty_database_gets_courses_that_have_ended_are_ongoing_and_are_yet_to_start(source: Sources) -> None:
     write(source, sales=10)
     today = NOW.date()
     courses = rows(source, "edtech.courses").values()
@@ -166,10 +166,10 @@ def test_an_empty_database_gets_courses_that_have_ended_are_ongoing_and_are_yet_
         for course in courses
     )
     assert min(statuses["ended"], statuses["ongoing"], statuses["to start"]) >= 2
-    assert {course["course_name"] for course in courses} == set(world.COURSE_NAMES)
+    assert {course["course_name"] for course in courses} == set(reference_data.COURSE_NAMES)
 
 
-def test_an_empty_database_gets_a_year_of_enrollments(source: Applications) -> None:
+def test_an_empty_database_gets_a_year_of_enrollments(source: Sources) -> None:
     write(source, sales=10)
     days = {row["enrollment_date"] for row in rows(source, "edtech.enrollments").values()}
     assert min(days) < NOW.date() - timedelta(days=300)
@@ -177,33 +177,34 @@ def test_an_empty_database_gets_a_year_of_enrollments(source: Applications) -> N
     assert len(days) > 100
 
 
-def test_of_two_generators_that_meet_an_empty_database_one_founds_it(source: Applications) -> None:
+def test_of_two_generators_that_meet_an_empty_database_one_founds_it(source: Sources) -> None:
     with psycopg.connect(source.url) as one, psycopg.connect(source.url) as other:
         written = [
-            write_batch(connection, np.random.default_rng(1), sales=10, dirt=0, now=NOW) for connection in (one, other)
+            write_batch(connection, np.random.default_rng(1), sales=10, fault_rate=0, now=NOW)
+            for connection in (one, other)
         ]
-    assert [batch.courses for batch in written] == [len(world.COURSE_NAMES), 0]
-    assert len(rows(source, "edtech.courses")) == len(world.COURSE_NAMES)
+    assert [batch.courses for batch in written] == [len(reference_data.COURSE_NAMES), 0]
+    assert len(rows(source, "edtech.courses")) == len(reference_data.COURSE_NAMES)
 
 
 def test_facts_never_change() -> None:
     """Rows that are in somebody's database follow from them."""
-    assert world.customer(1) == ("Anneke Muñoz", "Winnipeg", "Manitoba", "Canada")
-    assert world.student(1) == ("Aisha", "Okafor", "aisha.okafor1@example.org", "Female")
-    assert world.course(27) == ("Algebra, from Scratch", "Lucía MacDonald", 3)
-    assert world.product(21) == ("Espresso Machine, Black", "Kitchen", Decimal("258.00"))
+    assert reference_data.customer(1) == ("Anneke Muñoz", "Winnipeg", "Manitoba", "Canada")
+    assert reference_data.student(1) == ("Aisha", "Okafor", "aisha.okafor1@example.org", "Female")
+    assert reference_data.course(27) == ("Algebra, from Scratch", "Lucía MacDonald", 3)
+    assert reference_data.product(21) == ("Espresso Machine, Black", "Kitchen", Decimal("258.00"))
 
 
 def test_products_differ_in_name_and_have_a_price_in_cents() -> None:
-    products = [world.product(number) for number in range(1, world.PRODUCT_COUNT + 1)]
-    assert len({product.product for product in products}) == world.PRODUCT_COUNT == 320
+    products = [reference_data.product(number) for number in range(1, reference_data.PRODUCT_COUNT + 1)]
+    assert len({product.product for product in products}) == reference_data.PRODUCT_COUNT == 320
     assert {product.list_price.as_tuple().exponent for product in products} == {-2}
     assert min(product.list_price for product in products) > 0
 
 
 def test_the_first_products_are_those_of_the_sample() -> None:
-    plain = [(name, category, str(price)) for name, category, price in map(world.product, range(1, 21))]
-    assert plain == list(world.PRODUCTS)
+    plain = [(name, category, str(price)) for name, category, price in map(reference_data.product, range(1, 21))]
+    assert plain == list(reference_data.PRODUCTS)
 
 
 def test_a_customer_keeps_name_and_place(history: History) -> None:
@@ -211,7 +212,7 @@ def test_a_customer_keeps_name_and_place(history: History) -> None:
     places = {
         (sale["customer_id"], sale["cust_name"], sale["city"], sale["province"], sale["country"]) for sale in sales
     }
-    assert places == {(customer_id, *world.customer(customer_id)) for customer_id, *_ in places}
+    assert places == {(customer_id, *reference_data.customer(customer_id)) for customer_id, *_ in places}
     assert len(sales) > 1.1 * len(places)  # or nobody came back
 
 
@@ -220,8 +221,8 @@ def test_a_product_keeps_name_and_category(history: History) -> None:
         (sale["product_id"], sale["product"], sale["product_category"])
         for sale in history.after["retail.sales"].values()
     }
-    assert products == {(product_id, *world.product(product_id)[:2]) for product_id, _, _ in products}
-    assert len(products) == world.PRODUCT_COUNT
+    assert products == {(product_id, *reference_data.product(product_id)[:2]) for product_id, _, _ in products}
+    assert len(products) == reference_data.PRODUCT_COUNT
 
 
 def test_cities_lie_in_provinces_that_the_warehouse_knows(history: History, project: Path) -> None:
@@ -230,7 +231,7 @@ def test_cities_lie_in_provinces_that_the_warehouse_knows(history: History, proj
     sales = history.after["retail.sales"].values()
     places = {(sale["city"], sale["country"], sale["province"]) for sale in sales}
     assert {place[1:] for place in places} <= known
-    assert len({city for city, _, _ in places}) == len(places) == len(world.PLACES)
+    assert len({city for city, _, _ in places}) == len(places) == len(reference_data.PLACES)
 
 
 def test_an_order_has_one_customer_time_and_place_and_up_to_three_products(history: History) -> None:
@@ -247,7 +248,7 @@ def test_prices_are_cents_at_or_within_a_tenth_of_the_list_price(history: Histor
     at_list_price = 0
     sales = history.after["retail.sales"].values()
     for sale in sales:
-        list_price = world.product(sale["product_id"]).list_price
+        list_price = reference_data.product(sale["product_id"]).list_price
         cent = Decimal("0.01")
         possible = {(list_price * percent + Decimal("0.5")) // 1 * cent for percent in range(90, 111)}
         assert sale["price"] in possible
@@ -258,11 +259,11 @@ def test_prices_are_cents_at_or_within_a_tenth_of_the_list_price(history: Histor
 def test_money_is_written_as_decimals_and_never_nan() -> None:
     columns = sale_rows(np.random.default_rng(1), 5_000, np.arange, now=NOW, days=0)
     assert all(re.fullmatch(r"\d+\.\d\d", price) for price in columns["price"])
-    assert set(columns["discount"]) == set(world.DISCOUNTS)
-    assert set(columns["shipping_cost"]) == set(world.SHIPPING_COSTS)
+    assert set(columns["discount"]) == set(reference_data.DISCOUNTS)
+    assert set(columns["shipping_cost"]) == set(reference_data.SHIPPING_COSTS)
 
 
-def test_orders_are_minutes_old_but_for_a_few_that_arrive_late(source: Applications) -> None:
+def test_orders_are_minutes_old_but_for_a_few_that_arrive_late(source: Sources) -> None:
     write(source, sales=5_000)
     ages = [NOW - sale["order_date_at"] for sale in rows(source, "retail.sales").values()]
     late = [age for age in ages if age >= timedelta(minutes=5)]
@@ -271,7 +272,7 @@ def test_orders_are_minutes_old_but_for_a_few_that_arrive_late(source: Applicati
     assert 0.01 < len(late) / len(ages) < 0.03
 
 
-def test_days_spread_orders_and_enrollments_over_the_past(source: Applications) -> None:
+def test_days_spread_orders_and_enrollments_over_the_past(source: Sources) -> None:
     write(source, sales=1)
     founding = rows(source, "edtech.enrollments")
     write(source, sales=5_000, seed=2, days=30)
@@ -345,7 +346,7 @@ def test_sales_enrollments_and_students_are_deleted_now_and_stay_deleted(history
         assert deleted
         assert all(change.before["deleted_at"] is None for change in deleted)
         assert {change.after["deleted_at"] for change in deleted} == {history.last_now}
-        assert len(deleted) < 0.2 * len(history.before[table])  # where the audit live_rows_hold stops a run
+        assert len(deleted) < 0.2 * len(history.before[table])  # where the audit max_deletion_rate stops a run
 
 
 def test_a_student_who_leaves_takes_the_enrollments_along(history: History) -> None:
@@ -362,13 +363,13 @@ IMPOSSIBLE = {
 """Reasons that no row of a database with keys can give."""
 
 
-def judge(source: Applications, built: Workspace, root: Path) -> Context:
-    """prod, built from everything that the applications hold."""
+def validate(source: Sources, built: Workspace, root: Path) -> Context:
+    """prod, built from everything that the sources hold."""
     workspace = built.clone(root, data=False)
     for table in TABLES:
         seed = workspace.path / f"seeds/{table.replace('.', '/')}.csv"
         header = seed.read_text(encoding="utf-8").partition("\n")[0]
-        columns = header.replace("_landed_at", "now() AS _landed_at")
+        columns = header.replace("_loaded_at", "now() AS _loaded_at")
         with psycopg.connect(source.url, options="-c timezone=UTC -c datestyle=ISO") as connection:
             query = f"COPY (SELECT {columns} FROM {table}) TO STDOUT (FORMAT csv)"
             with connection.cursor().copy(query.encode()) as copy:
@@ -380,35 +381,35 @@ def judge(source: Applications, built: Workspace, root: Path) -> Context:
 
 
 @pytest.fixture(scope="module")
-def judged_clean(postgres: Server, built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+def validated_clean(postgres: Server, built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
     """The warehouse of three faultless batches. Building it runs every audit."""
-    source = Applications.new(postgres)
+    source = Sources.new(postgres)
     for number in range(3):
         write(source, sales=5_000, seed=number, now=datetime.now(UTC))
-    context = judge(source, built, tmp_path_factory.mktemp("clean"))
+    context = validate(source, built, tmp_path_factory.mktemp("clean"))
     yield context
     context.close()
 
 
-DIRT = 0.2
+FAULT_RATE = 0.2
 
 
 @dataclass(frozen=True)
-class Dirty:
+class Faulty:
     warehouse: Context
     written: Written
 
 
 @pytest.fixture(scope="module")
-def judged_dirty(postgres: Server, built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dirty]:
+def validated_faulty(postgres: Server, built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     """The warehouse of a batch of which a fifth is faulty."""
-    source = Applications.new(postgres)
+    source = Sources.new(postgres)
     write(source, sales=0, now=datetime.now(UTC))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(traffic, "NEW_COURSES", 1 / 25)  # so many that every fault of a course occurs
-        written = write(source, sales=10_000, now=datetime.now(UTC), dirt=DIRT)
-    context = judge(source, built, tmp_path_factory.mktemp("dirty"))
-    yield Dirty(context, written)
+        written = write(source, sales=10_000, now=datetime.now(UTC), fault_rate=FAULT_RATE)
+    context = validate(source, built, tmp_path_factory.mktemp("dirty"))
+    yield Faulty(context, written)
     context.close()
 
 
@@ -416,28 +417,29 @@ def fetch(warehouse: Context, query: str) -> list[tuple[object, ...]]:
     return list(warehouse.engine_adapter.fetchall(query))
 
 
-def test_the_warehouse_refuses_nothing_when_there_is_no_dirt(judged_clean: Context) -> None:
+def test_the_warehouse_rejects_nothing_when_there_is_no_dirt(validated_clean: Context) -> None:
     for table in ("edtech_student", "edtech_course", "edtech_enrollment", "retail_sales"):
-        assert fetch(judged_clean, f"SELECT * FROM quarantine.{table} WHERE NOT is_deleted") == []
-    assert fetch(judged_clean, "SELECT COUNT(*) > 14000 FROM retail.fct_sales") == [(True,)]
+        assert fetch(validated_clean, f"SELECT * FROM quarantine.{table} WHERE NOT is_deleted") == []
+    assert fetch(validated_clean, "SELECT COUNT(*) > 14000 FROM retail.fct_sales") == [(True,)]
 
 
-def test_the_warehouse_finds_nothing_odd_when_there_is_no_dirt(judged_clean: Context) -> None:
-    assert fetch(judged_clean, "SELECT * FROM intermediate.int_retail__sales_priced WHERE is_free") == []
+def test_the_warehouse_finds_nothing_odd_when_there_is_no_dirt(validated_clean: Context) -> None:
+    assert fetch(validated_clean, "SELECT * FROM intermediate.int_retail__sales_priced WHERE is_free") == []
     assert (
-        fetch(judged_clean, "SELECT * FROM edtech.fct_enrollment WHERE is_before_sign_up OR is_after_course_end") == []
+        fetch(validated_clean, "SELECT * FROM edtech.fct_enrollment WHERE is_before_sign_up OR is_after_course_end")
+        == []
     )
-    assert fetch(judged_clean, "SELECT * FROM shared.dim_location WHERE region = 'Unknown'") == []
+    assert fetch(validated_clean, "SELECT * FROM shared.dim_location WHERE region = 'Unknown'") == []
 
 
-def test_every_reason_for_refusing_a_row_occurs_that_keys_allow(judged_dirty: Dirty) -> None:
-    explained = fetch(judged_dirty.warehouse, "SELECT source_table, reject_reason FROM ops.ref_reject_reason")
-    occurring = fetch(judged_dirty.warehouse, "SELECT DISTINCT source_table, reject_reason FROM ops.refused_rows")
+def test_every_reason_for_rejecting_a_row_occurs_that_keys_allow(validated_faulty: Faulty) -> None:
+    explained = fetch(validated_faulty.warehouse, "SELECT source_table, reject_reason FROM ops.ref_reject_reason")
+    occurring = fetch(validated_faulty.warehouse, "SELECT DISTINCT source_table, reject_reason FROM ops.rejected_rows")
     assert set(occurring) == {row for row in explained if row[1] not in IMPOSSIBLE}
 
 
-def test_odd_rows_occur_that_are_not_refused(judged_dirty: Dirty) -> None:
-    warehouse = judged_dirty.warehouse
+def test_odd_rows_occur_that_are_not_rejected(validated_faulty: Faulty) -> None:
+    warehouse = validated_faulty.warehouse
     assert fetch(warehouse, "SELECT * FROM intermediate.int_retail__sales_priced WHERE is_valid AND is_free")
     assert fetch(warehouse, "SELECT * FROM edtech.fct_enrollment WHERE is_before_sign_up")
     assert fetch(warehouse, "SELECT * FROM shared.dim_location WHERE city = 'Unknown'")
@@ -445,34 +447,34 @@ def test_odd_rows_occur_that_are_not_refused(judged_dirty: Dirty) -> None:
     assert fetch(warehouse, "SELECT * FROM pii.student WHERE email IS NULL")
 
 
-def test_as_large_a_share_of_the_new_rows_is_dirty_as_asked_for(judged_dirty: Dirty) -> None:
-    written = judged_dirty.written
+def test_as_large_a_share_of_the_new_rows_is_dirty_as_asked_for(validated_faulty: Faulty) -> None:
+    written = validated_faulty.written
     new = written.sales + written.students + written.courses + written.enrollments
-    assert abs(written.dirty - DIRT * new) < 5 * sqrt(DIRT * (1 - DIRT) * new)
-    [(refused,)] = fetch(judged_dirty.warehouse, "SELECT COUNT(*) FROM quarantine.retail_sales")
-    refused_share = DIRT * 13 / 17  # the other four kinds of dirt are only odd
-    assert abs(int(str(refused)) - refused_share * written.sales) < 5 * sqrt(refused_share * written.sales)
+    assert abs(written.faulty - FAULT_RATE * new) < 5 * sqrt(FAULT_RATE * (1 - FAULT_RATE) * new)
+    [(rejected,)] = fetch(validated_faulty.warehouse, "SELECT COUNT(*) FROM quarantine.retail_sales")
+    rejected_share = FAULT_RATE * 13 / 17  # the other four kinds of dirt are only odd
+    assert abs(int(str(rejected)) - rejected_share * written.sales) < 5 * sqrt(rejected_share * written.sales)
 
 
 @pytest.mark.parametrize("dirt", [0, 1])
-def test_all_or_none_of_the_new_rows_are_dirty_but_never_those_to_begin_with(source: Applications, dirt: int) -> None:
-    founding = write(source, sales=0, dirt=dirt)
-    assert (founding.rows > 0, founding.dirty) == (True, 0)
-    written = write(source, sales=500, seed=2, dirt=dirt)
-    assert written.dirty == dirt * (written.sales + written.students + written.courses + written.enrollments)
+def test_all_or_none_of_the_new_rows_are_dirty_but_never_those_to_begin_with(source: Sources, fault_rate: int) -> None:
+    founding = write(source, sales=0, fault_rate=fault_rate)
+    assert (founding.rows > 0, founding.faulty) == (True, 0)
+    written = write(source, sales=500, seed=2, fault_rate=fault_rate)
+    assert written.faulty == fault_rate * (written.sales + written.students + written.courses + written.enrollments)
 
 
-def test_batches_that_are_open_at_once_do_not_wait_for_each_other(source: Applications) -> None:
+def test_batches_that_are_open_at_once_do_not_wait_for_each_other(source: Sources) -> None:
     write(source, sales=1_000)
     with psycopg.connect(source.url) as one, psycopg.connect(source.url) as other:
         for connection in (one, other, one, other):  # the same recent rows, changed by both
             connection.execute("SET LOCAL lock_timeout = '100ms'")
-            written = write_batch(connection, np.random.default_rng(1), sales=1_000, dirt=0, now=NOW)
+            written = write_batch(connection, np.random.default_rng(1), sales=1_000, fault_rate=0, now=NOW)
             assert written.sales == 1_000
     assert len(rows(source, "retail.sales")) == 5_000
 
 
-def test_generators_that_run_at_once_take_different_ids(source: Applications) -> None:
+def test_generators_that_run_at_once_take_different_ids(source: Sources) -> None:
     def generate(seed: int) -> Written:
         return sum((write(source, sales=300, seed=seed + number) for number in range(5)), Written())
 
@@ -488,20 +490,20 @@ def test_generators_that_run_at_once_take_different_ids(source: Applications) ->
         assert len(rows(source, table)) == count
 
 
-def counted(source: Applications) -> tuple[int, ...]:
+def counted(source: Sources) -> tuple[int, ...]:
     return tuple(len(rows(source, table)) for table in TABLES)
 
 
-def run(source: Applications, *, batches: int, sales: int = 50) -> tuple[Written, list[Written]]:
+def run(source: Sources, *, batches: int, sales: int = 50) -> tuple[Written, list[Written]]:
     told: list[Written] = []
     total = run_traffic(
-        source.url, sales=sales, batches=batches, every=0, seed=1, dirt=0.02, days=0, on_batch=told.append
+        source.url, sales=sales, batches=batches, every=0, seed=1, fault_rate=0.02, days=0, on_batch=told.append
     )
     return total, told
 
 
 @pytest.mark.parametrize("batches", [1, 4, 5, 11])
-def test_the_run_tells_of_every_batch_and_their_sum_is_in_the_tables(source: Applications, batches: int) -> None:
+def test_the_run_tells_of_every_batch_and_their_sum_is_in_the_tables(source: Sources, batches: int) -> None:
     total, told = run(source, batches=batches)
     assert len(told) == batches
     assert total == sum(told, Written())
@@ -509,13 +511,13 @@ def test_the_run_tells_of_every_batch_and_their_sum_is_in_the_tables(source: App
     assert total.sales == 50 * batches
 
 
-def test_the_fifth_batch_is_committed_after_the_sixth(source: Applications) -> None:
+def test_the_fifth_batch_is_committed_after_the_sixth(source: Sources) -> None:
     newest: list[set[object]] = []
 
     def look(_: Written) -> None:
         newest.append(set(rows(source, "retail.sales")))
 
-    run_traffic(source.url, sales=10, batches=7, every=0, seed=1, dirt=0, days=0, on_batch=look)
+    run_traffic(source.url, sales=10, batches=7, every=0, seed=1, fault_rate=0, days=0, on_batch=look)
     visible = [max(order_id for order_id, _ in seen) for seen in newest]
     assert len(newest) == 7
     assert visible[:5] == sorted(visible[:5])
@@ -524,17 +526,17 @@ def test_the_fifth_batch_is_committed_after_the_sixth(source: Applications) -> N
     assert max(fifth) < min(sixth)
 
 
-def test_a_database_without_tables_is_refused_in_one_line(postgres: Server) -> None:
+def test_a_database_without_tables_is_rejected_in_one_line(postgres: Server) -> None:
     url = postgres.url("postgres", "postgres")
     with pytest.raises(click.ClickException) as error:
-        run_traffic(url, sales=1, batches=1, every=0, seed=1, dirt=0, days=0, on_batch=print)
-    assert error.value.message.endswith("has no tables of the applications: run `meshflow source up`")
+        run_traffic(url, sales=1, batches=1, every=0, seed=1, fault_rate=0, days=0, on_batch=print)
+    assert error.value.message.endswith("has no tables of the sources: run `meshflow source up`")
     assert "\n" not in error.value.message
 
 
-def test_a_batch_that_is_refused_leaves_nothing_and_says_so_in_one_line(source: Applications) -> None:
+def test_a_batch_that_is_rejected_leaves_nothing_and_says_so_in_one_line(source: Sources) -> None:
     source.execute("ALTER TABLE retail.sales ADD CONSTRAINT shut CHECK (false)")
-    with pytest.raises(click.ClickException, match=r"refused the batch: .*\"shut\"") as error:
+    with pytest.raises(click.ClickException, match=r"rejected the batch: .*\"shut\"") as error:
         run(source, batches=1)
     assert "\n" not in error.value.message
     assert counted(source) == (0, 0, 0, 0)
@@ -556,7 +558,7 @@ print(dumps(asdict(total)), flush=True)
 
 
 @contextmanager
-def generator(source: Applications, *, sales: int, every: float) -> Iterator[subprocess.Popen[str]]:
+def generator(source: Sources, *, sales: int, every: float) -> Iterator[subprocess.Popen[str]]:
     """An endless one, in a process of its own, that has committed a batch."""
     command = [sys.executable, "-c", GENERATE, source.url, str(sales), str(every)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -568,8 +570,8 @@ def generator(source: Applications, *, sales: int, every: float) -> Iterator[sub
             process.kill()
 
 
-def wait_until(source: Applications, condition: str) -> None:
-    """Until `condition`, in SQL, holds for the other sessions of the application."""
+def wait_until(source: Sources, condition: str) -> None:
+    """Until `condition`, in SQL, holds for the other sessions of the source."""
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     while source.execute(f"SELECT {condition} {others}") != [(True,)]:
         time.sleep(0.005)
@@ -589,7 +591,7 @@ OPEN = "count(*) FILTER (WHERE state = 'idle in transaction' AND now() - state_c
     ],
 )
 def test_a_signal_ends_it_with_every_batch_whole_and_counted(
-    source: Applications, number: signal.Signals, sales: int, every: float, condition: str
+    source: Sources, number: signal.Signals, sales: int, every: float, condition: str
 ) -> None:
     with generator(source, sales=sales, every=every) as process:
         wait_until(source, condition)
@@ -601,7 +603,7 @@ def test_a_signal_ends_it_with_every_batch_whole_and_counted(
     assert total.sales == sales * (output.count("committed") + 1)
 
 
-def test_a_generator_that_is_killed_leaves_whole_batches(source: Applications) -> None:
+def test_a_generator_that_is_killed_leaves_whole_batches(source: Sources) -> None:
     with generator(source, sales=20_000, every=0) as process:
         wait_until(source, COPYING)
         process.kill()
@@ -615,7 +617,7 @@ def test_the_command_repeats_itself_with_the_same_seed_and_moment(postgres: Serv
     arguments = ["generate", "--sales", "30", "--batches", "7", "--every", "0.1", "--seed", "5", "--at", "2026-11-01"]
     rows = []
     for _ in range(2):
-        source = Applications.new(postgres)
+        source = Sources.new(postgres)
         result = CliRunner(env=source.environment).invoke(main, arguments, catch_exceptions=False)
         assert result.exit_code == 0
         assert re.search(r"^7 batches committed: 210 order lines, ", result.stdout, re.MULTILINE)
@@ -627,9 +629,9 @@ def test_the_command_repeats_itself_with_the_same_seed_and_moment(postgres: Serv
 
 
 @pytest.mark.parametrize(
-    "option", [("--sales", "0"), ("--dirt", "1.1"), ("--batches", "0"), ("--days", "-1"), ("--every", "-1")]
+    "option", [("--sales", "0"), ("--fault-rate", "1.1"), ("--batches", "0"), ("--days", "-1"), ("--every", "-1")]
 )
-def test_the_command_refuses_what_makes_no_sense(option: tuple[str, str]) -> None:
+def test_the_command_rejects_what_makes_no_sense(option: tuple[str, str]) -> None:
     result = CliRunner().invoke(main, ["generate", *option])
     assert result.exit_code == 2
     assert f"Invalid value for '{option[0]}'" in result.stderr

@@ -1,4 +1,4 @@
-"""A copy of the project with databases of its own, for tests that change models, land rows or run into the future."""
+"""A copy of the project with databases of its own, for tests that change models, load rows or run into the future."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ class Workspace:
 
     root: Path
     state: dict[str, str] = field(default_factory=dict)
-    """Where SQLMesh keeps the state of gateway `landed`, which exists only with it (applications.new_state)."""
+    """Where SQLMesh keeps the state of gateway `live`, which exists only with it (sources.new_state)."""
 
     @classmethod
     def copy_of(cls, project: Path, root: Path, state: dict[str, str] | None = None) -> "Workspace":

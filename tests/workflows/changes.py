@@ -36,7 +36,7 @@ def shouted_courses_in_test(github: FakeGitHub) -> Files:
 
 
 def undescribed_column(github: FakeGitHub) -> Files:
-    """What the linter refuses."""
+    """What the linter rejects."""
     return edited(github, COUNTRY, " /* Shipping in USD */", "")
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from act import Run, Runner, Started, git, is_told
-from applications import Applications, new_state
 from emulated import Keys, Snowflake
 from fake_github import FakeGitHub, Issue, PullRequest
 from permissions import Tokens
+from sources import Sources, new_state
 from warehouse import Warehouse
 
 from meshflow.source.server import Server
@@ -73,9 +73,9 @@ def warehouse(
         snowflake = Snowflake.start(keys, tmp_path_factory.mktemp("snowflake"))
         main = tmp_path_factory.mktemp("main")
         git("clone", "--quiet", github.git_dir, main, at=main)
-        warehouse = Warehouse(main, snowflake, Applications.new(postgres), new_state(postgres))
+        warehouse = Warehouse(main, snowflake, Sources.new(postgres), new_state(postgres))
         warehouse.write(seed=1)
-        warehouse.land()
+        warehouse.load()
         warehouse.sqlmesh("plan", "prod", "--auto-apply", "--skip-tests")
         yield warehouse
         snowflake.stop()
@@ -84,7 +84,7 @@ def warehouse(
 @pytest.fixture(scope="session")
 def connected(runner: Runner, warehouse: Warehouse, keys: Keys) -> Runner:
     """Runs workflows on the warehouse."""
-    applications, state = warehouse.applications, warehouse.state
+    sources, state = warehouse.sources, warehouse.state
     snowflake = warehouse.snowflake.environment
     common = {"MESHFLOW_STATE_PASSWORD": state["MESHFLOW_STATE_PASSWORD"]}
     return replace(
@@ -108,7 +108,7 @@ def connected(runner: Runner, warehouse: Warehouse, keys: Keys) -> Runner:
             | {
                 "MESHFLOW_SNOWFLAKE_PRIVATE_KEY": keys.private("TRANSFORMER"),
                 "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY": keys.private("LOADER"),
-                "MESHFLOW_LOADER_URL": applications.loader_url,
+                "MESHFLOW_LOADER_URL": sources.loader_url,
                 "MESHFLOW_EXPORT_PASSPHRASE": "the-passphrase-of-the-export",
                 "MESHFLOW_SLACK_WEBHOOK": "http://127.0.0.1:9/services/the-secret-of-slack",  # nobody answers there
             },
@@ -168,7 +168,7 @@ def actions(github: FakeGitHub, connected: Runner) -> Actions:
 def _tokens_and_secrets(github: FakeGitHub, tokens: Tokens, runner: Runner) -> Iterator[None]:
     """Jobs ask for the permissions that they need, and no secret gets into what a run leaves or GitHub shows."""
     yield
-    assert not tokens.refused
+    assert not tokens.rejected
     shown = everything_on(github)
     for started in runner.runs:
         if started.process.poll() is not None:

@@ -160,8 +160,8 @@ class FakeGitHub:
         """Every request: `PUT /pulls/1/merge 405`."""
         self.faults: list[str] = []
         """Tracebacks of this module's own. There should be none."""
-        self.merge_refusals: list[str] = []
-        """Reasons for which the next merges are refused, each once."""
+        self.merge_rejections: list[str] = []
+        """Reasons for which the next merges are rejected, each once."""
         self._pushes: list[tuple[str, str]] = []
         self._hooks: list[tuple[re.Pattern[str], Callable[[], object]]] = []
         self._ids = count(1001)
@@ -438,8 +438,8 @@ class FakeGitHub:
     def _merge(self, number: str) -> tuple[int, Any]:
         pull = self._find_pull(number)
         self._refresh(pull)
-        if self.merge_refusals:
-            raise RequestError(405, self.merge_refusals.pop(0))
+        if self.merge_rejections:
+            raise RequestError(405, self.merge_rejections.pop(0))
         if pull.state == "closed" or self._state(pull) in {"draft", "blocked", "dirty"}:
             raise RequestError(405, "Pull Request is not mergeable")
         if self._asked.get("sha", pull.head_sha) != pull.head_sha:

@@ -22,28 +22,28 @@ SCOPES = [
 
 
 class Tokens:
-    """Tokens of jobs. GitHub refuses with 403 what a job didn't ask permission for."""
+    """Tokens of jobs. GitHub rejects with 403 what a job didn't ask permission for."""
 
     def __init__(self, github: FakeGitHub) -> None:
         self._prefix = f"/repos/{github.repository}"
         self._permissions: dict[str, Permissions] = {}
         self._numbers = count(1)
-        self.refused: list[str] = []
+        self.rejected: list[str] = []
         """Requests that were, with the permissions of their token."""
-        github._server.RequestHandlerClass = _guarded(github._server.RequestHandlerClass, self._refuses)  # noqa: SLF001
+        github._server.RequestHandlerClass = _guarded(github._server.RequestHandlerClass, self._rejects)  # noqa: SLF001
 
     def issue(self, permissions: Permissions) -> str:
         token = f"ghs_token_of_job_{next(self._numbers):04}"
         self._permissions[token] = permissions
         return token
 
-    def _refuses(self, method: str, path: str, token: str) -> bool:
+    def _rejects(self, method: str, path: str, token: str) -> bool:
         request = f"{method} {path.removeprefix(self._prefix)}"
         needed = next((scopes for pattern, scopes in SCOPES if re.fullmatch(pattern, request)), set())
         allowed = self._permissions.get(token)
         if allowed is not None and (not needed or any(_may(allowed, scope, method) for scope in needed)):
             return False
-        self.refused.append(f"{request}, with {allowed}")
+        self.rejected.append(f"{request}, with {allowed}")
         return True
 
 
@@ -52,12 +52,12 @@ def _may(allowed: Permissions, scope: str, method: str) -> bool:
 
 
 def _guarded(
-    handler: type[BaseHTTPRequestHandler], refuses: Callable[[str, str, str], bool]
+    handler: type[BaseHTTPRequestHandler], rejects: Callable[[str, str, str], bool]
 ) -> type[BaseHTTPRequestHandler]:
     class Guarded(handler):  # type: ignore[misc, valid-type]
         def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
             token = (self.headers.get("Authorization") or "").rpartition(" ")[2]
-            if not refuses(self.command, self.path.partition("?")[0], token):
+            if not rejects(self.command, self.path.partition("?")[0], token):
                 super().do_GET()
                 return
             self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -76,7 +76,7 @@ def test_an_action_without_a_stub_is_named(rig: Runner, github: FakeGitHub) -> N
 
 
 @pytest.mark.parametrize(("head", "result"), [("stranger/meshflow", "failure"), (REPOSITORY, "success")])
-def test_checkout_refuses_a_fork_where_secrets_are(rig: Runner, github: FakeGitHub, head: str, result: str) -> None:
+def test_checkout_rejects_a_fork_where_secrets_are(rig: Runner, github: FakeGitHub, head: str, result: str) -> None:
     step = f"steps: [{{uses: {CHECKOUT}, with: {{ref: main, path: change, persist-credentials: false}}}}]"
     branch = workflow(github, "fork", f"  one: {JOB.format(step)}\n")
     pull = {"head": {"sha": github.sha("main"), "repo": {"full_name": head}}, "base": {"ref": "main", "sha": "abc"}}

@@ -1,6 +1,6 @@
 """From `/deploy` on a pull request to prod and main: deploy.yml, and whatever may come in its way.
 
-Refusals need no warehouse. The rest is one story of prod: each test leaves it equal to main, and the last one looks.
+Rejections need no warehouse. The rest is one story of prod: each test leaves it equal to main, and the last one looks.
 """
 
 from html import unescape
@@ -30,7 +30,7 @@ def green(github: FakeGitHub, pull: PullRequest) -> None:
     github.check(pull.head_sha, "PR environment", external_id=pull.base_sha)
 
 
-REFUSED = {
+REJECTED = {
     "stranger": "may not write",
     "rita": "may not write",
     "draft": "it is a draft",
@@ -41,14 +41,14 @@ REFUSED = {
 """Who asks, or what is wrong with the pull request; and what it then says."""
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_deploy_is_refused_and_the_pull_request_says_why(gated: Actions, github: FakeGitHub, case: str) -> None:
+@pytest.mark.parametrize("case", REJECTED)
+def test_deploy_is_rejected_and_the_pull_request_says_why(gated: Actions, github: FakeGitHub, case: str) -> None:
     main = github.sha("main")
     if case == "release":
         github.push("release", {"docs/release.md": "A release\n"})
     pull = ready(
         github,
-        f"refused-{case}",
+        f"rejected-{case}",
         {"docs/note.md": f"{case}\n"},
         base="release" if case == "release" else "main",
         fork="ann/meshflow" if case == "fork" else None,
@@ -58,7 +58,7 @@ def test_deploy_is_refused_and_the_pull_request_says_why(gated: Actions, github:
     run = gated.comment(pull, case if case in {"stranger", "rita"} else "ann").wait()
     assert run.jobs == {"gate": "failure"}, run
     [comment] = github.comments_on(pull)
-    assert REFUSED[case] in comment
+    assert REJECTED[case] in comment
     assert not pull.merged
     assert github.sha("main") == main
 
@@ -101,39 +101,39 @@ def test_a_writer_deploys_without_writing_a_row(
 
 
 @pytest.fixture(scope="module")
-def refused(github: FakeGitHub, warehouse: Warehouse) -> PullRequest:
-    return ready(github, "refused", another_column(github, "refused_count"))
+def rejected(github: FakeGitHub, warehouse: Warehouse) -> PullRequest:
+    return ready(github, "rejected", another_column(github, "rejected_count"))
 
 
-def test_a_refused_merge_takes_prod_back(
-    refused: PullRequest, actions: Actions, github: FakeGitHub, warehouse: Warehouse
+def test_a_rejected_merge_takes_prod_back(
+    rejected: PullRequest, actions: Actions, github: FakeGitHub, warehouse: Warehouse
 ) -> None:
     main, prod = github.sha("main"), warehouse.prod()
-    github.merge_refusals.append("Repository rule violations found")
+    github.merge_rejections.append("Repository rule violations found")
     with warehouse.snowflake.sent() as statements:
-        run = actions.comment(refused, "ann").wait()
+        run = actions.comment(rejected, "ann").wait()
     assert run.jobs == {"gate": "success", "deploy": "failure"}, run
-    assert "REFUSED_COUNT" in str(statements)
+    assert "REJECTED_COUNT" in str(statements)
     assert warehouse.prod() == prod
     assert github.sha("main") == main
     assert any(
-        "Repository rule" in unescape(comment) and "Prod is back" in comment for comment in github.comments_on(refused)
+        "Repository rule" in unescape(comment) and "Prod is back" in comment for comment in github.comments_on(rejected)
     )
 
 
 def test_what_is_pushed_during_a_deploy_is_not_merged_and_takes_prod_back(
-    refused: PullRequest, actions: Actions, github: FakeGitHub, warehouse: Warehouse
+    rejected: PullRequest, actions: Actions, github: FakeGitHub, warehouse: Warehouse
 ) -> None:
     main, prod = github.sha("main"), warehouse.prod()
     github.when(
-        f"PUT /pulls/{refused.number}/merge", lambda: github.push(refused.head, {"docs/late.md": "Not reviewed\n"})
+        f"PUT /pulls/{rejected.number}/merge", lambda: github.push(rejected.head, {"docs/late.md": "Not reviewed\n"})
     )
-    run = actions.comment(refused, "ann").wait()
+    run = actions.comment(rejected, "ann").wait()
     assert run.jobs == {"gate": "success", "deploy": "failure"}, run
     assert warehouse.prod() == prod
     assert github.sha("main") == main
-    assert not refused.merged
-    assert "Head branch was modified" in unescape("\n".join(github.comments_on(refused)))
+    assert not rejected.merged
+    assert "Head branch was modified" in unescape("\n".join(github.comments_on(rejected)))
 
 
 def test_a_killed_deploy_is_healed_by_the_next_run_which_says_so(

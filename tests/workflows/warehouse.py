@@ -1,4 +1,4 @@
-"""The warehouse that workflows work on: applications in PostgreSQL, an emulated Snowflake, SQLMesh's state."""
+"""The warehouse that workflows work on: sources in PostgreSQL, an emulated Snowflake, SQLMesh's state."""
 
 import os
 import re
@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import psycopg
 from act import git
-from applications import Applications
 from emulated import Snowflake
 from fake_github import FakeGitHub, PullRequest
+from sources import Sources
 from workspace import table_writes
 
 from meshflow.ci.checkout import Checkout
@@ -22,7 +22,7 @@ from meshflow.source.traffic import write_batch
 
 BIN = Path(__file__).parents[2] / ".venv" / "bin"
 WRITTEN_AT = datetime(2026, 11, 10, 9, 30, tzinfo=UTC)
-"""When the applications' rows were written."""
+"""When the sources' rows were written."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Warehouse:
     main: Path
     """A checkout."""
     snowflake: Snowflake
-    applications: Applications
+    sources: Sources
     state: Mapping[str, str]
 
     def write(self, seed: int, sales: int = 300) -> None:
-        """New rows and corrections in the applications."""
-        with psycopg.connect(self.applications.url) as connection:
-            write_batch(connection, np.random.default_rng(seed), sales=sales, dirt=0.1, now=WRITTEN_AT, days=10)
+        """New rows and corrections in the sources."""
+        with psycopg.connect(self.sources.url) as connection:
+            write_batch(connection, np.random.default_rng(seed), sales=sales, fault_rate=0.1, now=WRITTEN_AT, days=10)
 
-    def land(self) -> None:
-        self.command("meshflow", "land", "--gateway", "snowflake", "--json")
+    def load(self) -> None:
+        self.command("meshflow", "load", "--gateway", "snowflake", "--json")
 
     def sqlmesh(self, *arguments: str) -> str:
         return self.command("sqlmesh", "--gateway", "snowflake", *arguments)
@@ -60,7 +60,7 @@ class Warehouse:
 
     def command(self, name: str, *arguments: str, **variables: str) -> str:
         """What a command prints, run by somebody with all rights and `main` checked out."""
-        environment = os.environ | self.snowflake.environment | self.applications.environment | dict(self.state)
+        environment = os.environ | self.snowflake.environment | self.sources.environment | dict(self.state)
         done = subprocess.run(
             [BIN / name, *arguments],
             cwd=self.main,

@@ -6,7 +6,7 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (edtech, raw),
-  description 'One row per student of the EdTech application, as landed. Keys may repeat, people may share an e-mail. Sample data, made by `meshflow sample`; on the other gateways the loader writes this table.',
+  description 'One row per student of the EdTech source, as loaded. Keys may repeat, people may share an e-mail. Sample data, made by `meshflow sample`; on the other gateways the loader writes this table.',
   columns (
     student_id BIGINT,
     first_name VARCHAR,
@@ -18,7 +18,7 @@ MODEL (
     created_at TIMESTAMPNTZ,
     updated_at TIMESTAMPNTZ,
     deleted_at TIMESTAMPNTZ,
-    _landed_at TIMESTAMPNTZ
+    _loaded_at TIMESTAMPNTZ
   ),
   column_descriptions (
     student_id = 'Student',
@@ -28,10 +28,10 @@ MODEL (
     gender = 'Gender as the student gave it',
     enrollment_date = 'First day as a student',
     date_of_birth = 'Date of birth',
-    created_at = 'When the application first wrote the row, UTC',
-    updated_at = 'When the application last wrote the row, UTC',
-    deleted_at = 'When the application deleted the row, UTC; empty while it lives',
-    _landed_at = 'Start of the load that wrote the row here, UTC'
+    created_at = 'When the source first wrote the row, UTC',
+    updated_at = 'When the source last wrote the row, UTC',
+    deleted_at = 'When the source deleted the row, UTC; empty while it lives',
+    _loaded_at = 'Start of the load that wrote the row here, UTC'
   ),
   enabled @IF(@gateway = 'local', TRUE, FALSE)
 )

@@ -6,7 +6,7 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (retail, raw),
-  description 'One row per order line of the retail application, as landed. Quantities and prices may be impossible, places may be missing. Sample data, made by `meshflow sample`; on the other gateways the loader writes this table.',
+  description 'One row per order line of the retail source, as loaded. Quantities and prices may be impossible, places may be missing. Sample data, made by `meshflow sample`; on the other gateways the loader writes this table.',
   columns (
     order_id BIGINT,
     cust_name VARCHAR,
@@ -26,7 +26,7 @@ MODEL (
     created_at TIMESTAMPNTZ,
     updated_at TIMESTAMPNTZ,
     deleted_at TIMESTAMPNTZ,
-    _landed_at TIMESTAMPNTZ
+    _loaded_at TIMESTAMPNTZ
   ),
   column_descriptions (
     order_id = 'Order',
@@ -44,10 +44,10 @@ MODEL (
     city = 'City the line was shipped to',
     province = 'Province or state of the city',
     country = 'Country of the province',
-    created_at = 'When the application first wrote the row, UTC',
-    updated_at = 'When the application last wrote the row, UTC',
-    deleted_at = 'When the application deleted the row, UTC; empty while it lives',
-    _landed_at = 'Start of the load that wrote the row here, UTC'
+    created_at = 'When the source first wrote the row, UTC',
+    updated_at = 'When the source last wrote the row, UTC',
+    deleted_at = 'When the source deleted the row, UTC; empty while it lives',
+    _loaded_at = 'Start of the load that wrote the row here, UTC'
   ),
   enabled @IF(@gateway = 'local', TRUE, FALSE)
 )

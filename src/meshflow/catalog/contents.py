@@ -54,7 +54,7 @@ class UnitTest:
 
 @dataclass(frozen=True)
 class Contract:
-    """What has to land, whichever way the table is filled here."""
+    """What has to load, whichever way the table is filled here."""
 
     file: str
     gateways: list[str]
@@ -118,7 +118,7 @@ class Catalog:
         }
 
 
-def spoken(name: str) -> str:
+def display_name(name: str) -> str:
     """A column as people write it: Snowflake's dialect turns what isn't quoted into capitals."""
     return name.lower() if name.isupper() else name
 
@@ -182,7 +182,7 @@ class Reader:
             waits_for=sorted(self._name(fqn) for fqn in depends_on - read),
             columns=[
                 Column(
-                    spoken(name),
+                    display_name(name),
                     "" if type_.is_type(exp.DType.UNKNOWN) else type_.sql(dialect=model.dialect),
                     descriptions.get(name, ""),
                     sorted(sources.get(name, ())),
@@ -241,7 +241,10 @@ class Reader:
             return {}, f"SQLGlot can't trace the columns of this query: {error}"
         return {
             column: {
-                (self._name(exp.table_name(node.expression, identify=True)), spoken(exp.to_column(node.name).name))
+                (
+                    self._name(exp.table_name(node.expression, identify=True)),
+                    display_name(exp.to_column(node.name).name),
+                )
                 for node in root.walk()
                 if isinstance(node.expression, exp.Table) and node.name != "*"
             }
@@ -265,7 +268,7 @@ class Reader:
 
     def _name(self, fqn: str) -> str:
         model = self.context.models.get(fqn)
-        return model.name if model else spoken(fqn.replace('"', ""))
+        return model.name if model else display_name(fqn.replace('"', ""))
 
     def _below(self, path: Path) -> str:
         path = path.resolve()
@@ -275,7 +278,7 @@ class Reader:
 def _written(expression: exp.Expr) -> str:
     """SQL of a header, with identifiers as people write them."""
     return expression.transform(
-        lambda node: exp.to_identifier(spoken(node.name)) if isinstance(node, exp.Identifier) else node
+        lambda node: exp.to_identifier(display_name(node.name)) if isinstance(node, exp.Identifier) else node
     ).sql(dialect="snowflake")
 
 

@@ -13,7 +13,7 @@ ASSETS = files("meshflow.catalog") / "assets"
 
 
 def page(catalog: Catalog) -> str:
-    """HTML. What runs in it is named by its hash; everything else that a text might smuggle in is refused."""
+    """HTML. What runs in it is named by its hash; everything else that a text might smuggle in is rejected."""
     script, graphviz, style = (
         (ASSETS / name).read_text(encoding="utf-8") for name in ("catalog.js", "viz-global.js", "catalog.css")
     )

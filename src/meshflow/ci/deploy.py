@@ -18,11 +18,11 @@ from github.PullRequest import PullRequest
 from github.Repository import Repository
 
 from meshflow.ci.checkout import Checkout, ConflictError
-from meshflow.ci.gate import Command, conflict, environment, refusals, require, tip
-from meshflow.ci.github import BRANCH, code, connect, event, refusal, run_url, sticky_comment
+from meshflow.ci.gate import Command, conflict, environment, rejections, require, tip
+from meshflow.ci.github import BRANCH, code, connect, event, rejection, run_url, sticky_comment
 from meshflow.ci.lock import Lock, prod_lock
 
-HEALED = "comment `/deploy` again, or the next scheduled run takes it back."
+DRIFT_REPAIRED = "comment `/deploy` again, or the next scheduled run takes it back."
 
 
 def deploy(sha: str, path: Path, *, gateway: str, approvals: int, wait: float) -> None:
@@ -45,12 +45,12 @@ def deploy(sha: str, path: Path, *, gateway: str, approvals: int, wait: float) -
         if pull.merged:
             Deployment(repository, pull, lock, gateway, main, main).complete()
             return
-        reasons = refusals(repository, command, pull, approvals)
+        reasons = rejections(repository, command, pull, approvals)
         if pull.head.sha != sha:
             reasons.append(f"its head is `{pull.head.sha}` now, and not `{sha}` any more")
         # Asked here, because it is answered for who asks: to the gate, which may not merge, all are blocked.
         if pull.mergeable_state == "blocked":
-            reasons.append(f"the rules of {code(BRANCH)} would refuse the merge")
+            reasons.append(f"the rules of {code(BRANCH)} would reject the merge")
         if tip(repository) != main.sha:
             reasons.append(
                 f"this run began at `{main.sha}` of {code(BRANCH)}, and it has moved on since: comment again"
@@ -79,7 +79,7 @@ class Deployment:
         """Prod first, then main."""
         self._say(
             f"`{sha}` is being deployed [by this run]({run_url()}). If the run has ended and this still stands here, "
-            f"**prod may be ahead of {code(BRANCH)}**: {HEALED}"
+            f"**prod may be ahead of {code(BRANCH)}**: {DRIFT_REPAIRED}"
         )
         status = self._run(
             ["sqlmesh_cicd", "--paths", str(self.change.path), "github", "deploy-production"],
@@ -97,8 +97,8 @@ class Deployment:
             # It may be merged all the same: the answer was lost and the request repeated, or somebody else was faster.
             self.pull.update()
             if not self.pull.merged:
-                why = refusal(error) if isinstance(error, GithubException) else type(error).__name__
-                self._undo(f"GitHub refused to merge: {code(why)}")
+                why = rejection(error) if isinstance(error, GithubException) else type(error).__name__
+                self._undo(f"GitHub rejected to merge: {code(why)}")
             merged = self.pull.merge_commit_sha
         self._finish(merged)
 
@@ -129,7 +129,7 @@ class Deployment:
         self._require_lock()
         if self._plan(self.main):
             self._fail(
-                f"Not merged: {why}. **Prod may be ahead of {code(BRANCH)}**, and couldn't be taken back: {HEALED}"
+                f"Not merged: {why}. **Prod may be ahead of {code(BRANCH)}**, and couldn't be taken back: {DRIFT_REPAIRED}"
             )
         self._fail(f"Not merged: {why}. Prod is back at `{self.main.sha}`.")
 
@@ -137,7 +137,7 @@ class Deployment:
         try:
             self.lock.check()
         except click.ClickException as error:
-            self._fail(f"Not merged: {code(error.message)}. **Prod may be ahead of {code(BRANCH)}**: {HEALED}")
+            self._fail(f"Not merged: {code(error.message)}. **Prod may be ahead of {code(BRANCH)}**: {DRIFT_REPAIRED}")
 
     def _plan(self, checkout: Checkout) -> int:
         options = ["--auto-apply", "--no-prompts", "--skip-tests", "--skip-linter"]

@@ -148,7 +148,7 @@ def _difference(context: Context, model: Model, prod: str, environment: str) -> 
 def comparison(prod: exp.Table, environment: exp.Table, keys: list[str], values: list[str]) -> exp.Select:
     """One row of counts: rows of prod, of the environment, in both, added, removed, changed, changed per value.
 
-    Keys may be NULL, as those of refused rows are: NULL equals NULL. If several rows share a key they match each other,
+    Keys may be NULL, as those of rejected rows are: NULL equals NULL. If several rows share a key they match each other,
     and more rows are in both than either side has.
     """
     sides = [

@@ -65,7 +65,7 @@ def gate(approvals: int) -> None:
         return
     repository = connect()
     pull = repository.get_pull(command.number)
-    require(repository, command, pull, refusals(repository, command, pull, approvals))
+    require(repository, command, pull, rejections(repository, command, pull, approvals))
     accepted = f"`/deploy` by {code(command.user)} is accepted: `{pull.head.sha}`, [by this run]({run_url()})."
     sticky_comment(repository, pull.number, "gate", accepted, only_update=True)
     write_outputs(sha=pull.head.sha)
@@ -76,13 +76,13 @@ def require(repository: Repository, command: Command, pull: PullRequest, reasons
     if reasons:
         listed = "\n".join(f"- {reason}" for reason in reasons)
         body = (
-            f"`/deploy` by {code(command.user)} is refused, and nothing has changed:\n\n{listed}\n\n[Run]({run_url()})"
+            f"`/deploy` by {code(command.user)} is rejected, and nothing has changed:\n\n{listed}\n\n[Run]({run_url()})"
         )
         sticky_comment(repository, pull.number, "gate", body)
         raise click.ClickException(f"Pull request {pull.number} may not be deployed: {'; '.join(reasons)}")
 
 
-def refusals(repository: Repository, command: Command, pull: PullRequest, approvals: int) -> list[str]:
+def rejections(repository: Repository, command: Command, pull: PullRequest, approvals: int) -> list[str]:
     """Every reason, in Markdown, why `pull` may not be deployed as it is now."""
     sha = pull.head.sha
     reviews = read_reviews(repository, pull, sha)

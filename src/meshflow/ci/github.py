@@ -67,12 +67,12 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except GithubException as error:
-        raise click.ClickException(f"GitHub said {refusal(error)}") from None
+        raise click.ClickException(f"GitHub said {rejection(error)}") from None
     except requests.RequestException as error:
         raise click.ClickException(f"GitHub at {variable('GITHUB_API_URL')}: {type(error).__name__}") from None
 
 
-def refusal(error: GithubException) -> str:
+def rejection(error: GithubException) -> str:
     """What GitHub answered, such as `405: Base branch was modified`, in one line."""
     said = error.data.get("message") if isinstance(error.data, dict) else None
     return f"{error.status}: {' '.join(str(said or 'nothing more').split())}"

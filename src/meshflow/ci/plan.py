@@ -54,7 +54,7 @@ class Limits:
 def bot(path: Path, gateway: str, client: Github | None = None) -> tuple[GithubController, Context]:
     """SQLMesh's own bot for the pull request of the event, and the project at `path` as it loads it on `gateway`.
 
-    Its plans are ours, so that what is judged and told is what it applies. It asks GitHub through `client`, by default
+    Its plans are ours, so that what is validated and told is what it applies. It asks GitHub through `client`, by default
     with GITHUB_TOKEN, and says nothing on the way: a model's text isn't to be trusted on the console either.
     """
     set_console(MarkdownConsole(width=1000, warning_capture_only=True, error_capture_only=True))
@@ -146,7 +146,7 @@ def budget(path: Path, gateway: str) -> None:
         found = planned(controller)
     limits, allowed = Limits.of(context), LABEL in {label.name for label in pull.labels}
     try:
-        judge(found, limits, allowed=allowed)
+        validate(found, limits, allowed=allowed)
     except click.ClickException as error:
         text = f"{table(found, limits)}\n\n{error.message}."
         github.sticky_comment(repository, pull.number, "report", text)
@@ -160,7 +160,7 @@ def require_current(pull: PullRequest) -> None:
         raise click.ClickException(f"Pull request {pull.number} has been closed or pushed to: nothing is built")
 
 
-def judge(found: Sequence[Work], limits: Limits, *, allowed: bool) -> None:
+def validate(found: Sequence[Work], limits: Limits, *, allowed: bool) -> None:
     """Tell what is to be built. Raises click.ClickException if it is over the limits and not `allowed`."""
     fits = within(found, limits)
     github.write_summary(table(found, limits))

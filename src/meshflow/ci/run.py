@@ -115,7 +115,7 @@ class Outcome:
 
     record: Record
     findings: Findings
-    healed: str = ""
+    drift_repaired: str = ""
     brought: list[str] = field(default_factory=list)
     due: bool = True
     failure: str = ""
@@ -123,7 +123,7 @@ class Outcome:
 
 
 def run(path: Path, gateway: str) -> None:
-    """Run prod, alone with it, after bringing it to what `path` says if a deploy was killed or half refused.
+    """Run prod, alone with it, after bringing it to what `path` says if a deploy was killed or half rejected.
 
     With SQLMesh's state in PostgreSQL under the lock that deploys hold too.
     State in a DuckDB file needs none, as only one process can open that.
@@ -157,7 +157,7 @@ def run_prod(path: Path, gateway: str) -> Outcome:
     start = time.monotonic()
     try:
         context = Context(paths=str(path), gateway=gateway, notification_targets=[findings])
-        _heal(context, outcome)
+        _repair_drift(context, outcome)
         status = context.run("prod")
         outcome.due = status is not CompletionStatus.NOTHING_TO_DO
         outcome.failure = "The run of prod has failed" if status.is_failure else ""
@@ -171,16 +171,16 @@ def run_prod(path: Path, gateway: str) -> Outcome:
     return outcome
 
 
-def _heal(context: Context, outcome: Outcome) -> None:
+def _repair_drift(context: Context, outcome: Outcome) -> None:
     # As the bot's deploy does: tables that are there are promoted, nothing is computed twice.
     plan = context.plan_builder("prod", no_gaps=True, skip_tests=True, skip_linter=True).build()
     if plan.context_diff.is_new_environment:
         raise click.ClickException("There is no prod yet: `sqlmesh plan prod` builds it")
     if not plan.has_changes:
         return
-    outcome.healed, outcome.brought = _why(plan)
+    outcome.drift_repaired, outcome.brought = _why(plan)
     prefix = "::notice::" if os.environ.get("GITHUB_ACTIONS") else ""
-    click.echo(f"{prefix}{outcome.healed}: {', '.join(outcome.brought) or 'no model differs'}")
+    click.echo(f"{prefix}{outcome.drift_repaired}: {', '.join(outcome.brought) or 'no model differs'}")
     context.apply(plan)
 
 
@@ -202,10 +202,13 @@ def _why(plan: Plan) -> tuple[str, list[str]]:
 def summary(outcome: Outcome) -> str:
     """The job summary, Markdown."""
     models, errors = outcome.record.models, outcome.findings.errors
-    verdict = "failed" if outcome.failure else "succeeded" if outcome.due else "nothing was due"
-    lines = [f"### Run of prod: {verdict}", ""]
-    if outcome.healed:
-        lines += [f"{outcome.healed}: {', '.join(map(github.code, outcome.brought)) or 'no model differs'}.", ""]
+    validation = "failed" if outcome.failure else "succeeded" if outcome.due else "nothing was due"
+    lines = [f"### Run of prod: {validation}", ""]
+    if outcome.drift_repaired:
+        lines += [
+            f"{outcome.drift_repaired}: {', '.join(map(github.code, outcome.brought)) or 'no model differs'}.",
+            "",
+        ]
     if models:
         passed = sum(one.audits_passed for one in models.values())
         intervals = sum(one.intervals for one in models.values())

@@ -1,4 +1,4 @@
-"""The applications: their tables in PostgreSQL, the traffic in them, and where they run."""
+"""The sources: their tables in PostgreSQL, the traffic in them, and where they run."""
 
 from typing import Any
 

@@ -5,7 +5,7 @@ The environment holds all there is to set:
 - PGHOST, PGPORT, PGDATABASE, PGSSLROOTCERT: libpq's own;
 - PGSSLMODE: libpq's own, but verify-full where it isn't set;
 - MESHFLOW_SECRET_ARN: the secret that RDS keeps for the owner of the tables, JSON with `username` and `password`;
-- MESHFLOW_SALES: sales in a batch; MESHFLOW_DIRT: share of them with a fault, 0 to 1.
+- MESHFLOW_SALES: sales in a batch; MESHFLOW_FAULT_RATE: share of them with a fault, 0 to 1.
 """
 
 import json
@@ -43,7 +43,7 @@ def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             connection,
             default_rng(int(now.timestamp())),
             sales=int(os.environ["MESHFLOW_SALES"]),
-            dirt=float(os.environ["MESHFLOW_DIRT"]),
+            fault_rate=float(os.environ["MESHFLOW_FAULT_RATE"]),
             now=now,
         )
     batch = {"time": now.isoformat(), **asdict(written)}

@@ -39,7 +39,7 @@ class Counter:
         click.echo(
             f"{self._batches:,} batches committed: {written.sales:,} order lines, {written.students:,} students, "
             f"{written.courses:,} courses, {written.enrollments:,} enrollments; {written.corrected:,} rows corrected, "
-            f"{written.cancelled:,} cancelled; {written.dirty:,} of the new rows faulty or odd on purpose"
+            f"{written.cancelled:,} cancelled; {written.faulty:,} of the new rows faulty or odd on purpose"
         )
 
     def add(self, written: Written) -> None:

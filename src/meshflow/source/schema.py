@@ -1,4 +1,4 @@
-"""The applications' tables, and what the loader may do with them."""
+"""The sources' tables, and what the loader may do with them."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -11,7 +11,7 @@ SCHEMAS = ("edtech", "retail")
 
 
 def install(connection: psycopg.Connection) -> None:
-    """Create whatever of the applications' tables is missing; nothing changes if all are there.
+    """Create whatever of the sources' tables is missing; nothing changes if all are there.
 
     `connection` is that of the owner-to-be. Commits.
     """
@@ -24,7 +24,7 @@ def install(connection: psycopg.Connection) -> None:
 
 
 def admit_loader(connection: psycopg.Connection, role: str) -> None:
-    """Let `role` read the applications' tables and ask for the oldest open write: all that a load needs. Commits."""
+    """Let `role` read the sources' tables and ask for the oldest open write: all that a load needs. Commits."""
     reader = sql.Identifier(role)
     with connection.transaction():
         connection.execute(sql.SQL("GRANT USAGE ON SCHEMA meshflow TO {}").format(reader))

@@ -1,13 +1,13 @@
--- The two applications, in PostgreSQL. Idempotent: run again at every `meshflow source up`, by the role that owns them.
+-- The two sources, in PostgreSQL. Idempotent: run again at every `meshflow source up`, by the role that owns them.
 -- Constraints are as loose as real systems have them: a key, no NaN in money, little else.
 
 CREATE SCHEMA IF NOT EXISTS meshflow;
 CREATE SCHEMA IF NOT EXISTS edtech;
 CREATE SCHEMA IF NOT EXISTS retail;
 
--- The loader's order depends on updated_at, so the database sets it, whatever the application says. clock_timestamp()
+-- The loader's order depends on updated_at, so the database sets it, whatever the source says. clock_timestamp()
 -- and not now(), which is the start of the transaction: a write is never older than the transaction it stands in.
-CREATE OR REPLACE FUNCTION meshflow.touch() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION meshflow.set_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.updated_at := clock_timestamp();
   NEW.created_at := CASE TG_OP WHEN 'INSERT' THEN NEW.updated_at ELSE OLD.created_at END;
@@ -97,7 +97,7 @@ CREATE INDEX IF NOT EXISTS courses_updated_at ON edtech.courses (updated_at);
 CREATE INDEX IF NOT EXISTS enrollments_updated_at ON edtech.enrollments (updated_at);
 CREATE INDEX IF NOT EXISTS sales_updated_at ON retail.sales (updated_at);
 
-CREATE OR REPLACE TRIGGER touch BEFORE INSERT OR UPDATE ON edtech.students FOR EACH ROW EXECUTE FUNCTION meshflow.touch();
-CREATE OR REPLACE TRIGGER touch BEFORE INSERT OR UPDATE ON edtech.courses FOR EACH ROW EXECUTE FUNCTION meshflow.touch();
-CREATE OR REPLACE TRIGGER touch BEFORE INSERT OR UPDATE ON edtech.enrollments FOR EACH ROW EXECUTE FUNCTION meshflow.touch();
-CREATE OR REPLACE TRIGGER touch BEFORE INSERT OR UPDATE ON retail.sales FOR EACH ROW EXECUTE FUNCTION meshflow.touch();
+CREATE OR REPLACE TRIGGER set_updated_at BEFORE INSERT OR UPDATE ON edtech.students FOR EACH ROW EXECUTE FUNCTION meshflow.set_updated_at();
+CREATE OR REPLACE TRIGGER set_updated_at BEFORE INSERT OR UPDATE ON edtech.courses FOR EACH ROW EXECUTE FUNCTION meshflow.set_updated_at();
+CREATE OR REPLACE TRIGGER set_updated_at BEFORE INSERT OR UPDATE ON edtech.enrollments FOR EACH ROW EXECUTE FUNCTION meshflow.set_updated_at();
+CREATE OR REPLACE TRIGGER set_updated_at BEFORE INSERT OR UPDATE ON retail.sales FOR EACH ROW EXECUTE FUNCTION meshflow.set_updated_at();

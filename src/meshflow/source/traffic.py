@@ -1,7 +1,7 @@
-"""Believable traffic for the two applications, written to PostgreSQL.
+"""Believable traffic for the two sources, written to PostgreSQL.
 
 What a batch holds follows from the random generator, the moment and the rows that are there: the same three give the
-same rows. What a customer, a product, a student or a course is follows from its id (`meshflow.world`).
+same rows. What a customer, a product, a student or a course is follows from its id (`meshflow.reference_data`).
 
 Rows are made with numpy as columns of text and go in by COPY: fast, and without pandas light enough for AWS Lambda.
 """
@@ -24,7 +24,7 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from meshflow import world
+from meshflow import reference_data
 from meshflow.postgres import address, connect, reason, unreachable
 
 Numbers = NDArray[np.int64]
@@ -45,7 +45,7 @@ NEW_STUDENTS = 1 / 50
 NEW_COURSES = 1 / 5_000
 NEW_ENROLLMENTS = 3 / 50
 # Changes of earlier rows for each new order line. Of the enrollments that makes 7 % cancelled, counting those of
-# students who leave: the audit live_rows_hold stops a run at 20 % in a day.
+# students who leave: the audit max_deletion_rate stops a run at 20 % in a day.
 CORRECTED_ORDERS = 1 / 50
 CORRECTED_STUDENTS = 1 / 200
 CORRECTED_COURSES = 1 / 2_000
@@ -86,7 +86,7 @@ class Written:
     """Earlier rows, of any table, with a new value."""
     cancelled: int = 0
     """Earlier rows, of any table, that got a deleted_at."""
-    dirty: int = 0
+    faulty: int = 0
     """Those of the new rows that are faulty or odd on purpose."""
 
     @property
@@ -122,7 +122,7 @@ def run_traffic(  # noqa: PLR0913 - the options of `meshflow generate`
     batches: int | None,
     every: float,
     seed: int | None,
-    dirt: float,
+    fault_rate: float,
     days: int,
     on_batch: Callable[[Written], None],
     at: datetime | None = None,
@@ -136,7 +136,7 @@ def run_traffic(  # noqa: PLR0913 - the options of `meshflow generate`
 
     The same `seed` and `at`, the moment of the first batch (now, if None), write the same rows to the same tables.
 
-    Returns the sum of what was committed. Raises click.ClickException for whatever PostgreSQL refuses.
+    Returns the sum of what was committed. Raises click.ClickException for whatever PostgreSQL rejects.
     """
     random = np.random.default_rng(seed)
     committed = Written()
@@ -153,7 +153,7 @@ def run_traffic(  # noqa: PLR0913 - the options of `meshflow generate`
         for number in _paced(batches, every, is_stopped):
             connection = prompt if number % LATE_COMMIT else late
             now = at + timedelta(seconds=every * (number - 1)) if at else datetime.now(UTC)
-            written = write_batch(connection, random, sales=sales, dirt=dirt, now=now, days=days)
+            written = write_batch(connection, random, sales=sales, fault_rate=fault_rate, now=now, days=days)
             open_batches.append((connection, written))
             while open_batches and connection is prompt:
                 commit_newest()
@@ -180,12 +180,12 @@ def _clear_errors(url: str) -> Iterator[None]:
         yield
     except psycopg.errors.UndefinedTable:
         raise click.ClickException(
-            f"PostgreSQL at {address(url)} has no tables of the applications: run `meshflow source up`"
+            f"PostgreSQL at {address(url)} has no tables of the sources: run `meshflow source up`"
         ) from None
     except psycopg.OperationalError as error:
         raise unreachable(url, error) from None
     except psycopg.Error as error:
-        raise click.ClickException(f"PostgreSQL at {address(url)} refused the batch: {reason(error)}") from None
+        raise click.ClickException(f"PostgreSQL at {address(url)} rejected the batch: {reason(error)}") from None
 
 
 @contextmanager
@@ -216,7 +216,7 @@ def write_batch(  # noqa: PLR0913 - the options of `meshflow generate`
     random: np.random.Generator,
     *,
     sales: int,
-    dirt: float,
+    fault_rate: float,
     now: datetime,
     days: int = 0,
 ) -> Written:
@@ -227,7 +227,7 @@ def write_batch(  # noqa: PLR0913 - the options of `meshflow generate`
     odd. `now` knows its time zone; `days` spreads new rows over so many days before it instead of minutes. Any number
     of batches may be open at once: none waits for another.
     """
-    batch = _Batch(connection, random, sales, dirt, now.astimezone(UTC), days)
+    batch = _Batch(connection, random, sales, fault_rate, now.astimezone(UTC), days)
     earlier = batch.found() if batch.is_first() else batch.correct() + batch.cancel()
     return (
         earlier
@@ -243,7 +243,7 @@ class _Batch:
     connection: psycopg.Connection
     random: np.random.Generator
     sales: int
-    dirt: float
+    fault_rate: float
     now: datetime
     days: int
 
@@ -266,9 +266,9 @@ class _Batch:
 
     def found(self) -> Written:
         """Students and courses to begin with, and a year of enrollments."""
-        past = replace(self, days=FOUNDING_DAYS, dirt=0)
+        past = replace(self, days=FOUNDING_DAYS, fault_rate=0)
         return (
-            past.add_courses(len(world.COURSE_NAMES))
+            past.add_courses(len(reference_data.COURSE_NAMES))
             + past.add_students(FOUNDING_STUDENTS)
             + past.add_enrollments(FOUNDING_ENROLLMENTS)
         )
@@ -278,11 +278,11 @@ class _Batch:
         enrollment_date = _moments(self.random, size, self.now, self.days) // DAY
         rows = {
             "student_id": _texts(student_id, str),
-            **_facts(world.Student._fields, map(world.student, student_id.tolist())),
+            **_facts(reference_data.Student._fields, map(reference_data.student, student_id.tolist())),
             "enrollment_date": _texts(enrollment_date, _date),
             "date_of_birth": _texts(enrollment_date - self.random.integers(16 * 366, 48 * 365, size), _date),
         }
-        return Written(students=size, dirty=self._copy(STUDENTS, rows, _student_faults(self.today)))
+        return Written(students=size, faulty=self._copy(STUDENTS, rows, _student_faults(self.today)))
 
     def add_courses(self, size: int) -> Written:
         """Courses that start two weeks to five months after they were announced."""
@@ -293,11 +293,11 @@ class _Batch:
         start_date = announced + self.random.integers(14, ENROLLS_AHEAD, size)
         rows = {
             "course_id": _texts(course_id, str),
-            **_facts(world.Course._fields, map(world.course, course_id.tolist())),
+            **_facts(reference_data.Course._fields, map(reference_data.course, course_id.tolist())),
             "start_date": _texts(start_date, _date),
-            "end_date": _texts(start_date + self.random.choice(world.COURSE_DAYS, size), _date),
+            "end_date": _texts(start_date + self.random.choice(reference_data.COURSE_DAYS, size), _date),
         }
-        return Written(courses=size, dirty=self._copy(COURSES, rows, COURSE_FAULTS))
+        return Written(courses=size, faulty=self._copy(COURSES, rows, COURSE_FAULTS))
 
     def add_enrollments(self, size: int) -> Written:
         """Up to `size` enrollments: within these days, not before signing up and not after the course."""
@@ -316,14 +316,14 @@ class _Batch:
             "course_id": _texts(course_id[chosen], str),
             "enrollment_date": _texts(self.random.integers(first[chosen], last[chosen] + 1), _date),
         }
-        return Written(enrollments=len(chosen), dirty=self._copy(ENROLLMENTS, rows, _enrollment_faults(self.today)))
+        return Written(enrollments=len(chosen), faulty=self._copy(ENROLLMENTS, rows, _enrollment_faults(self.today)))
 
     def add_sales(self) -> Written:
         def take_ids(size: int) -> Numbers:
             return self._take_ids(SALES, size)
 
         rows = sale_rows(self.random, self.sales, take_ids, now=self.now, days=self.days)
-        return Written(sales=self.sales, dirty=self._copy(SALES, rows, _sale_faults(self.today)))
+        return Written(sales=self.sales, faulty=self._copy(SALES, rows, _sale_faults(self.today)))
 
     def correct(self) -> Written:
         return Written(corrected=self._correct_sales() + self._correct_students() + self._extend_courses())
@@ -339,7 +339,7 @@ class _Batch:
         keys = self._lock(SALES, CORRECTED_ORDERS, newest=self._recent(NEW_ORDERS))
         _, first_lines = np.unique(keys[:, 0], return_index=True)
         lines = keys[first_lines]
-        choices = (world.QUANTITIES, world.DISCOUNTS, world.SHIPPING_COSTS)
+        choices = (reference_data.QUANTITIES, reference_data.DISCOUNTS, reference_data.SHIPPING_COSTS)
         new_values = self._one_of([_drawn(self.random, values, len(lines)) for values in choices])
         return self.connection.execute(
             """UPDATE retail.sales AS sale SET
@@ -355,7 +355,7 @@ class _Batch:
     def _correct_students(self) -> int:
         """A new family name or a new e-mail address."""
         student_ids = self._lock(STUDENTS, CORRECTED_STUDENTS)[:, 0]
-        last_names = _drawn(self.random, world.LAST_NAMES, len(student_ids))
+        last_names = _drawn(self.random, reference_data.LAST_NAMES, len(student_ids))
         emails = _texts(student_ids, "student{}@example.net".format)
         new_values = self._one_of([last_names, emails])
         return self.connection.execute(
@@ -450,7 +450,7 @@ class _Batch:
         return _numbers(self.connection.execute(query, [ids]) if ids else [], len(table.key))
 
     def _delete(self, table: Table, keys: Numbers) -> int:
-        """Mark rows as deleted by the application; how many."""
+        """Mark rows as deleted by the source; how many."""
         arrays = sql.SQL(", ").join([sql.SQL("%s::bigint[]")] * len(table.key))
         query = sql.SQL("UPDATE {table} SET deleted_at = %s WHERE ({key}) IN (SELECT * FROM unnest({arrays}))").format(
             table=table.identifier, key=_columns(table.key), arrays=arrays
@@ -459,19 +459,19 @@ class _Batch:
 
     def _copy(self, table: Table, rows: Rows, faults: Sequence[Fault]) -> int:
         """Plant `faults` in some rows and write all of them; how many are faulty."""
-        dirty = _soil(self.random, rows, faults, self.dirt)
+        faulty = _inject_faults(self.random, rows, faults, self.fault_rate)
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table.identifier, _columns(rows))
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
             for piece in copy_texts(rows):
                 copy.write(piece)
-        return dirty
+        return faulty
 
 
 def sale_rows(
     random: np.random.Generator, size: int, take_ids: Callable[[int], Numbers], *, now: datetime, days: int
 ) -> Rows:
     """`size` order lines without a fault; `take_ids` gives so many ids for their orders."""
-    order = np.repeat(np.arange(size), random.choice(world.LINES_PER_ORDER, size))[:size]
+    order = np.repeat(np.arange(size), random.choice(reference_data.LINES_PER_ORDER, size))[:size]
     line = np.arange(size) - np.searchsorted(order, order)
     orders = len(np.unique(order))
 
@@ -479,14 +479,14 @@ def sale_rows(
     paid_after = np.minimum(random.integers(20, BATCH_SECONDS, orders), int(now.timestamp()) - ordered_at)
     # The square makes low numbers popular: a hundredth of the customers place a tenth of the orders.
     customer = (CUSTOMERS * random.random(orders) ** 2).astype(np.int64)
-    first_product = (world.PRODUCT_COUNT * random.random(orders) ** 2).astype(np.int64)
+    first_product = (reference_data.PRODUCT_COUNT * random.random(orders) ** 2).astype(np.int64)
     # Two steps that differ, and neither of which leads back: three products that differ.
-    step = random.integers(1, world.PRODUCT_COUNT, orders)
-    other_step = random.integers(1, world.PRODUCT_COUNT - 1, orders)
+    step = random.integers(1, reference_data.PRODUCT_COUNT, orders)
+    other_step = random.integers(1, reference_data.PRODUCT_COUNT - 1, orders)
     other_step += other_step >= step
     product = (
         first_product[order] + np.stack([np.zeros_like(step), step, other_step])[line, order]
-    ) % world.PRODUCT_COUNT
+    ) % reference_data.PRODUCT_COUNT
     percent = np.where(random.random(size) < LIST_PRICE_SHARE, 100, random.integers(90, 111, size))
 
     return {
@@ -494,10 +494,10 @@ def sale_rows(
         "product_id": _texts(product + 1, str),
         "product": _products()["product"][product],
         "product_category": _products()["product_category"][product],
-        "quantity": _drawn(random, world.QUANTITIES, size),
+        "quantity": _drawn(random, reference_data.QUANTITIES, size),
         "price": _texts((_list_prices()[product] * percent + 50) // 100, _money),
-        "discount": _drawn(random, world.DISCOUNTS, size),
-        "shipping_cost": _drawn(random, world.SHIPPING_COSTS, size),
+        "discount": _drawn(random, reference_data.DISCOUNTS, size),
+        "shipping_cost": _drawn(random, reference_data.SHIPPING_COSTS, size),
         "customer_id": _texts(customer + 1, str)[order],
         **{name: facts[customer[order]] for name, facts in _customers().items()},
         "order_date_at": _timestamps(ordered_at)[order],
@@ -520,7 +520,7 @@ def _student_faults(today: int) -> Sequence[Fault]:
         {"enrollment_date": in_a_year},
         {"date_of_birth": in_a_year},
         {"date_of_birth": "1866-10-14"},
-        # Odd, but not refused.
+        # Odd, but not rejected.
         {"last_name": NULL},
         {"email": NULL},
         {"date_of_birth": NULL},
@@ -545,7 +545,7 @@ def _enrollment_faults(today: int) -> Sequence[Fault]:
         {"course_id": "999999999999"},
         {"enrollment_date": NULL},
         {"enrollment_date": _date(today + 365)},
-        # Odd, but not refused: before signing up.
+        # Odd, but not rejected: before signing up.
         {"enrollment_date": "2000-01-01"},
     )
 
@@ -565,7 +565,7 @@ def _sale_faults(today: int) -> Sequence[Fault]:
         {"shipping_cost": "-4.95"},
         {"quantity": "1000000", "price": "99999.99"},
         {"quantity": "-1", "price": "-1.00", "discount": "-0.1"},
-        # Odd, but not refused.
+        # Odd, but not rejected.
         {"price": "0.00"},
         {"shipping_cost": NULL},
         {"city": NULL, "province": NULL, "country": NULL},
@@ -573,7 +573,7 @@ def _sale_faults(today: int) -> Sequence[Fault]:
     )
 
 
-def _soil(random: np.random.Generator, rows: Rows, faults: Sequence[Fault], share: float) -> int:
+def _inject_faults(random: np.random.Generator, rows: Rows, faults: Sequence[Fault], share: float) -> int:
     """Plant one of `faults` in `share` of the rows, in place; in how many."""
     size = len(next(iter(rows.values())))
     fault = np.where(random.random(size) < share, random.integers(0, len(faults), size), -1)
@@ -595,19 +595,23 @@ def _moments(random: np.random.Generator, size: int, now: datetime, days: int) -
 @cache
 def _customers() -> Rows:
     """Facts by customer_id - 1."""
-    return _facts(world.Customer._fields, map(world.customer, range(1, CUSTOMERS + 1)))
+    return _facts(reference_data.Customer._fields, map(reference_data.customer, range(1, CUSTOMERS + 1)))
 
 
 @cache
 def _products() -> Rows:
     """Facts by product_id - 1."""
-    return _facts(world.Product._fields, map(world.product, range(1, world.PRODUCT_COUNT + 1)))
+    return _facts(
+        reference_data.Product._fields, map(reference_data.product, range(1, reference_data.PRODUCT_COUNT + 1))
+    )
 
 
 @cache
 def _list_prices() -> Numbers:
     """Cents by product_id - 1."""
-    return np.array([int(world.product(number).list_price * 100) for number in range(1, world.PRODUCT_COUNT + 1)])
+    return np.array(
+        [int(reference_data.product(number).list_price * 100) for number in range(1, reference_data.PRODUCT_COUNT + 1)]
+    )
 
 
 def _facts(names: Sequence[str], facts: Iterable[tuple[object, ...]]) -> Rows:

@@ -1,6 +1,6 @@
 "use strict";
 // Texts come from models and are never markup: they go into the page as text nodes and attributes, and through
-// Graphviz as labels. The page's policy refuses everything else.
+// Graphviz as labels. The page's policy rejects everything else.
 
 const catalog = JSON.parse(document.getElementById("catalog").textContent);
 const models = new Map(catalog.models.map((model) => [model.name, model]));
@@ -9,7 +9,7 @@ const search = document.getElementById("search");
 const SHOWN = 200; // search results: more is a question for another word
 const NEAR = 40; // models: up to so many are drawn at once around a model, else its neighbours
 const LEGEND =
-  "From left to right. Landed tables have a thick border; a dashed arrow means that a table waits for another without reading it.";
+  "From left to right. Loaded tables have a thick border; a dashed arrow means that a table waits for another without reading it.";
 
 // What reads a model, and what each column feeds: the other direction of what the catalog holds.
 const readers = new Map();
@@ -27,7 +27,7 @@ const columnOf = ([model, column]) => models.get(model)?.columns.find(({ name })
 const sourcesOf = (column) => columnOf(column)?.sources ?? [];
 const feedsOf = (column) => feeds.get(columnKey(...column)) ?? [];
 const schemaOf = (name) => name.slice(0, Math.max(name.lastIndexOf("."), 0));
-const isLanded = (name) =>
+const isLoaded = (name) =>
   !models.has(name) || models.get(name).contract !== null || models.get(name).kind === "EXTERNAL";
 
 // --- Elements
@@ -175,15 +175,15 @@ function tableGraph(names, here) {
       name: number,
       attributes: {
         label: label(name),
-        class: name === here ? "here" : isLanded(name) ? "landed" : "table",
+        class: name === here ? "here" : isLoaded(name) ? "loaded" : "table",
         ...(models.has(name) && { href: route("model", name) }),
       },
     })),
-    // Landed tables stand in one column on the left, where everything begins.
+    // Loaded tables stand in one column on the left, where everything begins.
     subgraphs: [
       {
         graphAttributes: { rank: "min" },
-        nodes: [...numbers].filter(([name]) => isLanded(name)).map(([, number]) => ({ name: number })),
+        nodes: [...numbers].filter(([name]) => isLoaded(name)).map(([, number]) => ({ name: number })),
       },
     ],
     edges,
@@ -215,7 +215,7 @@ function columnGraph(columns, here) {
       name: numbers.get(model),
       attributes: {
         label: { html: `<table ${TABLE}>${head(model)}${names.map((name) => cell(model, name)).join("")}</table>` },
-        class: `columns ${model === here[0] ? "holds" : isLanded(model) ? "landed" : ""}`,
+        class: `columns ${model === here[0] ? "holds" : isLoaded(model) ? "loaded" : ""}`,
       },
     })),
     edges: columns.flatMap((column) =>
@@ -338,7 +338,7 @@ function modelPage(name) {
       ),
       Object.keys(model.rendered).length ? element("p", { class: "quiet" }, renderingNote()) : "",
       model.contract && [
-        element("h2", {}, "Contract of the landed table"),
+        element("h2", {}, "Contract of the loaded table"),
         facts([
           ["File", code(model.contract.file)],
           ["Gateways", model.contract.gateways.join(", ")],
@@ -384,7 +384,7 @@ function columnPage(model, name) {
     table(
       ["Column", "Steps", "Description"],
       found.map(([other, steps]) => [
-        [columnLink(other, other.join(".")), isLanded(other[0]) ? " (landed)" : ""],
+        [columnLink(other, other.join(".")), isLoaded(other[0]) ? " (loaded)" : ""],
         String(steps),
         columnOf(other)?.description,
       ]),
@@ -411,8 +411,8 @@ function columnPage(model, name) {
             "p",
             {},
             untraced ||
-              (isLanded(model)
-                ? "It has landed: nothing in this project computes it."
+              (isLoaded(model)
+                ? "It has loaded: nothing in this project computes it."
                 : "No column: it is counted, generated, constant or a seed's."),
           ),
       element("h2", {}, "Feeds"),

@@ -1,0 +1,47 @@
+{{ config(unique_key='coalesce(student_id, -1), recency_rank') }}
+
+with numbered as (
+    select
+        *,
+        row_number() over (
+            partition by student_id
+            order by
+                updated_at desc,
+                _loaded_at desc nulls first,
+                enrollment_date desc nulls first,
+                email desc nulls first,
+                date_of_birth,
+                last_name,
+                first_name,
+                gender,
+                deleted_at nulls first
+        ) as recency_rank,
+        max(_loaded_at) over (partition by student_id) as key_loaded_at
+    from {{ ref('stg_edtech__students') }}
+)
+
+select
+    student_id,
+    recency_rank::int as recency_rank,
+    first_name,
+    last_name,
+    email,
+    gender,
+    date_of_birth,
+    enrollment_date,
+    deleted_at is not null as is_deleted,
+    {{ reject_reasons({
+        'missing_student_id': 'student_id is null',
+        'duplicate_student_id': 'recency_rank > 1 and student_id is not null',
+        'missing_name': full_name('first_name', 'last_name') ~ " = ''",
+        'missing_enrollment_date': 'enrollment_date is null',
+        'enrolled_after_load': 'enrollment_date > _loaded_at::date + 1',
+        'impossible_date_of_birth': "date_of_birth < date '1900-01-01' or date_of_birth >= enrollment_date",
+    }) }} as reject_reasons,
+    updated_at,
+    key_loaded_at as _loaded_at
+from numbered
+{% if is_incremental() %}
+-- A load commits a table at once, so nothing can arrive later with the newest load.
+where key_loaded_at > {{ newest_load() }}
+{% endif %}

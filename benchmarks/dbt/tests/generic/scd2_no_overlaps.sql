@@ -1,0 +1,21 @@
+{# Versions of one key never overlap, none ends before it begins, and at most the last one is open. #}
+{% test scd2_no_overlaps(model, key) %}
+
+with versions as (
+    select
+        {{ key }},
+        valid_from,
+        valid_to,
+        lead(valid_from) over (partition by {{ key }} order by valid_from, valid_to) as next_valid_from,
+        count(*) filter (valid_to is null) over (partition by {{ key }}) as open_count
+    from {{ model }}
+)
+
+select *
+from versions
+where
+    valid_to < valid_from
+    or open_count > 1
+    or coalesce(valid_to, 'infinity'::timestamp) > next_valid_from
+
+{% endtest %}

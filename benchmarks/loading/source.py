@@ -1,0 +1,51 @@
+"""The rows to load: believable order lines in the source's table."""
+
+import os
+from contextlib import closing
+from datetime import UTC, datetime
+
+import numpy as np
+
+from meshflow.postgres import connect
+from meshflow.source.traffic import write_batch
+
+AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
+BATCH = 50_000
+"""Order lines written at a time, about 100 MB while they are made."""
+
+
+def fill(rows: int) -> int:
+    """Add order lines until there are `rows`, with corrections and cancellations of some; returns how many there are.
+
+    Their updated_at is an hour ago: a load reads back ten seconds further than it has to, and would read rows of a
+    moment ago twice. So the trigger that sets it is off meanwhile.
+    """
+    with closing(connect(os.environ["MESHFLOW_SOURCE_URL"], autocommit=True)) as connection:
+        connection.execute("ALTER TABLE retail.sales DISABLE TRIGGER set_updated_at")
+        for column in ("created_at", "updated_at"):
+            connection.execute(
+                f"ALTER TABLE retail.sales ALTER {column} SET DEFAULT clock_timestamp() - INTERVAL '1 hour'".encode()
+            )
+        [(there,)] = connection.execute("SELECT count(*) FROM retail.sales")
+        random = np.random.default_rng(there)
+        while there < rows:
+            size = min(BATCH, rows - there)
+            with connection.transaction():
+                there += write_batch(connection, random, sales=size, fault_rate=0.01, now=AS_OF, days=365).sales
+        connection.execute("ALTER TABLE retail.sales ENABLE TRIGGER set_updated_at")
+        # Else the first to read the table would write to it, marking rows as committed.
+        connection.execute("VACUUM (ANALYZE) retail.sales")
+    return int(there)
+
+
+def change(rows: int) -> int:
+    """Change `rows` order lines, drawn from all; returns how many."""
+    with closing(connect(os.environ["MESHFLOW_SOURCE_URL"], autocommit=True)) as connection:
+        return connection.execute(
+            """
+            UPDATE retail.sales SET shipping_cost = coalesce(shipping_cost, 0) + 1
+            WHERE (order_id, product_id) IN
+              (SELECT order_id, product_id FROM retail.sales ORDER BY hashint8(order_id), product_id LIMIT %s)
+            """,
+            [rows],
+        ).rowcount

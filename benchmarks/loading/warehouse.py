@@ -1,0 +1,39 @@
+"""What has loaded."""
+
+import click
+import duckdb
+
+from meshflow.loading.contract import contract
+
+
+def checksum(data: str) -> int:
+    """Equal for equal rows of retail.sales in equal types, whatever their order; `_loaded_at` aside."""
+    return _loaded(data, "SELECT * EXCLUDE _loaded_at FROM retail.sales")
+
+
+def values(data: str) -> int:
+    """The checksum of the rows once they are cast to the contract's types: equal for equal values.
+
+    For a loader that chooses types by itself, adds columns, and leaves out those that have no value.
+    """
+    columns = {column.name: column.type.sql("duckdb") for column in contract()["retail.sales"].read}
+    cast = ", ".join(f"{name}::{type_} AS {name}" for name, type_ in columns.items())
+    none = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in columns.items())
+    return _loaded(data, f"SELECT {cast} FROM (FROM retail.sales UNION ALL BY NAME SELECT {none} WHERE FALSE)")
+
+
+def sum_of_hashes(warehouse: duckdb.DuckDBPyConnection, query: str) -> int | None:
+    """Of what `query` gives: equal for equal rows in equal types, whatever their order. None without rows."""
+    [(checksum,)] = warehouse.execute(
+        f"SELECT sum(hash(row, typeof(row))) FROM (SELECT listed AS row FROM ({query}) AS listed)"
+    ).fetchall()
+    return checksum
+
+
+def _loaded(data: str, query: str) -> int:
+    with duckdb.connect(f"{data}/live_raw.duckdb", read_only=True) as warehouse:
+        warehouse.execute("SET TimeZone = 'UTC'")
+        checksum = sum_of_hashes(warehouse, query)
+    if checksum is None:
+        raise click.ClickException("No row of retail.sales has loaded")
+    return checksum

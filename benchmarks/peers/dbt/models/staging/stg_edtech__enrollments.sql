@@ -1,9 +1,0 @@
-select
-    enrollment_id::bigint as enrollment_id,
-    student_id::bigint as student_id,
-    course_id::bigint as course_id,
-    enrollment_date::date as enrollment_date,
-    updated_at::timestamp as updated_at,
-    deleted_at::timestamp as deleted_at,
-    _landed_at::timestamp as _landed_at
-from {{ source('edtech', 'enrollments') }}

@@ -1,0 +1,52 @@
+MODEL (
+  name intermediate.int_edtech__courses_validated,
+  kind INCREMENTAL_BY_UNIQUE_KEY (
+    unique_key @merge_key(COALESCE(course_id, -1), recency_rank)
+  ),
+  owner data_platform,
+  cron @cadence,
+  grain (course_id, recency_rank),
+  tags (edtech, intermediate),
+  description 'One row per course as loaded, with the validation on it. Rows with reject_reasons are read by quarantine.edtech_course only; of several rows with one key the newest is copy 1, the others are rejected. Merged by key and not rebuilt, so that rows that vanish from RAW are noticed.',
+  signals (
+    source_loaded(source := 'edtech', gateway := @gateway)
+  ),
+  audits (
+    unique_combination_of_columns(columns := (course_id, recency_rank), condition := _loaded_at >= @start_dtntz),
+    row_counts_reconcile(loaded := staging.stg_edtech__courses, key := course_id, since := @start_dtntz),
+    max_deletion_rate(max_rate := 0.2)
+  )
+);
+
+WITH numbered AS (
+  SELECT
+    *,
+    ROW_NUMBER() OVER (
+      PARTITION BY course_id
+      ORDER BY updated_at DESC NULLS LAST, _loaded_at DESC, start_date DESC, course_name DESC, end_date, credits, instructor_name, deleted_at NULLS FIRST
+    ) AS recency_rank,
+    MAX(_loaded_at) OVER (PARTITION BY course_id) AS key_loaded_at
+  FROM staging.stg_edtech__courses
+)
+SELECT
+  course_id, /* Course */
+  recency_rank::INT AS recency_rank, /* 1 for the newest row with this key, then 2, 3 … */
+  course_name, /* Title of the course */
+  instructor_name, /* Who teaches the course */
+  credits, /* Credits the course earns */
+  start_date, /* First day of the course */
+  end_date, /* Last day of the course */
+  NOT deleted_at IS NULL AS is_deleted, /* Whether the source deleted the course */
+  @reject_reasons(
+    missing_course_id := course_id IS NULL,
+    duplicate_course_id := recency_rank > 1 AND NOT course_id IS NULL,
+    missing_course_name := COALESCE(TRIM(course_name, ' '), '') = '',
+    missing_course_dates := start_date IS NULL OR end_date IS NULL,
+    end_before_start := end_date < start_date,
+    credits_out_of_range := credits IS NULL OR NOT credits BETWEEN 1 AND 60
+  )::VARCHAR AS reject_reasons, /* Every reason for rejecting the row, empty if accepted */
+  updated_at, /* When the source last wrote the row, UTC */
+  key_loaded_at AS _loaded_at /* Start of the newest load that affected the key, UTC */
+FROM numbered
+WHERE
+  key_loaded_at >= @start_dtntz

@@ -1,0 +1,77 @@
+MODEL (
+  name ops.rejected_rows,
+  kind FULL,
+  owner data_platform,
+  cron @cadence,
+  grain (source_table, updated_date, reject_reason),
+  references (source_table, reject_reason),
+  tags (
+    ops
+  ),
+  description 'One row per loaded table, day on which the source last wrote the rows, and reason for rejecting them. Answers: what is wrong with the data, is it getting better, what is to be done? A row rejected for two reasons counts under both.',
+  audits (
+    unique_combination_of_columns(columns := (source_table, updated_date, reject_reason)),
+    not_null(columns := (reject_reason, remedy))
+  )
+);
+
+WITH rejected AS (
+  SELECT
+    'edtech.students' AS source_table,
+    updated_at::DATE AS updated_date,
+    reject_reasons,
+    COUNT(*) AS row_count
+  FROM quarantine.edtech_student
+  GROUP BY
+    updated_at::DATE,
+    reject_reasons
+  UNION ALL
+  SELECT
+    'edtech.courses' AS source_table,
+    updated_at::DATE AS updated_date,
+    reject_reasons,
+    COUNT(*) AS row_count
+  FROM quarantine.edtech_course
+  GROUP BY
+    updated_at::DATE,
+    reject_reasons
+  UNION ALL
+  SELECT
+    'edtech.enrollments' AS source_table,
+    updated_at::DATE AS updated_date,
+    reject_reasons,
+    COUNT(*) AS row_count
+  FROM quarantine.edtech_enrollment
+  GROUP BY
+    updated_at::DATE,
+    reject_reasons
+  UNION ALL
+  SELECT
+    'retail.sales' AS source_table,
+    updated_at::DATE AS updated_date,
+    reject_reasons,
+    COUNT(*) AS row_count
+  FROM quarantine.retail_sales
+  GROUP BY
+    updated_at::DATE,
+    reject_reasons
+)
+SELECT
+  rejected.source_table::VARCHAR AS source_table, /* Loaded table */
+  rejected.updated_date::DATE AS updated_date, /* Day the source last wrote the rows, UTC */
+  reasons.reject_reason::VARCHAR AS reject_reason, /* Why the rows were rejected */
+  reasons.remedy::VARCHAR AS remedy, /* What to do about it, and where */
+  SUM(rejected.row_count)::INT AS rejected_count /* Rows rejected for this reason */
+FROM rejected
+LEFT JOIN ops.ref_reject_reason AS reasons
+  ON rejected.source_table = reasons.source_table
+  AND (
+    ', ' || rejected.reject_reasons || ','
+  ) LIKE (
+    '%, ' || reasons.reject_reason || ',%'
+  )
+GROUP BY
+  rejected.source_table,
+  rejected.updated_date,
+  reasons.reject_reason,
+  reasons.remedy

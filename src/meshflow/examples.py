@@ -1,0 +1,73 @@
+"""Three questions worth asking the warehouse, and its answers."""
+
+from numbers import Number
+
+import click
+from rich.console import Console
+from rich.syntax import Syntax
+from sqlglot import exp, parse_one
+from sqlmesh.core.context import Context
+
+from meshflow.terminal import grid, show
+
+QUESTIONS = {
+    "Which regions bring the most net revenue?": """
+        SELECT country, region, SUM(order_count) AS orders, SUM(net_revenue_amount) AS net_revenue_usd
+        FROM retail.rpt_net_revenue_by_state
+        GROUP BY country, region
+        ORDER BY net_revenue_usd DESC
+        LIMIT 5
+    """,
+    "Which courses run now or start soon, and how many enrolled?": """
+        SELECT c.course_name, c.course_status, c.days_until_start, COUNT(e.enrollment_id) AS enrollments
+        FROM edtech.dim_course AS c
+        LEFT JOIN edtech.fct_enrollment AS e ON e.course_id = c.course_id
+        WHERE c.course_status <> 'Ended'
+        GROUP BY ALL
+        ORDER BY c.days_until_start, enrollments DESC
+    """,
+    "Which rows were rejected, and what is to be done?": """
+        SELECT reject_reason, SUM(rejected_count) AS rejected, remedy
+        FROM ops.rejected_rows
+        GROUP BY ALL
+        ORDER BY rejected DESC, reject_reason
+        LIMIT 6
+    """,
+}
+
+
+def examples(environment: str) -> None:
+    """Print each query as it would be typed, and its result.
+
+    Raises click.ClickException where the environment has not been built.
+    """
+    context = Context(paths=".", load=False)
+    built = {known.name for known in context.state_reader.get_environments()}
+    if environment not in built:
+        raise click.ClickException(
+            f"There is no environment '{environment}'. Build it with `sqlmesh plan {environment}`, "
+            f"or ask one of: {', '.join(sorted(built)) or 'none yet'}."
+        )
+    console = Console()
+    for question, query in QUESTIONS.items():
+        tree = in_environment(query, environment)
+        console.print(f"\n[bold]{question}[/bold]")
+        console.print(Syntax(tree.sql(dialect="snowflake", pretty=True), "sql", background_color="default"))
+        context.engine_adapter.execute(tree)
+        cursor = context.engine_adapter.cursor
+        columns, rows = [column[0].lower() for column in cursor.description], cursor.fetchall()
+        first = rows[0] if rows else ()
+        numbers = {name for name, value in zip(columns, first, strict=False) if isinstance(value, Number)}
+        table = grid(*columns, right=numbers)
+        for row in rows:
+            table.add_row(*map(str, row))
+        show(table)
+
+
+def in_environment(query: str, environment: str) -> exp.Expr:
+    """`query`, written for prod, reading the views of `environment`: schema `retail` becomes `retail__dev`."""
+    tree = parse_one(query, dialect="snowflake")
+    if environment != "prod":
+        for table in tree.find_all(exp.Table):
+            table.set("db", exp.to_identifier(f"{table.db}__{environment}"))
+    return tree

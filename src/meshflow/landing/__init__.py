@@ -1,1 +1,0 @@
-"""From the applications into RAW: what `meshflow land` and `meshflow reconcile` do."""

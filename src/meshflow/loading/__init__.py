@@ -1,0 +1,1 @@
+"""From the sources into RAW: what `meshflow load` and `meshflow reconcile` do."""

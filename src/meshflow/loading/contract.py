@@ -1,0 +1,156 @@
+"""What loads: the tables, keys and columns in external_models/*.yaml, the same files that SQLMesh reads."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow as pa
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from sqlglot import exp
+from sqlglot.errors import ParseError
+
+LOADED_AT = "_loaded_at"
+"""The one column of a loaded table that the source doesn't have: the start of the load that wrote the row, UTC."""
+
+ARROW = {
+    exp.DType.BIGINT: pa.int64(),
+    exp.DType.INT: pa.int32(),
+    exp.DType.VARCHAR: pa.string(),
+    exp.DType.DATE: pa.date32(),
+    exp.DType.TIMESTAMPNTZ: pa.timestamp("us"),
+    exp.DType.BOOLEAN: pa.bool_(),
+}
+DLT: dict[exp.DType, dict[str, Any]] = {
+    exp.DType.BIGINT: {"data_type": "bigint"},
+    exp.DType.INT: {"data_type": "bigint", "precision": 32},
+    exp.DType.VARCHAR: {"data_type": "text"},
+    exp.DType.DATE: {"data_type": "date"},
+    exp.DType.TIMESTAMPNTZ: {"data_type": "timestamp", "timezone": False},
+    exp.DType.BOOLEAN: {"data_type": "bool"},
+}
+POSTGRES = {
+    exp.DType.BIGINT: r"bigint|integer|smallint",
+    exp.DType.INT: r"integer|smallint",
+    exp.DType.VARCHAR: r"text|character( varying)?(\(\d+\))?",
+    exp.DType.DATE: r"date",
+    exp.DType.TIMESTAMPNTZ: r"timestamp(\(\d\))? with(out)? time zone",
+    exp.DType.BOOLEAN: r"boolean",
+}
+"""The types of the source, as format_type() writes them, all of whose values fit."""
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: exp.DataType
+
+    @property
+    def arrow(self) -> pa.DataType:
+        return pa.decimal128(*self._precision) if self._is_decimal else ARROW[self.type.this]
+
+    @property
+    def hint(self) -> dict[str, Any]:
+        """The column as dlt declares it."""
+        if self._is_decimal:
+            precision, scale = self._precision
+            return {"data_type": "decimal", "precision": precision, "scale": scale, "nullable": True}
+        return {**DLT[self.type.this], "nullable": True}
+
+    def accepts(self, postgres_type: str) -> bool:
+        """Whether every value of a PostgreSQL type, such as 'numeric(18,2)', fits."""
+        if not self._is_decimal:
+            return bool(re.fullmatch(POSTGRES[self.type.this], postgres_type))
+        precision, scale = self._precision
+        numeric = re.fullmatch(r"numeric\((\d+),(\d+)\)", postgres_type)
+        return bool(numeric) and int(numeric[2]) <= scale and int(numeric[1]) - int(numeric[2]) <= precision - scale  # type: ignore[index]
+
+    @property
+    def _is_decimal(self) -> bool:
+        return bool(self.type.this == exp.DType.DECIMAL)
+
+    @property
+    def _precision(self) -> tuple[int, int]:
+        precision, *scale = (int(parameter.name) for parameter in self.type.expressions)
+        return precision, scale[0] if scale else 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of RAW. `schema` is also the source's: 'edtech', 'retail'; or 'loader', the loader's own."""
+
+    schema: str
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    file: Path
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @cached_property
+    def arrow(self) -> pa.Schema:
+        return pa.schema([(column.name, column.arrow) for column in self.columns])
+
+    @property
+    def hints(self) -> dict[str, dict[str, Any]]:
+        return {column.name: column.hint for column in self.columns}
+
+    @property
+    def read(self) -> tuple[Column, ...]:
+        """The columns that the source has."""
+        return tuple(column for column in self.columns if column.name != LOADED_AT)
+
+
+def contract(project: Path = Path()) -> dict[str, Table]:
+    """The tables of the contract by name, 'retail.sales', in the order of the files.
+
+    Raises click.ClickException where the files aren't found or say what can't be loaded.
+    """
+    folder = project / "external_models"
+    tables = {}
+    for file in sorted(folder.glob("*.yaml")):
+        try:
+            entries = YAML(typ="safe").load(file)
+        except YAMLError as error:
+            raise click.ClickException(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+        for entry in entries:
+            table = _table(entry, file)
+            tables[str(table)] = table
+    if not tables:
+        raise click.ClickException(
+            f"No contract in {folder.resolve()}: run meshflow in the folder that holds config.yaml"
+        )
+    return tables
+
+
+def source_tables(tables: dict[str, Table]) -> list[Table]:
+    """Of the contract, the tables that sources fill; not the loader's own."""
+    return [table for table in tables.values() if LOADED_AT in table.arrow.names]
+
+
+def _table(entry: dict[str, Any], file: Path) -> Table:
+    name = exp.to_table(entry["name"])
+    key = tuple(re.findall(r"\w+", entry.get("grain", "")))
+    columns = []
+    for column, written in entry.get("columns", {}).items():
+        try:
+            data_type = exp.DataType.build(written, dialect="snowflake")
+        except ParseError:
+            data_type = exp.DataType(this=exp.DType.UNKNOWN)
+        if data_type.this not in {*ARROW, exp.DType.DECIMAL}:
+            known = ", ".join(sorted(kind.name for kind in {*ARROW, exp.DType.DECIMAL}))
+            raise click.ClickException(
+                f"{file}: {entry['name']}.{column} is {written}, which can't be loaded; use {known}"
+            )
+        columns.append(Column(column, data_type))
+    if not key:
+        raise click.ClickException(f"{file}: {entry['name']} has no key: name its columns, `grain: (one, other)`")
+    if unknown := set(key) - {column.name for column in columns}:
+        raise click.ClickException(
+            f"{file}: {entry['name']} has no column {', '.join(sorted(unknown))}, which is in its grain"
+        )
+    return Table(name.db, name.name, key, tuple(columns), file)

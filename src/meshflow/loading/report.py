@@ -1,0 +1,179 @@
+"""What a load tells: a progress display and a summary for people, or a JSON object a line for machines."""
+
+import json
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from meshflow.loading.contract import Table
+from meshflow.loading.load_log import Load
+from meshflow.loading.reconcile import Reconciliation
+from meshflow.terminal import grid, show
+
+
+class ConsoleReporter:
+    """Progress on standard error, a summary table on standard output."""
+
+    def __init__(self) -> None:
+        self._errors = Console(stderr=True, soft_wrap=True)
+        self._progress = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            TextColumn("{task.completed:>12,.0f} rows", justify="right"),
+            TextColumn("{task.fields[rate]:>10,.0f} rows/s", justify="right"),
+            TimeElapsedColumn(),
+            console=self._errors,
+            disable=not self._errors.is_terminal,
+        )
+        self._tasks: dict[Table, TaskID] = {}
+        figures = ("rows", "seconds", "rows/s")
+        self._summary = grid("table", "read from", *figures, "result", right=figures)
+        counts = ("source", "RAW", "days mismatched", "missing in RAW", "missing in source", "marked deleted")
+        self._comparison = grid("table", *counts, right=counts)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        for summary in (self._summary, self._comparison):
+            if summary.row_count:
+                show(summary)
+
+    def waiting(self, message: str) -> None:
+        self._errors.print(message, highlight=False, markup=False)
+
+    def locked(self, holder: str) -> None:
+        self._errors.print(f"Nothing done: another load holds the lock, {holder}", highlight=False, markup=False)
+
+    def started(self, table: Table, cursor_start: datetime | None) -> None:  # noqa: ARG002 - the summary shows it
+        self._tasks[table] = self._progress.add_task(str(table), total=None, rate=0.0)
+
+    def rows(self, table: Table, count: int) -> None:
+        task = self._tasks[table]
+        elapsed = self._progress.tasks[task].elapsed or 0
+        self._progress.update(task, completed=count, rate=count / elapsed if elapsed else 0.0)
+
+    def new_column(self, table: Table, name: str, type_: str) -> None:
+        self._errors.print(_new_column(table, name, type_), highlight=False, markup=False)
+
+    def finished(self, load: Load) -> None:
+        seconds = (load.finished_at - load.started_at).total_seconds()
+        task = self._tasks[load.table]
+        elapsed = self._progress.tasks[task].elapsed or seconds
+        self._progress.update(task, total=load.rows, completed=load.rows, rate=load.rows / elapsed)
+        self._summary.add_row(
+            str(load.table),
+            _moment(load.cursor_start),
+            f"{load.rows:,}",
+            f"{elapsed:.1f}",
+            f"{load.rows / elapsed:,.0f}",
+            "loaded",
+        )
+
+    def rejected(self, table: Table, message: str) -> None:
+        if table in self._tasks:
+            self._progress.remove_task(self._tasks[table])
+        self._summary.add_row(str(table), "", "", "", "", "rejected")
+        self._errors.print(f"Error: {message}", highlight=False, markup=False)
+
+    def reconciled(self, result: Reconciliation, marked: int) -> None:
+        counts = _counts(result)
+        self._comparison.add_row(str(result.table), *(f"{count:,}" for count in counts.values()), f"{marked:,}")
+        for advice in _advice(result):
+            self._errors.print(advice, highlight=False, markup=False)
+
+
+class JsonReporter:
+    """Every event as one JSON object on a line of standard output: `event`, `at` (UTC) and what it is about."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, click.ClickException):
+            self._tell("failed", message=error.message)
+
+    def waiting(self, message: str) -> None:
+        self._tell("waiting", message=message)
+
+    def locked(self, holder: str) -> None:
+        self._tell("locked", holder=holder)
+
+    def started(self, table: Table, cursor_start: datetime | None) -> None:
+        self._tell("started", table=str(table), cursor_start=cursor_start)
+
+    def rows(self, table: Table, count: int) -> None:
+        pass  # a log wants the result
+
+    def new_column(self, table: Table, name: str, type_: str) -> None:
+        self._tell("new_column", table=str(table), column=name, type=type_, message=_new_column(table, name, type_))
+
+    def finished(self, load: Load) -> None:
+        self._tell(
+            "loaded",
+            table=str(load.table),
+            rows=load.rows,
+            started_at=load.started_at,
+            finished_at=load.finished_at,
+            cursor_start=load.cursor_start,
+        )
+
+    def rejected(self, table: Table, message: str) -> None:
+        self._tell("rejected", table=str(table), message=message)
+
+    def reconciled(self, result: Reconciliation, marked: int) -> None:
+        self._tell("reconciled", table=str(result.table), **_counts(result), marked=marked, advice=_advice(result))
+
+    def _tell(self, event: str, **details: object) -> None:
+        click.echo(json.dumps({"event": event, "at": datetime.now(UTC), **details}, default=_text))
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "the beginning"
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _new_column(table: Table, name: str, type_: str) -> str:
+    return (
+        f"{table} has a new column, {name} ({type_}), which isn't loaded. To load it, past values too, add it to the "
+        f"columns of raw.{table} in {table.file} and to models/raw/{table.schema}/{table.name}.sql"
+    )
+
+
+def _counts(result: Reconciliation) -> dict[str, int]:
+    return {
+        "source_rows": sum(day.source.live for day in result.days),
+        "raw_rows": sum(day.raw.live for day in result.days),
+        "differing_days": len(result.differing),
+        "missing_in_raw": sum(day.missing_in_raw for day in result.days),
+        "missing_in_source": sum(day.missing_in_source for day in result.days),
+    }
+
+
+def _advice(result: Reconciliation) -> list[str]:
+    """What to do about the days that differ."""
+    table, advice = result.table, []
+    if missing_in_source := result.missing_in_source.num_rows:
+        advice.append(
+            f"{table}: the source has lost {missing_in_source:,} rows that RAW holds; "
+            f"`meshflow reconcile --repair` marks them as deleted"
+        )
+    if days := [f"{day.date}" for day in result.differing if day.missing_in_raw or not day.missing_in_source]:
+        advice.append(
+            f"{table}: rows of {len(days)} days ({', '.join(days[:3])} …) were written without moving updated_at; "
+            f"`meshflow load --full-refresh --only {table}` reads them again"
+        )
+    return advice
