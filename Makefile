@@ -1,91 +1,92 @@
-# What you need to have: Python 3.11 to 3.13 and make. `make help` lists the words.
+# Needs Python 3.11 to 3.13 and make. `make help` lists the commands.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-# A file of tests at a time on each core: what a file's tests share is made once. Long files first: tests/conftest.py.
+# One file of tests at a time on each core, so that the tests of a file share fixtures. tests/conftest.py puts long files
+# first.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 PORT ?= 8000
 
-.NOTPARALLEL: # of what goes into one environment
+.NOTPARALLEL: # several locks go into one environment
 .PHONY: help dev demo dashboard ui catalog test chaos-test install-test snowflake-test infra-test ci-test browser-test bench bench-full bench-test lint hooks format sample lock clean
 
-help: ## List the words
+help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
-# What a target needs and no more: base, loading, dev. The locks agree, so each adds to the ones before it.
+# A target installs only the locks it needs: base, loading, dev. The locks agree, so each adds to the ones before it.
 .venv/%.installed: requirements/%.lock requirements/installer.lock requirements/install pyproject.toml
 	@$(PYTHON) requirements/install $@ $<
 
-# Environments of their own: the emulator wants other versions of DuckDB and SQLGlot, the UI another uvicorn, dbt its own.
+# Separate environments: the emulator needs other versions of DuckDB and SQLGlot, the UI another uvicorn, dbt its own.
 .venv-%/installed: requirements/%.lock requirements/install | .venv/base.installed
 	@$(PYTHON) requirements/install $@ $<
 
-dev: .venv/base.installed ## Build the whole warehouse from sample data and ask it three questions
+dev: .venv/base.installed ## Build all models from sample data in environment dev, then run example queries
 	@$(BIN)/sqlmesh plan dev --auto-apply --skip-tests
 	@$(BIN)/meshflow examples dev
 
-demo: .venv/loading.installed ## Start two live sources, load what they write, run, and compare before and after
+demo: .venv/loading.installed ## Run the end-to-end demo: source databases, load, plan, run, figures before and after
 	@$(BIN)/meshflow demo
 
-dashboard: .venv/dashboards.installed ## Open the dashboards on whatever there is: Snowflake, live data, the sample
+dashboard: .venv/dashboards.installed ## Open the dashboards on the first warehouse found: Snowflake, live, sample
 	@$(BIN)/streamlit run dashboards/app.py
 
-# It shows the project, not what is built: a folder of its own for databases and logs keeps it out of the way of a plan.
-# A log elsewhere in the project would make it reload for ever.
-ui: .venv-ui/installed ## Open SQLMesh's own UI: models, and the lineage of tables and columns
+# The UI shows the project, not the warehouse. Databases and logs in .cache/ui keep it from blocking a plan. A log
+# elsewhere in the project would make it reload for ever.
+ui: .venv-ui/installed ## Open SQLMesh's browser UI: models, lineage of tables and columns
 	@mkdir -p .cache/ui
 	@MESHFLOW_DATA=.cache/ui .venv-ui/bin/sqlmesh --log-file-dir .cache/ui ui --mode catalog --port $(PORT)
 
-catalog: .venv/base.installed ## Describe every model and column, and where it comes from, in one HTML file
+catalog: .venv/base.installed ## Write every model and column, with lineage, to one HTML file
 	@$(BIN)/meshflow catalog build
 
-test: .venv/dev.installed ## Run every test that needs nothing but Python
+test: .venv/dev.installed ## Run the tests that need nothing but Python
 	@$(PYTEST)
 
-chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare what remains with the sources
+chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare the result with the sources
 	@$(PYTEST) tests/chaos
 
-install-test: .venv/dev.installed ## Interrupt installations, fill the disk, cut the network, and see the next make heal
+install-test: .venv/dev.installed ## Interrupt installations, fill the disk, cut the network, and check that the next make repairs them
 	@$(PYTEST) tests/install
 
-snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Prove the life cycle, loads and parity against an emulated Snowflake
+snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Test life cycle, loads and parity with DuckDB against an emulated Snowflake
 	@$(PYTEST) tests/integration
 
-ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Run hooks, `meshflow ci`, and the workflows of GitHub Actions without GitHub, against an emulated Snowflake
+ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Test hooks, `meshflow ci` and the GitHub Actions workflows, against a stand-in for GitHub and an emulated Snowflake
 	@$(PYTEST) tests/ci tests/workflows
 
-browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.installed .venv-ui/installed ## Open dashboards, UI and catalog in Chromium, which has to be on PATH
+browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.installed .venv-ui/installed ## Test dashboards, UI and catalog in Chromium, which must be on PATH
 	@$(PYTEST) tests/browser
 
-infra-test: .venv/dev.installed .venv/snowddl.installed ## Prove by the DDL who may do what on Snowflake, and deploy the traffic to an emulated AWS
+infra-test: .venv/dev.installed .venv/snowddl.installed ## Test Snowflake roles and grants (SnowDDL, offline), and the AWS stack (emulated)
 	@$(PYTEST) tests/infra
 
-bench: .venv/loading.installed .venv/bench.installed .venv-dbt/installed ## Measure everything beside dbt and the limit, an hour and a half; leave the machine alone meanwhile
+bench: .venv/loading.installed .venv/bench.installed .venv-dbt/installed ## Run the benchmarks against dbt and a hand-written SQL baseline, 90 minutes on an otherwise idle machine
 	@$(BIN)/python benchmarks/run.py all
 
-bench-full: .venv/loading.installed .venv/bench.installed .venv-dbt/installed ## The same up to 50 million order lines: hours, 30 GB of disk
+bench-full: .venv/loading.installed .venv/bench.installed .venv-dbt/installed ## Run the benchmarks with up to 50 million order lines: hours, 30 GB of disk
 	@$(BIN)/python benchmarks/run.py all --full
 
-bench-test: .venv/dev.installed .venv-dbt/installed ## Compare the results of meshflow, dbt and the limit on few rows, and count statements
+bench-test: .venv/dev.installed .venv-dbt/installed ## Compare results of meshflow, dbt and the baseline on few rows, and count statements
 	@$(PYTEST) tests/benchmarks
 
-lint: .venv/dev.installed ## Check conventions, format, types, workflows and secrets, and repair what can be
+lint: .venv/dev.installed ## Check conventions, format, types, workflows and secrets; auto-fix what can be fixed
 	@PRE_COMMIT_HOME=.cache/pre-commit $(BIN)/pre-commit run --all-files $(if $(CI),--show-diff-on-failure)
 
-hooks: .venv/dev.installed ## Check every commit as lint does, and run unit tests before a push
+hooks: .venv/dev.installed ## Install git hooks: lint before a commit, unit tests before a push
 	@$(BIN)/pre-commit install
 
-format: .venv/dev.installed ## Write SQL and Python in the project's format
+format: .venv/dev.installed ## Format SQL and Python
 	@$(BIN)/sqlmesh format
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-sample: .venv/dev.installed ## Write the sample rows in seeds/ anew
+sample: .venv/dev.installed ## Regenerate the sample data in seeds/
 	@$(BIN)/meshflow sample
 
 lock: .venv/dev.installed ## Resolve pyproject.toml into requirements/*.lock
 	@requirements/lock
 
-clean: ## Remove databases, caches and the environment
+clean: ## Remove databases, caches and environments
 	@if [ -d data/postgres ]; then $(BIN)/meshflow source down; fi
 	@rm -rf .venv .venv-dbt .venv-emulator .venv-ui .cache logs data/*.duckdb data/*.wal data/*_spill data/postgres data/loader data/dashboards data/catalog data/cron.lock

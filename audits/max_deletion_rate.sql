@@ -6,13 +6,12 @@ AUDIT (
   )
 );
 
-/* On the newest day of writes at most this rate of the rows alive before was deleted. Tables of fewer than min_rows are not validated. */
+/* On the newest day of writes, at most max_rate of the rows active before it were soft-deleted. A table with fewer than min_rows such rows passes. */
 SELECT
-  *,
-  'A day deleted more rows than is plausible: compare with the source; if it is right, raise max_rate in a reviewed change' AS problem
+  *
 FROM (
   SELECT
-    COALESCE(COUNT_IF(NOT is_deleted), 0) AS live_count,
+    COALESCE(COUNT_IF(NOT is_deleted), 0) AS active_count,
     COALESCE(
       COUNT_IF(is_deleted AND updated_at >= DATEADD(DAY, -1, newest_updated_at)::TIMESTAMPNTZ),
       0
@@ -27,6 +26,6 @@ FROM (
 ) AS counts
 WHERE
   newly_deleted_count > @max_rate * (
-    live_count + newly_deleted_count
+    active_count + newly_deleted_count
   )
-  AND live_count + newly_deleted_count >= @min_rows
+  AND active_count + newly_deleted_count >= @min_rows

@@ -6,11 +6,10 @@ AUDIT (
   )
 );
 
-/* Every key in the column stands in the column of the parent. */
+/* Every value of the column occurs in parent_column of the parent. NULL passes. */
 SELECT
   children.@column AS missing_key,
-  COUNT(*) AS row_count,
-  'A key points at no row of the parent: reject such rows upstream, or find out why the parent lost its row' AS problem
+  COUNT(*) AS row_count
 FROM (
   SELECT
     @column

@@ -6,17 +6,17 @@ AUDIT (
   )
 );
 
-/* loaded = accepted + quarantined: no row is lost or doubled between staging and the validation. Key by key for what loaded
-since then; of older keys it is counted that as many rows stand here as there, and reported as one row without a key.
-Keys that loaded again after the model was written are left to the next run. */
-WITH suspects AS (
+/* loaded = accepted + rejected: validation neither loses nor duplicates a row of staging, the table to compare against.
+Keys loaded at or after since are compared one by one. The other keys are compared by their total count, and reported as one row without a key.
+Keys loaded again after the model was written are left to the next run. */
+WITH mismatches AS (
   SELECT
     @EACH(@key, column -> column)
   FROM (
     SELECT
       @EACH(@key, column -> column),
       1 AS difference
-    FROM @loaded
+    FROM @against
     WHERE
       _loaded_at >= @since
     UNION ALL
@@ -26,26 +26,26 @@ WITH suspects AS (
     FROM @this_model
     WHERE
       _loaded_at >= @since
-  ) AS affected
+  ) AS recent
   GROUP BY
     @EACH(@key, column -> column)
   HAVING
     SUM(difference) <> 0
-), counted AS (
-  /* Here older copies of the key count too. */
+), key_counts AS (
+  /* All rows of the key, including those loaded before. */
   SELECT
-    @EACH(@key, column -> suspects.@column),
-    SUM(copies.loaded_count) AS loaded_rows,
-    SUM(copies.validated_count) AS validated_rows,
-    MAX(copies._loaded_at) AS loaded_at
-  FROM suspects
+    @EACH(@key, column -> mismatches.@column),
+    SUM(all_rows.loaded_count) AS loaded_count,
+    SUM(all_rows.validated_count) AS validated_count,
+    MAX(all_rows._loaded_at) AS last_loaded_at
+  FROM mismatches
   INNER JOIN (
     SELECT
       @EACH(@key, column -> column),
       _loaded_at,
       1 AS loaded_count,
       0 AS validated_count
-    FROM @loaded
+    FROM @against
     UNION ALL
     SELECT
       @EACH(@key, column -> column),
@@ -53,36 +53,35 @@ WITH suspects AS (
       0 AS loaded_count,
       1 AS validated_count
     FROM @this_model
-  ) AS copies
-    ON @AND(@EACH(@key, column -> suspects.@column IS NOT DISTINCT FROM copies.@column))
+  ) AS all_rows
+    ON @AND(@EACH(@key, column -> mismatches.@column IS NOT DISTINCT FROM all_rows.@column))
   GROUP BY
-    @EACH(@key, column -> suspects.@column)
-), others AS (
+    @EACH(@key, column -> mismatches.@column)
+), other_counts AS (
   SELECT
     (
       SELECT
         COUNT(*)
-      FROM @loaded
-    ) - COALESCE(SUM(counted.loaded_rows), 0) AS loaded_rows,
+      FROM @against
+    ) - COALESCE(SUM(key_counts.loaded_count), 0) AS loaded_count,
     (
       SELECT
         COUNT(*)
       FROM @this_model
-    ) - COALESCE(SUM(counted.validated_rows), 0) AS validated_rows
-  FROM counted
+    ) - COALESCE(SUM(key_counts.validated_count), 0) AS validated_count
+  FROM key_counts
 )
 SELECT
-  *,
-  'Loaded rows are not accepted plus quarantined rows: rows vanished from RAW or were validated twice; restate the model, then look for who deletes in RAW' AS problem
+  *
 FROM (
   SELECT
     @EACH(@key, column -> column),
-    loaded_rows,
-    validated_rows
-  FROM counted
+    loaded_count,
+    validated_count
+  FROM key_counts
   WHERE
-    loaded_at IS NULL
-    OR loaded_at <= (
+    last_loaded_at IS NULL
+    OR last_loaded_at <= (
       SELECT
         COALESCE(MAX(_loaded_at), '9999-12-31'::TIMESTAMPNTZ)
       FROM @this_model
@@ -90,9 +89,9 @@ FROM (
   UNION ALL
   SELECT
     @EACH(@key, column -> NULL AS @column),
-    loaded_rows,
-    validated_rows
-  FROM others
-) AS found
+    loaded_count,
+    validated_count
+  FROM other_counts
+) AS counts
 WHERE
-  loaded_rows <> validated_rows
+  loaded_count <> validated_count

@@ -6,8 +6,9 @@ AUDIT (
   )
 );
 
-/* Sums of the measures equal those of another table, group by group and to the cent; against_measures if they are called otherwise there. A group that is all zero may be missing on either side. */
-WITH here AS (
+/* Sums of the measures equal those of another table, per group and to the cent. against_measures are the measures there, if they have other names.
+A group whose sums are all zero may be missing in either table. */
+WITH totals AS (
   SELECT
     @EACH(@by, column -> column),
     @EACH(@measures, measure -> SUM(measure))
@@ -16,7 +17,7 @@ WITH here AS (
     @EACH(@by, column -> column)
   HAVING
     @REDUCE(@EACH(@measures, measure -> SUM(measure) <> 0), (one, other) -> one OR other)
-), there AS (
+), against_totals AS (
   SELECT
     @EACH(@by, column -> column),
     @EACH(@against_measures, measure -> SUM(measure))
@@ -30,26 +31,25 @@ WITH here AS (
     )
 )
 SELECT
-  *,
-  'Totals differ between this table and the one it is checked against: a group was not recomputed; restate this model for the days shown' AS problem
+  *
 FROM (
   (
     SELECT
       *
-    FROM here
+    FROM totals
     EXCEPT
     SELECT
       *
-    FROM there
+    FROM against_totals
   )
   UNION ALL
   (
     SELECT
       *
-    FROM there
+    FROM against_totals
     EXCEPT
     SELECT
       *
-    FROM here
+    FROM totals
   )
-) AS differing
+) AS differences

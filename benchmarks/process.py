@@ -1,4 +1,4 @@
-"""A step, run and measured in a fresh process: imports, time and peak memory are its own."""
+"""Run a step in a fresh process and measure it: imports, time and peak memory are its own."""
 
 import json
 import os
@@ -20,29 +20,29 @@ from typing import Any
 import click
 
 PROJECT = Path(__file__).parents[1]
-"""Where steps run unless told otherwise: the loader finds its contract below the working folder."""
+"""Default working folder of a step: the loader reads its contract from there."""
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in one ru_maxrss."""
-REPORTED = "measured: "
-"""What the line begins with that a step's process ends its output with."""
+RESULT_PREFIX = "measured: "
+"""Start of the last line that a step's process prints."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a step took."""
+    """The figures of one step."""
 
     import_seconds: float
-    """Of the module that holds the step, with everything it needs."""
+    """Of the module that contains the step, with everything it needs."""
     seconds: float
     """From its first line until everything is committed and closed; without the imports."""
     cpu_seconds: float
     """Of all its threads and child processes, in those seconds."""
     peak_mb: float
-    """The most that was in memory at a time, Python, libraries and DuckDB's cache included, in 10⁶ bytes."""
+    """Peak memory in 10⁶ bytes: Python, libraries and DuckDB's cache."""
     result: Any
-    """What it returned, as JSON."""
+    """What the step returned, as JSON."""
     wall_seconds: float = 0
-    """Of the whole process, from its start to its end."""
+    """Of the process, from its start to its end."""
 
 
 def run(
@@ -54,9 +54,9 @@ def run(
 ) -> Run:
     """Run `step`, named as 'loading.loader:load' below this folder, in a process of its own.
 
-    Numbers and strings reach it as they are, a path as a string. `folder` is the working folder, `python` another
+    Numbers and strings are passed as they are, a path as a string. `folder` is the working folder, `python` another
     interpreter than this one. The caller has to stay small: ru_maxrss of a process starts at what its parent had in
-    memory. Raises click.ClickException with what a failing step said last.
+    memory. Raises click.ClickException with the last output of a step that fails.
     """
     command = [str(python or sys.executable), __file__, step, json.dumps(arguments, default=str)]
     started = time.perf_counter()
@@ -65,14 +65,14 @@ def run(
     )
     wall_seconds = time.perf_counter() - started
     lines = done.stdout.splitlines()
-    if done.returncode or not lines or not lines[-1].startswith(REPORTED):
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing")[-1500:]
-        raise click.ClickException(f"{step} {' '.join(map(str, arguments))} failed and said: {said}")
-    return Run(**{**json.loads(lines[-1].removeprefix(REPORTED)), "wall_seconds": wall_seconds})
+    if done.returncode or not lines or not lines[-1].startswith(RESULT_PREFIX):
+        output = (done.stderr.strip() or done.stdout.strip() or "none")[-1500:]
+        raise click.ClickException(f"{step} {' '.join(map(str, arguments))} failed. Its last output: {output}")
+    return Run(**{**json.loads(lines[-1].removeprefix(RESULT_PREFIX)), "wall_seconds": wall_seconds})
 
 
 def machine() -> dict[str, Any]:
-    """What the figures are of. Asked before anything is measured: the load average has to be that of others."""
+    """The machine that is measured on. Call it before the first step: the load average must not include the steps."""
     return {
         "cpus": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
@@ -82,7 +82,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions(*libraries: str) -> dict[str, str]:
-    """Python and libraries of this interpreter."""
+    """Versions of Python and of libraries of this interpreter."""
     return {"Python": platform.python_version(), **{library: version(library) for library in libraries}}
 
 
@@ -90,19 +90,19 @@ def now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def spread(values: list[float]) -> dict[str, Any]:
-    """Of one figure, over the repetitions."""
-    return {"median": round(median(values), 3), "least": round(min(values), 3), "all": [round(v, 3) for v in values]}
+def summarize(values: list[float]) -> dict[str, Any]:
+    """One figure over all repetitions."""
+    return {"median": round(median(values), 3), "minimum": round(min(values), 3), "all": [round(v, 3) for v in values]}
 
 
-def spreads(runs: list[Run]) -> dict[str, Any]:
-    """What a step took, over its repetitions."""
-    taken = ("seconds", "wall_seconds", "cpu_seconds", "peak_mb")
-    return {figure: spread([getattr(run, figure) for run in runs]) for figure in taken}
+def summarize_runs(runs: list[Run]) -> dict[str, Any]:
+    """Every figure of one step over all repetitions."""
+    measured = ("seconds", "wall_seconds", "cpu_seconds", "peak_mb")
+    return {figure: summarize([getattr(run, figure) for run in runs]) for figure in measured}
 
 
 def copy_project(target: Path, *parts: str) -> None:
-    """Copy the project, or parts of it, as it stands here, committed or not.
+    """Copy the project, or parts of it, from the working tree, committed or not.
 
     Without .env: a step has settings of its own.
     """
@@ -133,8 +133,8 @@ def main() -> None:
     result = called(*json.loads(arguments))
     finished = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT / 1e6
-    took = Run(imported - started, finished - imported, _cpu_seconds() - cpu, peak, result)
-    print(f"\n{REPORTED}{json.dumps(asdict(took))}", flush=True)  # noqa: T201
+    measured = Run(imported - started, finished - imported, _cpu_seconds() - cpu, peak, result)
+    print(f"\n{RESULT_PREFIX}{json.dumps(asdict(measured))}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Results as they are kept, and as people read them."""
+"""Results as JSON files and as Markdown tables."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 HERE = Path(__file__).parent
-MARKED = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTALL)
+RESULTS_BLOCK = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTALL)
 
 
 def publish(name: str, results: dict[str, Any], table: Callable[[dict[str, Any]], str], *, smoke: bool) -> None:
     """Write results/<name>.json, and `table` of them between the markers of <name>/README.md.
 
-    A smoke run measures nothing: what it found is printed and not kept.
+    A smoke run measures nothing: its results are printed and not written.
     """
     text = json.dumps(results, indent=2) + "\n"
     if smoke:
@@ -23,29 +23,29 @@ def publish(name: str, results: dict[str, Any], table: Callable[[dict[str, Any]]
         return
     (HERE / "results" / f"{name}.json").write_text(text)
     readme = HERE / name / "README.md"
-    readme.write_text(MARKED.sub(lambda _: table(results), readme.read_text()))
+    readme.write_text(RESULTS_BLOCK.sub(lambda _: table(results), readme.read_text()))
 
 
 def circumstances(results: dict[str, Any]) -> str:
-    """When, on what and how often it was measured."""
+    """Date, machine, versions and number of repetitions."""
     machine = results["machine"]
     repeat = results["settings"]["repeat"]
-    often = "once" if repeat == 1 else f"{repeat} times: median, and the least in brackets"
+    repetitions = "once" if repeat == 1 else f"{repeat} times: median, minimum in brackets"
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
         f"{results['date']}, {machine['cpus']} processors, {machine['memory_gb']:.0f} GB, load average "
         f"{machine['load_average']:.1f} at the start; {versions}. "
-        f"Each step {often}."
+        f"Each step {repetitions}."
     )
 
 
 def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of words in the first column and of figures in the others."""
+    """A table with text in the first column and figures in the others."""
     head = list(columns)
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     return "\n".join([lines[0], f"|---|{'--:|' * (len(head) - 1)}", *lines[1:]])
 
 
-def figures(spread: dict[str, Any], digits: int) -> str:
-    """Of several repetitions."""
-    return f"{spread['median']:,.{digits}f} ({spread['least']:,.{digits}f})"
+def figures(summary: dict[str, Any], digits: int) -> str:
+    """Median, and the minimum in brackets."""
+    return f"{summary['median']:,.{digits}f} ({summary['minimum']:,.{digits}f})"

@@ -5,35 +5,35 @@ from contextlib import suppress
 from pathlib import Path
 
 import click
+import data_quality
 import edtech
 import retail
 import streamlit as st
-import trust
 from dotenv import load_dotenv
-from panel import View, age, small
+from panel import View, caption, format_age
 
 from meshflow.serve import ENVIRONMENTS, State, Warehouse, environments, warehouses
 
-load_dotenv(".env", override=True)  # as SQLMesh does: what stands there wins over the environment
+load_dotenv(".env", override=True)  # as SQLMesh does: .env overrides the environment
 
-NOTHING = """
-**There is no warehouse to look at yet.** Build one, and reload this page:
+NO_WAREHOUSE = """
+**No warehouse found.** Build or configure one, and reload this page:
 
 - `make dev` builds the sample,
 - `make demo` loads live data,
-- `.env` names an account on Snowflake, see `docs/runbooks/snowflake-account.md`.
+- `.env` configures an account on Snowflake, see `docs/runbooks/snowflake-account.md`.
 """
 
 
 @st.cache_resource
-def known(data: Path, files: frozenset[str]) -> dict[str, Warehouse]:  # noqa: ARG001 - a new file, a new answer
-    """One of each for all sessions: they share a connection."""
+def cached_warehouses(data: Path, files: frozenset[str]) -> dict[str, Warehouse]:  # noqa: ARG001 - cache key
+    """One instance per warehouse: all sessions share its connection."""
     return warehouses(data)
 
 
 def choose_warehouse() -> Warehouse | None:
     data = Path(os.environ.get("MESHFLOW_DATA", "data"))
-    found = known(data, frozenset(file.name for file in data.glob("*_analytics.duckdb")))
+    found = cached_warehouses(data, frozenset(file.name for file in data.glob("*_analytics.duckdb")))
     if not found:
         return None
     with st.sidebar:
@@ -42,12 +42,12 @@ def choose_warehouse() -> Warehouse | None:
 
 
 def choose_environments(warehouse: Warehouse, state: State) -> View:
-    """Raises click.ClickException if there is none, or nobody answers."""
+    """Raises click.ClickException if there is none, or the warehouse can't be reached."""
     built = environments(View(warehouse, state, ()).run("prod", ENVIRONMENTS).rows)
     if not built:
-        raise click.ClickException("Nothing is built here yet: `sqlmesh plan prod` or `sqlmesh plan dev` does it.")
+        raise click.ClickException("No environment is built yet: run `sqlmesh plan prod` or `sqlmesh plan dev`.")
     with st.sidebar:
-        # With keys, or a choice would be forgotten as soon as somebody builds an environment more.
+        # Without keys, a selection would be reset when the list of environments changes.
         first = st.selectbox("Environment", built, key="environment")
         others = [environment for environment in built if environment != first]
         second = st.selectbox("Compare with", others, index=None, placeholder="nothing", key="compare")
@@ -55,40 +55,40 @@ def choose_environments(warehouse: Warehouse, state: State) -> View:
 
 
 @st.fragment(run_every="30s")
-def watch(warehouse: Warehouse, shown: str) -> None:
-    """How old what is shown is, and the page anew when there is another state than the one shown."""
+def watch(warehouse: Warehouse, shown_version: str) -> None:
+    """Show how old the data are, and rerun the page when the warehouse has a newer state."""
     try:
         state = warehouse.now()
     except click.ClickException as error:
         st.info(error.message)
         return
-    if state.version != shown:
+    if state.version != shown_version:
         st.rerun()
     if state.note:
         st.info(state.note)
-    if state.copy:
-        small(f"The warehouse was last written {age(state.copy.written_at)}.")
+    if state.snapshot:
+        caption(f"The warehouse was last written {format_age(state.snapshot.written_at)}.")
     else:
-        small("Answers are at most ten minutes old.")
+        caption("Results are at most ten minutes old.")
 
 
 def main() -> None:
     st.set_page_config("meshflow", layout="wide")
     warehouse, state, view, problem = choose_warehouse(), None, None, ""
     if warehouse:
-        with suppress(click.ClickException), st.spinner("Copying what is new …"):  # watch says why not
+        with suppress(click.ClickException), st.spinner("Copying the warehouse …"):  # watch shows the error
             state = warehouse.now()
     if warehouse and state:
         try:
             view = choose_environments(warehouse, state)
         except click.ClickException as error:
             problem = error.message
-    pages = {"Retail": retail.page, "EdTech": edtech.page, "Trust": trust.page}
+    pages = {"Retail": retail.page, "EdTech": edtech.page, "Data quality": data_quality.page}
 
     def show(title: str) -> None:
         st.title(title)
         if not warehouse:
-            st.info(NOTHING)
+            st.info(NO_WAREHOUSE)
             return
         watch(warehouse, state.version if state else "")
         if problem:
@@ -101,7 +101,12 @@ def main() -> None:
 
     st.navigation(
         [
-            st.Page(lambda title=title: show(title), title=title, url_path=title.lower(), default=title == "Retail")
+            st.Page(
+                lambda title=title: show(title),
+                title=title,
+                url_path=title.lower().replace(" ", "_"),
+                default=title == "Retail",
+            )
             for title in pages
         ],
         position="top",

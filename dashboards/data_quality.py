@@ -1,4 +1,4 @@
-"""Trust: how fresh it is, what was rejected and why, whether all that the sources hold has arrived."""
+"""Data quality: freshness, rejected rows with their reasons, reconciliation with the source databases."""
 
 from datetime import date, timedelta
 from functools import partial
@@ -7,17 +7,17 @@ import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, panel, pick, totals, warn_if_late
+from panel import View, select_values, show_panel, show_totals, warn_if_late
 
 from meshflow.serve import Query
 
 LAST_LOAD = Query("SELECT MAX(last_loaded_at) AS loaded_at FROM ops.table_freshness")
-STALEST = Query(
+OLDEST_LAST_LOAD = Query(
     "SELECT MIN(loaded_at) AS loaded_at FROM ("
     "SELECT MAX(last_loaded_at) AS loaded_at FROM ops.table_freshness GROUP BY SPLIT_PART(source_table, '.', 1)"
     ") AS sources"
 )
-"""One source may have stopped while the other goes on."""
+"""The last load of the source database that is furthest behind: one may be late while the other isn't."""
 TABLES = Query("SELECT source_table FROM ops.table_freshness")
 DAYS = Query("SELECT MIN(updated_date) AS first_day, MAX(updated_date) AS last_day FROM ops.row_reconciliation")
 
@@ -52,30 +52,29 @@ GROUP BY DATE_TRUNC('MONTH', counts.updated_date)
 ORDER BY month
 """
 REASONS = """
-SELECT rejected.reject_reason AS reason, rejected.source_table, SUM(rejected.rejected_count) AS rejected_count,
-    rejected.remedy
+SELECT rejected.reject_reason, rejected.source_table, SUM(rejected.rejected_count) AS rejected_count, rejected.remedy
 FROM ops.rejected_rows AS rejected
 WHERE rejected.updated_date BETWEEN ? AND ?
 GROUP BY rejected.reject_reason, rejected.source_table, rejected.remedy
-ORDER BY rejected_count DESC, reason, rejected.source_table
+ORDER BY rejected_count DESC, rejected.reject_reason, rejected.source_table
 """
 REASONS_OVER_TIME = """
-SELECT DATE_TRUNC('MONTH', rejected.updated_date)::DATE AS month, rejected.reject_reason AS reason,
+SELECT DATE_TRUNC('MONTH', rejected.updated_date)::DATE AS month, rejected.reject_reason,
     SUM(rejected.rejected_count) AS rejected_count
 FROM ops.rejected_rows AS rejected
 WHERE rejected.updated_date BETWEEN ? AND ?
 GROUP BY DATE_TRUNC('MONTH', rejected.updated_date), rejected.reject_reason
-ORDER BY month, reason
+ORDER BY month, rejected.reject_reason
 """
 RECONCILIATION = """
 SELECT
     counts.source_table,
-    SUM(counts.source_count) AS source_rows,
-    SUM(counts.raw_count) AS raw_rows,
-    SUM(counts.missing_in_raw_count) AS missing_in_raw_keys,
-    SUM(counts.missing_in_source_count) AS missing_in_source_keys,
-    COUNT_IF(NOT counts.is_equal) AS days_that_differ,
-    SUM(counts.missing_count) AS rows_unaccounted_for,
+    SUM(counts.source_count) AS source_count,
+    SUM(counts.raw_count) AS raw_count,
+    SUM(counts.missing_in_raw_count) AS missing_in_raw_count,
+    SUM(counts.missing_in_source_count) AS missing_in_source_count,
+    COUNT_IF(NOT counts.is_equal) AS mismatched_day_count,
+    SUM(counts.missing_count) AS missing_count,
     MAX(counts.counted_at) AS counted_at
 FROM ops.source_reconciliation AS counts
 GROUP BY counts.source_table
@@ -84,75 +83,77 @@ ORDER BY counts.source_table
 
 
 def page(view: View) -> None:
-    warn_if_late(view, STALEST)
+    warn_if_late(view, OLDEST_LAST_LOAD)
     bounds = view.options(DAYS).dropna()
     if bounds.empty:
-        st.info("Nothing has loaded yet: `ops.row_reconciliation` is empty.")
+        st.info("No rows have been loaded yet: `ops.row_reconciliation` is empty.")
         return
     tables, first, last = _filters(view, bounds["first_day"].min(), bounds["last_day"].max())
     if first > last:
-        st.warning("The period ends before it begins: choose another day in From or To.")
+        st.warning("The period ends before it begins. Select another day in From or To.")
         return
-    draw = partial(panel, view, last_load=LAST_LOAD)
-    counted = "Days are those on which the source last wrote the rows."
-    totals(view, Query(TOTAL, (first, last)).only("counts.source_table", tables), FIGURES, LAST_LOAD, counted)
-    draw(
+    show = partial(show_panel, view, last_load=LAST_LOAD)
+    dates = "By date of last update in the source."
+    show_totals(view, Query(TOTAL, (first, last)).only("counts.source_table", tables), FIGURES, LAST_LOAD, dates)
+    show(
         "Last loads and freshness",
         Query(FRESHNESS).only("freshness.source_table", tables),
-        note="last_loaded_at is the start of the newest load that brought a row, UTC. The period doesn't apply.",
+        note="last_loaded_at is the start of the newest load with a row, UTC. The period doesn't apply.",
     )
-    draw(
-        "Rows accepted and rejected, by month",
+    show(
+        "Accepted and rejected rows by month",
         Query(OVER_TIME, (first, last)).only("counts.source_table", tables),
         _outcomes,
-        top=lambda rows: rows[list(OUTCOMES)].sum(axis=1).max(),
-        note=counted,
+        maximum=lambda rows: rows[list(OUTCOMES)].sum(axis=1).max(),
+        note=dates,
     )
-    draw(
-        "Rows rejected, by reason",
+    show(
+        "Rejected rows by reason",
         Query(REASONS, (first, last)).only("rejected.source_table", tables),
-        lambda rows, highest: charts.bars(
-            rows.assign(why=rows["reason"] + " · " + rows["source_table"]),
-            highest,
-            by="why",
+        lambda rows, scale_max: charts.bars(
+            rows.assign(reject_reason=rows["reject_reason"] + " · " + rows["source_table"]),
+            scale_max,
+            by="reject_reason",
             measure="rejected_count",
             unit="rows",
         ),
-        top=lambda rows: rows["rejected_count"].max(),
-        note="A row rejected for two reasons counts under both. The rows below say what to do about each.",
+        maximum=lambda rows: rows["rejected_count"].max(),
+        note="A row with two reasons is counted under both. Open *Rows* for the remedy.",
     )
-    draw(
-        "Reasons by month",
+    show(
+        "Rejection reasons by month",
         Query(REASONS_OVER_TIME, (first, last)).only("rejected.source_table", tables),
-        lambda rows, highest: charts.heat_map(
+        lambda rows, scale_max: charts.heat_map(
             rows.assign(month=rows["month"].map("{:%Y-%m}".format)),
-            highest,
+            scale_max,
             x="month",
-            y="reason",
+            y="reject_reason",
             measure="rejected_count",
             unit="rows",
         ),
-        top=lambda rows: rows["rejected_count"].max(),
+        maximum=lambda rows: rows["rejected_count"].max(),
     )
-    draw(
+    show(
         "Reconciliation with the sources",
         Query(RECONCILIATION).only("counts.source_table", tables),
-        note="The newest `meshflow reconcile` of each table, counted at counted_at. The period doesn't apply.",
+        note="The newest `meshflow reconcile` of each table, at counted_at. The period doesn't apply.",
+        empty="Run `meshflow reconcile` to fill this.",
     )
 
 
 def _filters(view: View, first: date, last: date) -> tuple[list[str], date, date]:
     left, middle, right = st.columns(3)
     with left:
-        tables = pick("Table", view.options(TABLES)["source_table"])
+        tables = select_values("Table", view.options(TABLES)["source_table"])
     start = middle.date_input(
-        "From", max(first, last - timedelta(days=364)), min_value=first, max_value=last, key="trust from"
+        "From", max(first, last - timedelta(days=364)), min_value=first, max_value=last, key="data quality from"
     )
-    return tables, start, right.date_input("To", last, min_value=first, max_value=last, key="trust to")
+    end = right.date_input("To", last, min_value=first, max_value=last, key="data quality to")
+    return tables, start, end
 
 
-def _outcomes(rows: pd.DataFrame, highest: float) -> alt.Chart:
-    """A column per outcome as a row per outcome."""
+def _outcomes(rows: pd.DataFrame, scale_max: float) -> alt.Chart:
+    """A stacked bar per month, from a column per outcome."""
     long = rows.melt(["month"], list(OUTCOMES), "outcome", "row_count")
     long["month"] = long["month"].map("{:%Y-%m}".format)
-    return charts.stacks(long, highest, x="month:O", measure="row_count", series="outcome", unit="rows")
+    return charts.stacks(long, scale_max, x="month:O", measure="row_count", series="outcome", unit="rows")

@@ -1,4 +1,4 @@
-"""EdTech: courses, when people enroll in them, credits and ages. Numbers of people, never a person."""
+"""EdTech: courses, enrollments over time, credits and ages. Aggregates only, no personal data."""
 
 from functools import partial
 
@@ -6,9 +6,9 @@ import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, panel, pick, totals, warn_if_late
+from panel import View, select_values, show_panel, show_totals, warn_if_late
 
-from meshflow.publish import MONTHS
+from meshflow.publish import MONTH_COLUMNS
 from meshflow.serve import Query
 
 LAST_LOAD = Query("SELECT MAX(_loaded_at) AS loaded_at FROM edtech.fct_enrollment")
@@ -45,7 +45,7 @@ ORDER BY months.course_name
 CUMULATIVE = """
 SELECT
     enrollments.enrollment_date AS day,
-    'enrollments' AS counted,
+    'enrollments' AS series,
     SUM(COUNT(*)) OVER (ORDER BY enrollments.enrollment_date) AS enrollment_count
 FROM edtech.rpt_student_enrollment_running_total AS enrollments
 LEFT JOIN edtech.dim_course AS courses ON enrollments.course_id = courses.course_id
@@ -74,59 +74,59 @@ def page(view: View) -> None:
         strict=True,
     ):
         with column:
-            filters[f"courses.{name}"] = pick(label, courses[name])
+            filters[f"courses.{name}"] = select_values(label, courses[name])
         courses = courses[courses[name].isin(filters[f"courses.{name}"] or courses[name])]
 
     def filtered(sql: str, *values: object) -> Query:
         query = Query(sql, values)
-        for name, chosen in filters.items():
-            query = query.only(name, chosen)
+        for name, selected in filters.items():
+            query = query.only(name, selected)
         return query
 
-    totals(view, filtered(TOTAL), FIGURES, LAST_LOAD)
-    draw = partial(panel, view)
-    draw(
+    show_totals(view, filtered(TOTAL), FIGURES, LAST_LOAD)
+    show = partial(show_panel, view)
+    show(
         "Courses by status and level",
         filtered(BY_STATUS),
         partial(charts.stacks, x="status:N", measure="course_count", series="level", unit="courses"),
-        top=lambda rows: rows.groupby("status")["course_count"].sum().max(),
+        maximum=lambda rows: rows.groupby("status")["course_count"].sum().max(),
     )
     years = sorted(view.options(YEARS)["enrollment_year"], reverse=True)
     if years:
         year = st.selectbox("Year", years, key="year")
-        draw(
+        show(
             f"Enrollments by course and month, {year}",
             filtered(BY_MONTH, year),
             _heat_map,
             last_load=LAST_LOAD,
-            top=lambda rows: rows[list(MONTHS)].max(axis=None),
+            maximum=lambda rows: rows[list(MONTH_COLUMNS)].max(axis=None),
         )
-    draw(
+    show(
         "Cumulative enrollments",
         filtered(CUMULATIVE),
-        partial(charts.line, day="day", measure="enrollment_count", series="counted", unit="enrollments", steps=True),
+        partial(charts.line, day="day", measure="enrollment_count", series="series", unit="enrollments", steps=True),
         last_load=LAST_LOAD,
-        top=lambda rows: rows["enrollment_count"].max(),
+        maximum=lambda rows: rows["enrollment_count"].max(),
     )
-    draw(
+    show(
         "Students by credits taken",
         Query(CREDITS),
         partial(charts.bars, by="credits", measure="student_count", unit="students"),
         last_load=LAST_LOAD,
-        top=lambda rows: rows["student_count"].max(),
-        note="All students with an enrollment: the filters don't apply.",
+        maximum=lambda rows: rows["student_count"].max(),
+        note="All students with an enrollment. The filters don't apply.",
     )
-    draw(
+    show(
         "Students by age",
         Query(AGES),
         partial(charts.bars, by="age_band", measure="student_count", unit="students"),
-        top=lambda rows: rows["student_count"].max(),
-        note="All students: the filters don't apply.",
+        maximum=lambda rows: rows["student_count"].max(),
+        note="All students. The filters don't apply.",
     )
 
 
-def _heat_map(rows: pd.DataFrame, highest: float) -> alt.LayerChart:
-    """The table's column per month as a row per month: a cell each."""
-    cells = rows.melt(["course_name"], list(MONTHS), "month", "enrollments")
+def _heat_map(rows: pd.DataFrame, scale_max: float) -> alt.LayerChart:
+    """A cell per course and month, from the table's column per month."""
+    cells = rows.melt(["course_name"], list(MONTH_COLUMNS), "month", "enrollments")
     cells["month"] = cells["month"].str[:3].str.capitalize()
-    return charts.heat_map(cells, highest, x="month", y="course_name", measure="enrollments", unit="enrollments")
+    return charts.heat_map(cells, scale_max, x="month", y="course_name", measure="enrollments", unit="enrollments")

@@ -1,4 +1,4 @@
-"""What a reader is told: the header of a model and the meaning of its columns."""
+"""Documentation of models: the MODEL header and the column descriptions."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -8,7 +8,7 @@ from sqlmesh.core.linter.helpers import TokenPositionDetails
 from sqlmesh.core.linter.rule import Range, Rule, RuleViolation
 from sqlmesh.core.model import ExternalModel, Model
 
-ORDER = (
+PROPERTY_ORDER = (
     "name",
     "kind",
     "clustered_by",
@@ -27,16 +27,16 @@ ORDER = (
     "column_descriptions",
     "enabled",
 )
-ALWAYS = ("name", "kind", "owner", "cron", "tags", "description")
-# Loaded rows may repeat their key: intermediate decides which copy counts.
+REQUIRED = ("name", "kind", "owner", "cron", "tags", "description")
+# Keys may repeat in loaded rows: models in intermediate select the newest row.
 WITHOUT_GRAIN = ("raw.", "staging.")
 
 
-class HeaderComplete(Rule):
-    """Every MODEL header says the same things in the same order, so that a reader knows where to look.
+class RequiredMetadata(Rule):
+    """A MODEL header contains the required properties in a fixed order.
 
-    name, kind, owner, cron, tags and description always; the grain wherever keys are unique, which is everywhere
-    but in raw and staging. The description begins with "One row per": what a row is decides how to count.
+    Required are name, kind, owner, cron, tags and description, and outside raw and staging, where keys may repeat, the
+    grain. The description begins with "One row per", because the meaning of a row determines how to count.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
@@ -48,51 +48,56 @@ class HeaderComplete(Rule):
         names = [key.text.lower() for key in keys]
         violations = []
 
-        required = ALWAYS if model.name.startswith(WITHOUT_GRAIN) else (*ALWAYS, "grain")
+        required = REQUIRED if model.name.startswith(WITHOUT_GRAIN) else (*REQUIRED, "grain")
         if missing := [name for name in required if name not in names]:
-            violations.append(self.violation(f"{model.name} has no {', '.join(missing)}: say it in the MODEL header"))
+            violations.append(self.violation(f"{model.name} has no {', '.join(missing)}: add it to the MODEL header"))
 
         highest = -1
         for name, key in zip(names, keys, strict=True):
             where = _range(key, text)
-            if name not in ORDER:
-                message = f"{model.name} has `{name}`, as no other header: leave it out or give it a place in ORDER"
-                violations.append(self.violation(f"{message} (linter/documentation.py)", where))
-            elif ORDER.index(name) < highest:
-                message = f"{model.name} has `{name}` after `{ORDER[highest]}`: the order is {', '.join(ORDER)}"
+            if name not in PROPERTY_ORDER:
+                message = f"{model.name} has `{name}`, which is not in PROPERTY_ORDER: remove it from the MODEL header,"
+                violations.append(self.violation(f"{message} or add it to linter/documentation.py", where))
+            elif PROPERTY_ORDER.index(name) < highest:
+                order = ", ".join(PROPERTY_ORDER)
+                message = f"{model.name} has `{name}` after `{PROPERTY_ORDER[highest]}`: use the order {order}"
                 violations.append(self.violation(message, where))
             else:
-                highest = ORDER.index(name)
+                highest = PROPERTY_ORDER.index(name)
 
         if model.description and not model.description.startswith("One row per "):
-            message = f"The description of {model.name} begins '{model.description[:30]}': begin with 'One row per …'"
+            start = model.description[:30]
+            message = f"The description of {model.name} begins with '{start}': begin with 'One row per …'"
             violations.append(self.violation(message))
         return violations
 
 
 class ColumnsDescribed(Rule):
-    """Every column is described where it is written, so that the catalog never shows a name and nothing else.
+    """Every column has a description, in the file that defines it.
 
-    External models are contracts of types; the columns SQLMesh itself adds to a history are described by its kind.
+    External models are exempt, because they are contracts of types. So are the columns that SQLMesh adds to a history.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
         if isinstance(model, ExternalModel):
             return None
         if model.columns_to_types is None:
-            return [self.violation(f"The columns of {model.name} can't be told: name each one in the final query")]
+            return [self.violation(f"The columns of {model.name} are unknown: name each one in the final query")]
         described = {name.lower() for name, text in (model.column_descriptions or {}).items() if text.strip()}
         added = {name.lower() for name in model.managed_columns}
-        how = "column_descriptions in the MODEL header" if model.kind.is_seed else "a comment after it, /* like this */"
+        if model.kind.is_seed:
+            remedy = "add it to column_descriptions in the MODEL header"
+        else:
+            remedy = "add a comment after it, /* like this */"
         return [
-            self.violation(f"Column {column} of {model.name} has no description: give it {how}")
+            self.violation(f"Column {column} of {model.name} has no description: {remedy}")
             for column in (name.lower() for name in model.columns_to_types)
             if column not in described | added
         ]
 
 
 def _header_keys(tokens: list[Token]) -> Iterator[Token]:
-    """The names of the properties of a MODEL header, in the order written."""
+    """The names of the properties of a MODEL header, in the order of the file."""
     depth = 0
     for before, token in pairwise(tokens):
         if before.token_type is TokenType.L_PAREN:

@@ -1,12 +1,12 @@
-"""Who reads whom."""
+"""Dependencies between models."""
 
 from sqlglot import exp
 from sqlmesh.core.dialect import MacroVar, normalize_model_name
 from sqlmesh.core.linter.rule import Rule, RuleViolation
 from sqlmesh.core.model import Model
 
-# Each layer, and the layers it may read: data flows one way, down this table.
-MAY_READ = {
+# Layers, and the layers whose tables each may read.
+ALLOWED_LAYERS = {
     "raw": (),
     "staging": ("raw",),
     "intermediate": ("staging", "intermediate"),
@@ -30,27 +30,27 @@ MAY_READ = {
 }
 
 
-class LayersFlowOneWay(Rule):
-    """A model reads only the layers before it: what is served has passed the checks, and nothing goes in circles.
+class LayerDependencies(Rule):
+    """A model reads only the layers allowed by ALLOWED_LAYERS: marts read validated rows, and there are no cycles.
 
-    Audits count as readers too, by the depends_on in the header.
+    Tables that only an audit reads count too, because they are in depends_on.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
         layer = _layer(model.fqn)
-        if layer not in MAY_READ:
+        if layer not in ALLOWED_LAYERS:
             return [
                 self.violation(
-                    f"{model.name} is in {layer}, which is no layer: use one of {', '.join(MAY_READ)}, "
-                    "or say in MAY_READ what it may read (linter/layers.py)"
+                    f"{model.name} is in schema {layer}, which is not a layer: use one of "
+                    f"{', '.join(ALLOWED_LAYERS)}, or add it to ALLOWED_LAYERS in linter/layers.py"
                 )
             ]
-        allowed = MAY_READ[layer]
+        allowed = ALLOWED_LAYERS[layer]
         dependencies = sorted(model.depends_on or ())
         return [
             self.violation(
-                f"{model.name} reads {_readable(fqn)}: {layer} may read {', '.join(allowed) or 'nothing'}, "
-                f"not {_layer(fqn)}"
+                f"{model.name} reads {_display_name(fqn)}: read only from {', '.join(allowed) or 'no layer'}, "
+                f"not from {_layer(fqn)}"
             )
             for fqn in dependencies
             if _layer(fqn) not in allowed
@@ -58,10 +58,10 @@ class LayersFlowOneWay(Rule):
 
 
 class AuditReadsDependencies(Rule):
-    """A table that an audit compares with is a dependency of the model.
+    """A table that an audit of a model reads is a dependency of the model.
 
-    SQLMesh reads any other table through its view in prod, in every environment: the audit would compare a change
-    with what prod held before it, and nothing would make the two wait for each other.
+    In every environment SQLMesh reads any other table through its view in prod. The audit would compare a change with
+    the rows of prod before the change, and SQLMesh would not build that table first.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
@@ -75,27 +75,27 @@ class AuditReadsDependencies(Rule):
                 if fqn not in dependencies:
                     violations.append(
                         self.violation(
-                            f"{model.name} is audited by {audit.name} with {name} := {table}, on which it doesn't "
-                            f"depend: add {table} to depends_on"
+                            f"{model.name} has the audit {audit.name} with {name} := {table}, but does not depend on "
+                            f"that table: add {table} to depends_on"
                         )
                     )
         return violations
 
 
 def _layer(fqn: str) -> str:
-    """RAW is a database of its own and one layer; elsewhere the schema is the layer."""
+    """The schema; 'raw' for all schemas of the database RAW."""
     table = exp.to_table(fqn)
     return "raw" if table.catalog.lower() == "raw" else table.db.lower()
 
 
-def _readable(fqn: str) -> str:
+def _display_name(fqn: str) -> str:
     table = exp.to_table(fqn)
     parts = [table.catalog, table.db, table.name] if _layer(fqn) == "raw" else [table.db, table.name]
     return ".".join(parts).lower()
 
 
 def _table_arguments(query: exp.Expr) -> list[str]:
-    """The arguments that an audit's query reads from, `FROM @parent`, other than the audited table itself."""
+    """The arguments that an audit's query reads as tables, `FROM @parent`, except the audited table."""
     sources = (clause.this.this for clause in query.find_all(exp.From, exp.Join))
     names = {source.name for source in sources if isinstance(source, MacroVar)}
     return sorted(names - {"this_model"})

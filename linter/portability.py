@@ -1,4 +1,4 @@
-"""One SQL, two engines."""
+"""SQL that returns the same result on Snowflake and on DuckDB."""
 
 import re
 
@@ -7,18 +7,18 @@ from sqlmesh.core.dialect import MacroFunc
 from sqlmesh.core.linter.rule import Rule, RuleViolation
 from sqlmesh.core.model import Model, SqlModel
 
-HERE = "linter/portability.py"
+FILE = "linter/portability.py"
 
-# Give on DuckDB, rendered by SQLMesh, what Snowflake documents. None has been run on Snowflake itself yet.
-# Add a function once you have compared the two.
+# Rendered for DuckDB by SQLMesh, these return what Snowflake documents. None has been run on Snowflake itself yet.
+# Add a function after comparing both engines.
 PORTABLE = frozenset({
-    # Conditions. GREATEST is NULL with a NULL argument only on Snowflake, and SQLMesh renders it so for DuckDB.
+    # Conditions. On Snowflake GREATEST is NULL if any argument is, and SQLMesh renders it accordingly for DuckDB.
     "CASE", "CAST", "COALESCE", "GREATEST", "IFF", "NULLIF",
     # Numbers. ROUND rounds half away from zero on both, for DECIMAL.
     "ABS", "ROUND",
     # Text.
     "LOWER", "LTRIM", "MD5", "TRIM",
-    # Parts and differences of dates: whole numbers. DAYOFWEEKISO begins with Monday; DAYOFWEEK depends on a setting.
+    # Parts and differences of dates: integers. DAYOFWEEKISO begins with Monday; DAYOFWEEK depends on a setting.
     "DATEDIFF", "DAY", "DAYOFWEEKISO", "MONTH", "QUARTER", "YEAR",
     # Aggregates and windows.
     "COUNT", "COUNT_IF", "LEAD", "MAX", "MIN", "ROW_NUMBER", "SUM",
@@ -26,26 +26,26 @@ PORTABLE = frozenset({
     "GENERATOR",
 })  # fmt: skip
 
-# The same once cast directly.
+# Portable if cast directly.
 PORTABLE_IF_CAST = {
     "DATEADD": "of a DATE is a TIMESTAMP on DuckDB: write DATEADD(…)::DATE, or ::TIMESTAMPNTZ",
     "DATE_TRUNC": "of a DATE is a TIMESTAMP on DuckDB: write DATE_TRUNC(…)::DATE, or ::TIMESTAMPNTZ",
     "/": "is a DOUBLE on DuckDB and a NUMBER on Snowflake: write (a / b)::DECIMAL(18, 6) with the scale you need",
 }
 
-# Known to differ, or to be missing on DuckDB.
+# Different on the two engines, or missing on DuckDB.
 DIFFERENT = {
     "CONCAT_WS": "is NULL as soon as one argument is, though DuckDB's own skips it: join with || and COALESCE",
-    "CURRENT_DATE": "is a day of the session's time zone and can't be pinned: use @as_of_date()",
-    "CURRENT_TIMESTAMP": "has the session's time zone and can't be pinned: use @execution_dtntz or the load time",
+    "CURRENT_DATE": "depends on the session's time zone and can't be pinned: use @as_of_date()",
+    "CURRENT_TIMESTAMP": "depends on the session's time zone and can't be pinned: use @execution_dtntz or _loaded_at",
     "FLATTEN": "fails on DuckDB: load the values as rows",
     "GET_PATH": "keeps the quotes around text on DuckDB: load the value as a column of its own",
-    "HASH": "gives other numbers on DuckDB: use MD5",
+    "HASH": "returns other numbers on DuckDB: use MD5",
     "::TIMESTAMPLTZ": "is compared in the session's time zone: write ::TIMESTAMPNTZ",
     "::TIMESTAMPTZ": "is compared in the session's time zone: write ::TIMESTAMPNTZ, @start_dtntz for @start_dt",
     "INTERVAL": "added to a DATE is a TIMESTAMP on DuckDB: write DATEADD(…)::DATE",
-    "MONTHS_BETWEEN": "loses the parentheses around it on the way to DuckDB: use @completed_years",
-    "TO_CHAR": "loses its format on the way to DuckDB unless the type is known: write TO_CHAR(value::DATE, format)",
+    "MONTHS_BETWEEN": "loses the parentheses around it when rendered for DuckDB: use @completed_years",
+    "TO_CHAR": "loses its format when rendered for DuckDB unless the type is known: write TO_CHAR(value::DATE, format)",
     **dict.fromkeys(
         (
             "CONDITIONAL_TRUE_EVENT",
@@ -60,16 +60,17 @@ DIFFERENT = {
 }
 
 
-class RunsOnBothEngines(Rule):
-    """Models and audits use only what gives the same on Snowflake, where they run, and on DuckDB, for their tests.
+class DialectPortability(Rule):
+    """Models and audits use only SQL that returns the same on Snowflake and on DuckDB.
 
-    Some functions fail on DuckDB, others silently give another value: a green test would prove nothing.
+    Models run on Snowflake, and their tests run on DuckDB. Some functions fail on DuckDB, others silently return
+    another value: a passing test would prove nothing.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
-        # Audits as they are written, their arguments beside them: to render all of them costs a plan a second.
+        # Audits and their arguments are checked as written: rendering all of them would add a second to each plan.
         violations = [
-            self.violation(f"{model.name} is audited by {audit.name}, which uses {fault}")
+            self.violation(f"{model.name} has the audit {audit.name}, which uses {fault}")
             for audit, arguments in model.audits_with_args
             for fault in _faults(audit.query, *arguments.values())
         ]
@@ -78,11 +79,11 @@ class RunsOnBothEngines(Rule):
         if model.dialect != "snowflake":
             return [
                 self.violation(
-                    f"{model.name} is written in {model.dialect}: write Snowflake's SQL, which SQLMesh renders for "
-                    "DuckDB; the other way round 7 // 2 becomes a rounding cast and names become quoted lower case"
+                    f"{model.name} has the dialect {model.dialect}: write Snowflake's SQL, which SQLMesh renders for "
+                    "DuckDB. In the other direction 7 // 2 becomes a rounding cast and names become quoted lower case"
                 )
             ]
-        # Macros expanded, but as written: the optimizer adds and removes casts of its own.
+        # Macros are expanded, but the query is not optimized: the optimizer adds and removes casts.
         query = model.render_query(optimize=False)
         if query is None:
             return [self.violation(f"The query of {model.name} can't be rendered, so its functions can't be checked")]
@@ -90,12 +91,12 @@ class RunsOnBothEngines(Rule):
 
 
 def _faults(*expressions: exp.Expr) -> list[str]:
-    """What is wrong with the expressions, each fault once."""
+    """The faults of the expressions, each once."""
     return list(dict.fromkeys(fault for tree in expressions for node in tree.walk() if (fault := _fault(node))))
 
 
 def _fault(node: exp.Expr) -> str | None:
-    """What is wrong with this node by itself, beginning with the function's name; None if nothing is."""
+    """The fault of this node alone, beginning with the function's name; None if it has none."""
     name = _name(node)
     if name is None or name in PORTABLE:
         return None
@@ -105,11 +106,11 @@ def _fault(node: exp.Expr) -> str | None:
         return None
     if name in DIFFERENT:
         return f"{name}, which {DIFFERENT[name]}"
-    return f"{name}, which is not known to give the same on both engines: compare, then add it to PORTABLE ({HERE})"
+    return f"{name}, which is not known to return the same on both engines: compare, then add it to PORTABLE in {FILE}"
 
 
 def _name(node: exp.Expr) -> str | None:
-    """The function or operator as it is written in Snowflake's SQL; None for what is no function."""
+    """The name of the function or operator in Snowflake's SQL; None for any other node."""
     if isinstance(node, exp.Div):
         return "/"
     if isinstance(node, exp.Interval):
@@ -117,7 +118,7 @@ def _name(node: exp.Expr) -> str | None:
     if isinstance(node, exp.Cast) and (zoned := f"::{node.to.sql(dialect='snowflake')}") in DIFFERENT:
         return zoned
     if type(node) is exp.Cast:
-        # Known without writing out what is cast, which took as long as all other functions together.
+        # Returned early: rendering the cast expression took as long as all other functions together.
         return "CAST"
     is_function = isinstance(node, exp.Func) and not isinstance(node, (exp.Connector, MacroFunc))
     is_part = isinstance(node.parent, MacroFunc) or (isinstance(node, exp.If) and isinstance(node.parent, exp.Case))

@@ -1,4 +1,4 @@
-"""What a model promises."""
+"""Grains and column types of models."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,10 +7,10 @@ from sqlglot import exp
 from sqlmesh.core.linter.rule import Rule, RuleViolation
 from sqlmesh.core.model import ExternalModel, Model, SqlModel
 
-# People and dashboards read these; SeedModels among them are typed by `columns`.
-SERVED = ("shared.", "edtech.", "retail.", "history.", "pii.", "ops.")
+# Schemas that people and dashboards read. Seeds in them are typed by `columns`.
+PRESENTATION_SCHEMAS = ("shared.", "edtech.", "retail.", "history.", "pii.", "ops.")
 
-# By ending or beginning of a column's name. The first type is the one to advise.
+# Allowed types by suffix or prefix of the column's name. Messages recommend the first one.
 TYPES_BY_SUFFIX: dict[str, tuple[str, ...]] = {
     "_amount": ("DECIMAL(18, 2)",),
     "_rate": ("DECIMAL",),
@@ -21,18 +21,17 @@ TYPES_BY_SUFFIX: dict[str, tuple[str, ...]] = {
 }
 TYPES_BY_PREFIX: dict[str, tuple[str, ...]] = {"is_": ("BOOLEAN",), "has_": ("BOOLEAN",)}
 
-
-# What makes other rows than the ones there were.
-REPEATING = ("joins", "laterals", "group", "distinct", "with_")
+# Clauses that add, remove or combine rows.
+ROW_CHANGING = ("joins", "laterals", "group", "distinct", "with_")
 
 
 class GrainHasAudit(Rule):
-    """A grain is a promise, and unique_combination_of_columns with the same columns holds the model to it.
+    """Every grain of a model has the audit unique_combination_of_columns with the same columns.
 
-    A grain that isn't audited is a wish, and joins on it multiply rows unnoticed. A view that picks rows of one model
-    and keeps its key has that model's audit already: a second one would sort all of history every hour to say the same.
-    The grain of an external model is the key its writer merges by, and no promise of ours: should it repeat,
-    intermediate decides which copy counts.
+    Joins on a grain that is not unique multiply rows unnoticed. A view that filters the rows of one model and keeps its
+    key is covered by the audit of that model: a second audit would sort all of history every hour.
+    External models are exempt: their grain is the key by which the loader merges. If it repeats, models in intermediate
+    select the newest row.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
@@ -48,7 +47,7 @@ class GrainHasAudit(Rule):
         ]
 
     def _is_audited(self, model: Model, grain: set[str]) -> bool:
-        """Whether the model, or the one whose rows it shows, has the audit."""
+        """Whether the model has the audit, or the model whose rows a view filters."""
         if any(
             name == "unique_combination_of_columns"
             and "columns" in arguments
@@ -57,24 +56,24 @@ class GrainHasAudit(Rule):
         ):
             return True
         query = model.render_query(optimize=False) if isinstance(model, SqlModel) and model.kind.is_view else None
-        if not isinstance(query, exp.Select) or any(query.args.get(part) for part in REPEATING):
+        if not isinstance(query, exp.Select) or any(query.args.get(part) for part in ROW_CHANGING):
             return False
-        kept = {column.alias_or_name.lower() for column in query.selects if _is_kept(column)}
+        passed_through = {column.alias_or_name.lower() for column in query.selects if _is_passed_through(column)}
         source = query.args["from_"].this
-        shown = self.context.get_model(exp.table_name(source)) if isinstance(source, exp.Table) else None
-        return shown is not None and grain <= kept and self._is_audited(shown, grain)
+        parent = self.context.get_model(exp.table_name(source)) if isinstance(source, exp.Table) else None
+        return parent is not None and grain <= passed_through and self._is_audited(parent, grain)
 
 
-class MartsAreTyped(Rule):
-    """Every column that people read is cast, to the type its name promises: a mart is a contract.
+class ExplicitColumnTypes(Rule):
+    """Every column of a presentation schema is cast, to a type that fits its name.
 
-    Without a cast the type follows from whatever the engine makes of the expression, and changes with it.
+    Without a cast the type depends on the engine and on the expression, and changes with them.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
-        if not isinstance(model, SqlModel) or not model.name.startswith(SERVED):
+        if not isinstance(model, SqlModel) or not model.name.startswith(PRESENTATION_SCHEMAS):
             return None
-        # Not optimized: the optimizer adds and removes casts of its own.
+        # The query is not optimized: the optimizer adds and removes casts.
         query = model.render_query(optimize=False)
         if query is None:
             return [self.violation(f"The query of {model.name} can't be rendered, so its types can't be checked")]
@@ -83,7 +82,7 @@ class MartsAreTyped(Rule):
             column = projection.alias_or_name.lower()
             expected = _types_for(column)
             expression = projection.unalias()
-            # TRY_CAST is no contract: it makes NULL of what doesn't fit.
+            # TRY_CAST is not accepted: it turns values that don't fit into NULL.
             if type(expression) is not exp.Cast:
                 advice = expected[0] if expected else "<type>"
                 violations.append(
@@ -91,12 +90,10 @@ class MartsAreTyped(Rule):
                 )
                 continue
             actual = expression.to.sql(dialect=model.dialect)
-            if expected and not any(actual == fits or actual.startswith(f"{fits}(") for fits in expected):
-                violations.append(
-                    self.violation(
-                        f"Column {column} of {model.name} is {actual}: by its name it has to be {' or '.join(expected)}"
-                    )
-                )
+            if expected and not any(actual == type_ or actual.startswith(f"{type_}(") for type_ in expected):
+                types = " or ".join(expected)
+                message = f"Column {column} of {model.name} is {actual}: its name requires {types}, so cast it"
+                violations.append(self.violation(message))
         return violations
 
 
@@ -106,8 +103,8 @@ def _columns(grain: Any) -> list[str]:
     return [expression.unnest().name.lower() for expression in expressions]
 
 
-def _is_kept(projection: exp.Expr) -> bool:
-    """Whether it shows a column under its own name, cast or not."""
+def _is_passed_through(projection: exp.Expr) -> bool:
+    """Whether the projection is a column under its own name, cast or not."""
     expression = projection.unalias()
     column = expression.this if isinstance(expression, exp.Cast) else expression
     return isinstance(column, exp.Column) and column.name == projection.alias_or_name

@@ -1,4 +1,4 @@
-"""Seed files say what their models declare."""
+"""Seed files match the columns and types that their models declare."""
 
 import csv
 import re
@@ -15,7 +15,7 @@ from sqlmesh.core.model import Model, SeedModel
 from sqlmesh.utils.errors import ConfigError
 
 PROJECT = Path(__file__).parents[1]
-SHOWN = 5
+MAX_FAULTS_REPORTED = 5
 
 INTEGER = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
@@ -24,10 +24,10 @@ TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2
 
 
 class SeedMatchesFile(Rule):
-    """The file of a seed has exactly the declared columns, and every value is of its column's type.
+    """The file of a seed has exactly the declared columns, and every value has the type of its column.
 
-    SQLMesh itself finds a missing column or a wrong value only while it builds, and leaves tables without an
-    environment behind; a surplus column or a short line it takes without a word.
+    SQLMesh itself detects a missing column or a wrong value only during the build, and leaves tables without an
+    environment behind. It accepts an extra column or a short line without a message.
     """
 
     def check_model(self, model: Model) -> list[RuleViolation] | None:
@@ -37,23 +37,23 @@ class SeedMatchesFile(Rule):
         name = path.relative_to(self.context.path.resolve())
         columns = {column.lower(): type_ for column, type_ in (model.columns_to_types or {}).items()}
         faults = list(malformed(path)) or list(mismatched(path, columns))
-        violations = [self.violation(f"{name} {fault}") for fault in faults[:SHOWN]]
-        if len(faults) > SHOWN:
-            violations.append(self.violation(f"{name}: {len(faults) - SHOWN} more faults like these"))
+        violations = [self.violation(f"{name} {fault}") for fault in faults[:MAX_FAULTS_REPORTED]]
+        if len(faults) > MAX_FAULTS_REPORTED:
+            violations.append(self.violation(f"{name}: {len(faults) - MAX_FAULTS_REPORTED} more faults like these"))
         return violations
 
 
 def malformed(path: Path) -> Iterator[str]:
-    """Why a file can't be read as a table: each fault begins with its line."""
+    """Why a file is not a valid CSV table; each fault begins with its line number."""
     begin = 1
     try:
         reader = csv.reader(_text(path), strict=True)
         header = next(reader, [])
         if not header:
-            yield "line 1: the names of the columns are missing"
+            yield "line 1: the column names are missing"
             return
         for name in sorted({name for name in header if header.count(name) > 1}):
-            yield f"line 1, column {name}: the name stands there {header.count(name)} times"
+            yield f"line 1, column {name}: the name occurs {header.count(name)} times"
         begin = reader.line_num + 1
         for row in reader:
             if 0 < len(row) < len(header):
@@ -62,38 +62,38 @@ def malformed(path: Path) -> Iterator[str]:
                 surplus = ",".join(row[len(header) :])
                 yield (
                     f"line {begin}, after column {header[-1]}: '{surplus}' is one value too many, "
-                    "put a text that holds a comma in quotes"
+                    "quote a value that contains a comma"
                 )
             begin = reader.line_num + 1
     except UnicodeDecodeError as error:
         begin = path.read_bytes()[: error.start].count(b"\n") + 1
         yield f"line {begin}: {error.object[error.start : error.end]!r} is not UTF-8, save the file as UTF-8"
     except csv.Error as error:
-        yield f"line {begin}: a quote is not closed, or stands inside a value ({error})"
+        yield f"line {begin}: a quote is not closed, or is inside a value ({error})"
 
 
 def mismatched(path: Path, columns: dict[str, exp.DataType]) -> Iterator[str]:
-    """Where a well-formed file departs from the declared columns."""
+    """Where a well-formed file differs from the declared columns."""
     reader = csv.reader(_text(path), strict=True)
     names = [name.lower() for name in next(reader)]
     for name in columns:
         if name not in names:
-            yield f"line 1, column {name}: is missing, though the model declares it"
+            yield f"line 1, column {name}: is missing, but the model declares it"
     for name in names:
         if name not in columns:
-            yield f"line 1, column {name}: is unknown, the model doesn't declare it"
+            yield f"line 1, column {name}: is unknown, the model does not declare it"
 
     checks = [
-        (place, name, columns[name].sql(dialect="snowflake"), _check(columns[name]))
-        for place, name in enumerate(names)
+        (position, name, columns[name].sql(dialect="snowflake"), _check(columns[name]))
+        for position, name in enumerate(names)
         if name in columns
     ]
     begin = reader.line_num + 1
     for row in reader:
-        for place, name, type_, fits in checks if row else ():
-            if row[place] and not fits(row[place]):
+        for position, name, type_, fits in checks if row else ():
+            if row[position] and not fits(row[position]):
                 article = "an" if type_.startswith("I") else "a"
-                yield f"line {begin}, column {name}: '{row[place]}' is not {article} {type_}"
+                yield f"line {begin}, column {name}: '{row[position]}' is not {article} {type_}"
         begin = reader.line_num + 1
 
 
@@ -112,8 +112,8 @@ def _is_decimal(value: str, precision: int, scale: int) -> bool:
     return units == units.to_integral_value() and abs(units) < 10**precision
 
 
-def _is_time(value: str, form: re.Pattern[str], parse: Callable[[str], date]) -> bool:
-    if not form.fullmatch(value):
+def _is_time(value: str, pattern: re.Pattern[str], parse: Callable[[str], date]) -> bool:
+    if not pattern.fullmatch(value):
         return False
     try:
         parse(value)
@@ -126,23 +126,23 @@ def _is_time(value: str, form: re.Pattern[str], parse: Callable[[str], date]) ->
 CHECKS: dict[str, Callable[[str], bool]] = {
     "BIGINT": partial(_is_integer, bits=64),
     "BOOLEAN": {"true", "false"}.__contains__,
-    "DATE": partial(_is_time, form=DATE, parse=date.fromisoformat),
+    "DATE": partial(_is_time, pattern=DATE, parse=date.fromisoformat),
     "INT": partial(_is_integer, bits=32),
-    "TIMESTAMPNTZ": partial(_is_time, form=TIMESTAMP, parse=datetime.fromisoformat),
+    "TIMESTAMPNTZ": partial(_is_time, pattern=TIMESTAMP, parse=datetime.fromisoformat),
     "VARCHAR": lambda _: True,
 }
 
 
 def _check(type_: exp.DataType) -> Callable[[str], bool]:
-    """Whether a text is a value of the type on both engines. Of any other type no text is."""
+    """A function that returns whether a text is a value of the type on both engines. Other types accept no text."""
     if type_.is_type("DECIMAL") and type_.expressions:
         precision, scale = (int(parameter.name) for parameter in type_.expressions)
         return partial(_is_decimal, precision=precision, scale=scale)
     return CHECKS.get(type_.this.name, lambda _: False)
 
 
-# SQLMesh parses every seed right after it has imported the linter's rules, and ends at a malformed one with a message
-# that names neither file nor column. So these faults are told here, before it gets there.
+# SQLMesh parses every seed right after importing the linter's rules, and stops at a malformed one with a message that
+# names neither file nor column. So malformed files are reported here, before that.
 for _path in sorted(PROJECT.glob("seeds/**/*.csv")):
     if _fault := next(malformed(_path), None):
         raise ConfigError(f"{_path.relative_to(PROJECT)} {_fault}")

@@ -1,4 +1,4 @@
-"""Where things stand: a table is found by its name, and so are its tests."""
+"""File names: a model and its unit tests are in the files named for the table."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from sqlmesh.core.linter.rule import Rule, RuleViolation
 from sqlmesh.core.model import ExternalModel, Model, SeedModel
 
 
-class PathIsName(Rule):
-    """A model stands in models/<schema>/<table>.sql, so that a table is found by its name, without search."""
+class FileNameMatchesModel(Rule):
+    """A model is in models/<schema>/<table>.sql, so that its file is found by its name."""
 
     def check_model(self, model: Model) -> RuleViolation | None:
         path = model._path  # noqa: SLF001 - SQLMesh has no public name for it
@@ -17,14 +17,16 @@ class PathIsName(Rule):
         expected = ".".join(path.with_suffix("").parts[1:])
         if model.name == expected:
             return None
-        home = Path("models", *model.name.split(".")).with_suffix(path.suffix)
-        return self.violation(f"{path} names its model {model.name}: call it {expected}, or move it to {home}")
+        target = Path("models", *model.name.split(".")).with_suffix(path.suffix)
+        return self.violation(
+            f"{path} defines the model {model.name}: rename the model to {expected}, or move it to {target}"
+        )
 
 
 class HasUnitTest(Rule):
-    """A model has a unit test in tests/models/<schema>/test_<table>.yaml: its logic is proven on rows chosen for it.
+    """A model has a unit test in tests/models/<schema>/test_<table>.yaml.
 
-    Seeds and external models have no logic.
+    Seeds and external models are exempt: they have no query.
     """
 
     def check_model(self, model: Model) -> RuleViolation | None:
@@ -35,5 +37,5 @@ class HasUnitTest(Rule):
         if not (self.context.path / path).is_file():
             return self.violation(f"{model.name} has no unit test: write one in {path}")
         if not self.context.select_tests(tests=[str(self.context.path / path)], model_names=[model.name]):
-            return self.violation(f"{path} holds no test with `model: {model.name}`: write one")
+            return self.violation(f"{path} has no test with `model: {model.name}`: write one")
         return None

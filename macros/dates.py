@@ -1,4 +1,4 @@
-"""Dates: what "today" is, and what follows from it."""
+"""Dates: the as-of date, and values derived from it."""
 
 import datetime as dt
 
@@ -12,8 +12,7 @@ from sqlmesh.utils.errors import ConfigError
 def as_of_date(evaluator: MacroEvaluator) -> exp.Expression:
     """The date that ages, statuses and "days since" are relative to.
 
-    The variable `as_of_date` where it is set (sample data, a report for a past date),
-    otherwise the date of the run.
+    It is the variable `as_of_date` where that is set (sample data, a report for a past date), otherwise the run date.
     """
     as_of = str(evaluator.var("as_of_date") or evaluator.locals["execution_ds"])
     try:
@@ -25,10 +24,10 @@ def as_of_date(evaluator: MacroEvaluator) -> exp.Expression:
 
 @macro()
 def completed_years(evaluator: MacroEvaluator, since: SQL, until: SQL) -> str:
-    """Whole years from `since` to `until`, both DATE: the anniversary itself counts.
+    """Completed years from `since` to `until`, both DATE: a year is completed on its anniversary.
 
-    29 February counts on 1 March in common years. Compares month and day as one number because
-    FLOOR(MONTHS_BETWEEN(a, b) / 12) loses its parentheses on the way to DuckDB.
+    In common years 29 February has its anniversary on 1 March. Month and day are compared as one number, because
+    SQLMesh drops the parentheses of FLOOR(MONTHS_BETWEEN(a, b) / 12) when it renders for DuckDB.
     """
     return (
         f"(YEAR({until}) - YEAR({since}) - IFF("
@@ -38,7 +37,7 @@ def completed_years(evaluator: MacroEvaluator, since: SQL, until: SQL) -> str:
 
 @macro()
 def course_status(evaluator: MacroEvaluator, start_date: SQL, end_date: SQL, as_of: SQL) -> str:
-    """'Yet to Start', 'Ongoing' or 'Ended'; the first and the last day are both 'Ongoing'."""
+    """'Yet to Start', 'Ongoing' or 'Ended'; on its first and its last day a course is 'Ongoing'."""
     return (
         f"CASE WHEN {as_of} < {start_date} THEN 'Yet to Start' "
         f"WHEN {as_of} <= {end_date} THEN 'Ongoing' ELSE 'Ended' END"

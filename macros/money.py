@@ -6,9 +6,9 @@ from sqlmesh.core.macros import MacroEvaluator
 
 @macro()
 def money(evaluator: MacroEvaluator, amount: SQL) -> str:
-    """`amount`, a DECIMAL, in whole cents: half a cent is rounded away from zero, as an invoice does.
+    """`amount`, a DECIMAL, rounded to cents: half a cent is rounded away from zero, as on an invoice.
 
-    Round each line once and add rounded lines: then every total equals the sum of what people see.
-    Only for DECIMAL: a DOUBLE is not exactly half a cent to begin with.
+    Round each line once and add rounded lines: then every total equals the sum of the lines shown.
+    Only for DECIMAL: a DOUBLE cannot represent half a cent exactly.
     """
     return f"ROUND({amount}, 2)::DECIMAL(18, 2)"

@@ -6,5 +6,5 @@ from sqlmesh.core.macros import MacroEvaluator
 
 @macro()
 def full_name(evaluator: MacroEvaluator, first_name: SQL, last_name: SQL) -> str:
-    """Given and family name with one space between; one of them alone if the other is missing, '' without both."""
+    """Given and family name, separated by one space. If one is missing, the other alone; '' if both are missing."""
     return f"TRIM(TRIM(COALESCE({first_name}, ''), ' ') || ' ' || TRIM(COALESCE({last_name}, ''), ' '), ' ')"

@@ -11,18 +11,18 @@ from sqlmesh.core.macros import MacroEvaluator
 def month_pivot(evaluator: MacroEvaluator, date: exp.Expr, noun: exp.Expr) -> list[exp.Expr]:
     """Twelve counts, `january_<noun>_count` to `december_<noun>_count`, and `total_<noun>_count`.
 
-    The columns don't depend on the data, so a quiet month can't change the table's shape.
-    Rows without a `date` are in no column, not even in the total.
+    The columns don't depend on the data: a month without rows is 0.
+    Rows without a `date` count in no column, not even in the total.
     """
-    thing = noun.name.lower()
+    entity = noun.name.lower()
     columns = []
     for number, month in enumerate(calendar.month_name[1:], start=1):
         is_month = exp.EQ(this=exp.Month(this=date.copy()), expression=exp.Literal.number(number))
         # Not COUNT_IF: on DuckDB that is NULL for a group without a single date.
         count = exp.Count(this=exp.If(this=is_month, true=exp.Literal.number(1)))
-        columns.append(_described(count, f"{month.lower()}_{thing}_count", f"{thing.capitalize()}s in {month}"))
+        columns.append(_described(count, f"{month.lower()}_{entity}_count", f"{entity.capitalize()}s in {month}"))
     total = exp.Count(this=date.copy())
-    columns.append(_described(total, f"total_{thing}_count", f"{thing.capitalize()}s in the whole year"))
+    columns.append(_described(total, f"total_{entity}_count", f"{entity.capitalize()}s in the year"))
     return columns
 
 

@@ -1,4 +1,4 @@
-"""What identifies people."""
+"""Masking of personal data."""
 
 from sqlmesh import SQL, macro
 from sqlmesh.core.macros import MacroEvaluator
@@ -6,9 +6,9 @@ from sqlmesh.core.macros import MacroEvaluator
 
 @macro()
 def mask(evaluator: MacroEvaluator, policy: SQL, *columns: SQL) -> list[str]:
-    """Mask columns of the view just made: an ON_VIRTUAL_UPDATE statement, for Snowflake only.
+    """Statements that mask columns of the view just created, for ON_VIRTUAL_UPDATE. None except on Snowflake.
 
-    A view that is replaced loses its policies. `policy` stands in infra/snowflake/config/analytics/governance.
+    A replaced view loses its policies. `policy` is defined in infra/snowflake/config/analytics/governance.
     """
     if evaluator.gateway != "snowflake":
         return []

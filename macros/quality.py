@@ -1,4 +1,4 @@
-"""Why a row is rejected."""
+"""Row validation."""
 
 from sqlmesh import SQL, macro
 from sqlmesh.core.macros import MacroEvaluator
@@ -6,15 +6,15 @@ from sqlmesh.core.macros import MacroEvaluator
 
 @macro()
 def reject_reasons(evaluator: MacroEvaluator, **conditions: SQL) -> str:
-    """Every reason that applies, in the order given, as 'reason_a, reason_b'; NULL for a row without fault.
+    """The reasons for rejecting a row, comma-separated in the order given; NULL if the row is accepted.
 
-    Called as `@reject_reasons(reason := condition, ...)`. A condition that is NULL doesn't apply: write
-    `x IS NULL` where a missing value is itself a fault. Each reason stands in seeds/ops/ref_reject_reason.csv
-    with what to do about it.
+    Called as `@reject_reasons(reason := condition, ...)`. A reason applies if its condition is true, not if it is
+    NULL: write `x IS NULL` where a missing value is itself a fault. seeds/ops/ref_reject_reason.csv describes each
+    reason and its remedy.
 
-    Joined by hand: CONCAT_WS is NULL on Snowflake as soon as one argument is. And only for rows with a fault: for each
-    of ten million sound order lines, fourteen pieces of text took DuckDB 3 s of processors.
+    The reasons are concatenated with ||, because on Snowflake CONCAT_WS is NULL if any argument is. Only rows with a
+    fault are concatenated: for ten million valid order lines, fourteen concatenations took DuckDB 3 s of CPU time.
     """
-    any_fault = " OR ".join(f"({condition})" for condition in conditions.values())
+    has_fault = " OR ".join(f"({condition})" for condition in conditions.values())
     parts = " || ".join(f"IFF({condition}, ', {reason}', '')" for reason, condition in conditions.items())
-    return f"IFF({any_fault}, LTRIM({parts}, ', '), NULL)"
+    return f"IFF({has_fault}, LTRIM({parts}, ', '), NULL)"

@@ -1,4 +1,4 @@
-"""When an interval may be processed."""
+"""The signal that decides which intervals SQLMesh may process."""
 
 from sqlmesh import DatetimeRanges, ExecutionContext, signal
 from sqlmesh.utils.date import to_datetime
@@ -6,12 +6,12 @@ from sqlmesh.utils.date import to_datetime
 
 @signal()
 def source_loaded(batch: DatetimeRanges, source: str, gateway: str, context: ExecutionContext) -> bool | DatetimeRanges:
-    """Intervals at whose end, or later, a finished load of every table of `source` ('edtech' or 'retail') started.
+    """Return the complete intervals: each table of `source` has a finished load that started at their end or later.
 
-    A load stamps its rows with its start time and is in the load log, RAW.LOADER.LOADS, only once it has
-    committed. So after a later load has finished, no row can still arrive inside the interval.
-    A table that lags behind holds its source back: its rows are validated by those of the others.
-    Sample data (gateway `local`) doesn't move: always ready.
+    `source` is 'edtech' or 'retail'. A load writes its start time into its rows, and after its commit into the load
+    log, RAW.LOADER.LOADS. So once a later load has finished, no row can arrive in the interval.
+    One late table delays all of its source, because tables are validated against each other.
+    Sample data (gateway `local`) never change and are always ready.
     """
     if gateway == "local":
         return True
@@ -23,7 +23,7 @@ def source_loaded(batch: DatetimeRanges, source: str, gateway: str, context: Exe
         return False
     complete_until = to_datetime(row[0])
     if batch[-1][1] <= complete_until:
-        # Named one by one, SQLMesh would look each up among all: 0.8 s for four weeks of five minutes, and 16 times as
-        # long for four times as many.
+        # SQLMesh would search a list for each interval: 0.8 s for four weeks of five minutes, and 16 times as long for
+        # four times as many.
         return True
     return [(start, end) for start, end in batch if end <= complete_until]

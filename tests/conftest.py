@@ -2,8 +2,8 @@
 
 import os
 
-# SQLMesh would fork to load a project, and a fork of a process with DuckDB's and Arrow's threads may die of their
-# garbage. Each core has tests of its own anyway. It looks when it is imported.
+# SQLMesh would fork to load a project. A fork of a process that runs DuckDB's and Arrow's threads may crash when it
+# collects their garbage. Each core runs tests of its own anyway. SQLMesh reads this variable when it is imported.
 os.environ["MAX_FORK_WORKERS"] = "1"
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sharing import made_once, make_server, new_server
-from sources import Sources
+from sharing import build_once, make_server, new_server
+from sources import SourceDatabase
 from sqlmesh.core.context import Context
 from workspace import Workspace, plan
 
@@ -23,11 +23,11 @@ LONGEST = (
     "test_loading_drift", "test_hooks", "test_dialects", "test_ci_budget", "test_reconcile", "test_dashboards",
     "test_project", "test_kills", "test_killed_loads", "test_incremental",
 )  # fmt: skip
-"""Files whose tests take longest, in that order. test_killed_loads forks: DuckDB's threads mustn't have started."""
+"""Files whose tests take longest, in that order. test_killed_loads forks, so DuckDB's threads mustn't have started."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, so that no process is left alone with one at the end."""
+    """Run the longest files first, so that no process is left with one of them at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
@@ -39,51 +39,51 @@ def project() -> Path:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder of all processes of this session, for `made_once`."""
+    """A folder that all processes of this session share, for `build_once`."""
     own = tmp_path_factory.getbasetemp()
     return own if worker_id == "master" else own.parent
 
 
 @pytest.fixture(scope="session")
 def built(project: Path, shared: Path) -> Workspace:
-    """The project with prod built from the sample rows. To be cloned."""
+    """The project with prod built from the sample rows. Tests clone it."""
 
     def make(root: Path) -> None:
         with closing(Workspace.copy_of(project, root).context()) as context:
             plan(context, "prod")
 
-    return Workspace(made_once(shared / "built", make))
+    return Workspace(build_once(shared / "built", make))
 
 
 @pytest.fixture(scope="session")
 def warehouse(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-    """The project with prod built from the sample rows. Shared: only for tests that read."""
+    """The project with prod built from the sample rows. Tests share it, so they only read it."""
     with closing(built.clone(tmp_path_factory.mktemp("warehouse")).context()) as context:
         yield context
 
 
 @pytest.fixture(scope="session")
 def postgres_template(shared: Path) -> Path:
-    """The folder of a PostgreSQL, started and stopped by the code that does so for users. To be copied."""
-    return made_once(shared / "postgres", make_server)
+    """The folder of a stopped PostgreSQL server, made by the code that users run. Tests copy it."""
+    return build_once(shared / "postgres", make_server)
 
 
 @pytest.fixture(scope="session")
 def postgres(postgres_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real PostgreSQL."""
+    """A real PostgreSQL server, running."""
     server = new_server(postgres_template, tmp_path_factory.mktemp("postgres"))
     yield server
     server.down()
 
 
 @pytest.fixture
-def source(postgres: Server) -> Sources:
-    """The two sources, with empty tables, in a database of the test's own."""
-    return Sources.new(postgres)
+def source(postgres: Server) -> SourceDatabase:
+    """The two source systems with empty tables, in a database of the test's own."""
+    return SourceDatabase.new(postgres)
 
 
 @pytest.fixture
 def benchmarks(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Their folder; they are run in the project's."""
+    """The folder of the benchmarks, which run in the project's root."""
     monkeypatch.chdir(project)
     return project / "benchmarks"

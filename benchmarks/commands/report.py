@@ -1,4 +1,4 @@
-"""The results as a table for people."""
+"""The results as a Markdown table."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from report import circumstances, figures, markdown
 
 
 def table(results: dict[str, Any]) -> str:
-    """What each step takes on each size, beside the smallest, in Markdown."""
+    """The figures of each step on each size, and their ratio to the smallest size."""
     sizes = results["sizes"]
     smallest = sizes[0]["steps"]
     rows = [
@@ -28,8 +28,8 @@ def table(results: dict[str, Any]) -> str:
         "command",
         "models",
         "seconds",
-        "times the smallest",
-        "of processors, without start-up",
+        "÷ smallest",
+        "CPU seconds, without start-up",
         "peak memory, MB",
         "statements",
     )

@@ -1,7 +1,7 @@
-"""Measure what people wait for all day: start-up, lint, unit tests, a plan of nothing. On larger and larger projects.
+"""Measure CLI latency: start-up, lint, unit tests and a plan without changes, by size of the project.
 
 The project as it is, and grown by copies of its own models and unit tests, on sample rows. The results go to
-benchmarks/results/commands.json and, as a table, to the README beside this file.
+benchmarks/results/commands.json and, as a table, to the README in this folder.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 from commands import project
 from commands.report import table
-from process import Run, machine, now, run, spreads, versions
+from process import Run, machine, now, run, summarize_runs, versions
 from report import publish
 
 CACHE = ".cache"
@@ -26,7 +26,7 @@ class Settings:
     copies: tuple[int, ...] = (1, 4, 20)
     """Of each model: 51, 204 and 1,020 models."""
     tested: int = 4
-    """Up to so many copies, unit tests run too. SQLMesh opens a DuckDB for each before the first begins."""
+    """Unit tests run on up to so many copies. SQLMesh opens a DuckDB for each test before the first begins."""
     repeat: int = 3
     """Repetitions of each step."""
 
@@ -35,35 +35,37 @@ SMOKE = Settings(copies=(1,), tested=0, repeat=1)
 
 
 class Step(NamedTuple):
-    """Something to wait for."""
+    """A command that is measured."""
 
     name: str
     what: str
     function: str
     arguments: tuple[str, ...] = ()
-    said: str = ""
-    """What it has to end with, or something else was measured."""
+    output: str = ""
+    """Required end of its output; with another one, something else was measured."""
 
 
 @click.command()
 @click.option("--copies", multiple=True, type=int, default=Settings.copies, show_default=True, help="Of each model.")
-@click.option("--tested", default=Settings.tested, show_default=True, help="Run unit tests of up to so many copies.")
+@click.option("--tested", default=Settings.tested, show_default=True, help="Run unit tests on up to so many copies.")
 @click.option("--repeat", default=Settings.repeat, show_default=True, help="Repetitions of each step.")
-@click.option("--smoke", is_flag=True, help="The project as it is, once, no unit tests; the results aren't kept.")
+@click.option(
+    "--smoke", is_flag=True, help="The project as it is, once, without unit tests; the results are only printed."
+)
 def commands(*, smoke: bool, copies: tuple[int, ...], tested: int, repeat: int) -> None:
-    """Measure start-up, load, lint, unit tests and a plan of nothing."""
+    """Measure start-up, load, lint, unit tests and a plan without changes."""
     publish("commands", measure(SMOKE if smoke else Settings(copies, tested, repeat)), table, smoke=smoke)
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Run every step on every size. Raises click.ClickException if one fails, or does something else."""
+    """Run every step on every size. Raises click.ClickException if one fails or prints another output."""
     started, circumstances = now(), machine()
-    # One for all: an hour later there would be something to do.
-    moment = f"{datetime.now(UTC):%Y-%m-%d %H:00:00}"
+    # One execution time for all plans: an hour later there would be an interval to process.
+    execution_time = f"{datetime.now(UTC):%Y-%m-%d %H:00:00}"
     sizes = []
     for copies in settings.copies:
         with tempfile.TemporaryDirectory(prefix="meshflow-") as folder:
-            sizes.append(_size(Path(folder), copies, moment, settings))
+            sizes.append(_size(Path(folder), copies, execution_time, settings))
     return {
         "date": started,
         "machine": circumstances,
@@ -73,29 +75,29 @@ def measure(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _size(folder: Path, copies: int, moment: str, settings: Settings) -> dict[str, Any]:
+def _size(folder: Path, copies: int, execution_time: str, settings: Settings) -> dict[str, Any]:
     models, tests = project.write(folder, copies)
-    # The steps change nothing, so they are repeated in turn: whatever else the machine does meets each of them alike.
-    plan = ("plan", "dev", "--execution-time", moment)
-    loaded, planned = (
-        f"{models} models, {tests} tests",
-        "No changes to plan: project files match the `dev` environment**",
-    )
+    plan = ("plan", "dev", "--execution-time", execution_time)
+    loaded = f"{models} models, {tests} tests"
+    planned = "No changes to plan: project files match the `dev` environment**"
     passed = f"Successfully Ran `{tests}` Tests Against `duckdb`**"
     steps = [
         Step("start", "start-up: imports alone", "nothing"),
-        Step("load_cold", "load, the first time", "load", said=loaded),
-        Step("load", "load", "load", said=loaded),
+        Step("load_cold", "load the project, cold cache", "load", output=loaded),
+        Step("load", "load the project", "load", output=loaded),
         Step("lint", "`sqlmesh lint`", "command", ("lint",)),
-        Step("plan", "`sqlmesh plan dev --skip-tests`, nothing changed", "command", (*plan, "--skip-tests"), planned),
+        Step("plan", "`sqlmesh plan dev --skip-tests`, no changes", "command", (*plan, "--skip-tests"), planned),
     ]
     if copies <= settings.tested:
         steps += [
             Step("test", "`sqlmesh test`", "command", ("test",), passed),
-            Step("plan_tested", "`sqlmesh plan dev`, nothing changed", "command", plan, planned),
+            Step("plan_tested", "`sqlmesh plan dev`, no changes", "command", plan, planned),
         ]
-    _run(Step("build", f"build {models:,} models", "command", (*BUILD, moment), "Virtual layer updated"), folder)
+    _run(
+        Step("build", f"build {models:,} models", "command", (*BUILD, execution_time), "Virtual layer updated"), folder
+    )
     runs: dict[str, list[Run]] = {step.name: [] for step in steps}
+    # The steps change nothing, so their repetitions are interleaved: other work on the machine affects all alike.
     for _ in range(settings.repeat):
         for step in steps:
             if step.name == "load_cold":
@@ -109,15 +111,15 @@ def _size(folder: Path, copies: int, moment: str, settings: Settings) -> dict[st
 
 
 def _run(step: Step, folder: Path) -> Run:
-    # Without a gateway, whatever the environment says.
+    # The gateway is set here, not by the environment of this process.
     done = run(
-        f"commands.typed:{step.function}", *step.arguments, environment={"SQLMESH_GATEWAY": "local"}, folder=folder
+        f"commands.cli:{step.function}", *step.arguments, environment={"SQLMESH_GATEWAY": "local"}, folder=folder
     )
     click.echo(f"{step.what}: {done.wall_seconds:.1f} s, {done.peak_mb:,.0f} MB", err=True)
-    if not done.result["said"].endswith(step.said):
-        raise click.ClickException(f"{step.what} had to say '{step.said}' and said '{done.result['said']}'")
+    if not done.result["output"].endswith(step.output):
+        raise click.ClickException(f"{step.what} must print '{step.output}' but printed '{done.result['output']}'")
     return done
 
 
 def _figures(step: Step, runs: list[Run]) -> dict[str, Any]:
-    return {"what": step.what, "statements": runs[0].result["statements"], **spreads(runs)}
+    return {"what": step.what, "statements": runs[0].result["statements"], **summarize_runs(runs)}

@@ -1,4 +1,7 @@
-"""The lower limit: the same queries, one after another in one process of DuckDB. Nothing is versioned or remembered."""
+"""Variant baseline: the same queries, one after another in one process of DuckDB.
+
+It keeps no versions of tables and no state.
+"""
 
 import json
 from collections import defaultdict
@@ -8,31 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from lifecycle.counted import counted
+from lifecycle.statement_counts import count_statements
 
 MEMORY = "6GB"
-"""What DuckDB may use: as much as config.yaml gives it."""
-SHOWN = 0.01
-"""Seconds from which a part is named."""
+"""Memory limit of DuckDB, as in config.yaml."""
+SHOWN_SECONDS = 0.01
+"""Parts that take less are left out."""
 NOW = "now()::TIMESTAMP"
 
 
 def build(data: str, rendered: str) -> dict[str, Any]:
-    """Every table by CREATE TABLE AS, then every audit, in limit_analytics.duckdb in `data`."""
+    """Create every table by CREATE TABLE AS, then run every audit, in baseline_analytics.duckdb in `data`."""
     return _work(data, rendered, 0)
 
 
 def hour(data: str, rendered: str, number: int) -> dict[str, Any]:
-    """What loaded in one hour, from 1: whole tables anew, the others merged by key; then every audit."""
+    """Process the rows loaded in hour `number`, from 1: rebuild full tables, merge others by key, run every audit."""
     return _work(data, rendered, number)
 
 
 def _work(data: str, rendered: str, interval: int) -> dict[str, Any]:
     models = json.loads(Path(rendered).read_text())
-    with counted() as counts:
-        connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": f"{data}/limit_spill"})
+    with count_statements() as counts:
+        connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": f"{data}/baseline_spill"})
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"ATTACH '{data}/limit_analytics.duckdb' AS ANALYTICS")
+        connection.execute(f"ATTACH '{data}/baseline_analytics.duckdb' AS ANALYTICS")
         connection.execute(f"ATTACH '{data}/live_raw.duckdb' AS RAW (READ_ONLY)")
         connection.execute("USE ANALYTICS")
         seconds: dict[str, float] = defaultdict(float)
@@ -42,7 +45,10 @@ def _work(data: str, rendered: str, interval: int) -> dict[str, Any]:
                 before = counts.duckdb_seconds
                 connection.execute(statement)
                 seconds[f"{model['table']}, {part}"] += counts.duckdb_seconds - before
-    return {**asdict(counts), "parts": {name: round(took, 3) for name, took in seconds.items() if took >= SHOWN}}
+    return {
+        **asdict(counts),
+        "parts": {name: round(took, 3) for name, took in seconds.items() if took >= SHOWN_SECONDS},
+    }
 
 
 def _build(model: dict[str, Any]) -> Iterable[tuple[str, str]]:
@@ -52,7 +58,7 @@ def _build(model: dict[str, Any]) -> Iterable[tuple[str, str]]:
         case "view":
             yield "query", f"CREATE VIEW {table} AS {query}"
         case "merged":
-            # Some read themselves: what was known before.
+            # Some models read their own previous rows.
             columns = ", ".join(f"{name} {data_type}" for name, data_type in model["columns"].items())
             yield "query", f"CREATE TABLE {table} ({columns})"
             yield "query", f"INSERT INTO {table} {query}"
@@ -69,7 +75,7 @@ def _merge(model: dict[str, Any], interval: int) -> Iterable[tuple[str, str]]:
     table, query = model["table"], model["queries"][interval]
     match model["kind"]:
         case "merged":
-            # Twenty times as fast as DuckDB's MERGE, and what SQLMesh and dbt do on it too.
+            # Twenty times as fast as DuckDB's MERGE, and what SQLMesh and dbt do on DuckDB too.
             yield "query", f"CREATE OR REPLACE TEMP TABLE new AS {query}"
             yield "merge", f"DELETE FROM {table} AS old USING new WHERE {' AND '.join(model['key'])}"
             yield "merge", f"INSERT INTO {table} FROM new"

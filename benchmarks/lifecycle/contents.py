@@ -1,4 +1,4 @@
-"""What stands in a warehouse, for comparison."""
+"""Checksums of a warehouse's tables, for comparison."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,12 @@ from loading.warehouse import sum_of_hashes
 def checksums(database: str, name: str, rendered: str) -> dict[str, list[int | str]]:
     """By table: rows, and a sum of hashes that is equal for equal rows in equal types, whatever their order.
 
-    All but staging, whose rows are those of RAW. Of histories the columns of the source: each tool marks the
-    validity of a version in its own way. `name` is what the database calls itself.
+    Without staging, whose rows are those of RAW. Of histories the source's columns: each tool marks the validity of a
+    version in its own way. `name` is the database's name in its own views.
     """
     tables = [model for model in json.loads(Path(rendered).read_text()) if not model["table"].startswith("staging.")]
     with duckdb.connect() as warehouse:
-        # Views remember what their database was called.
+        # Views contain the name of their database.
         warehouse.execute(f"ATTACH '{database}' AS {name} (READ_ONLY)")
         warehouse.execute(f"USE {name}")
         warehouse.execute(f"ATTACH '{Path(database).parent}/live_raw.duckdb' AS RAW (READ_ONLY)")

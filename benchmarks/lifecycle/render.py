@@ -1,6 +1,6 @@
-"""What has to be done at least, taken from the project itself: every model's query and audits, as SQLMesh renders them.
+"""Render every model's query and audits with SQLMesh, for the baseline.
 
-Written to a file, so that the limit neither loads a project nor knows SQLMesh.
+They are written to a file, so that the baseline needs neither the project nor SQLMesh.
 """
 
 import json
@@ -32,21 +32,22 @@ class Rendered:
     columns: dict[str, str]
     """Types by name."""
     key: list[str]
-    """Conditions under which an old and a new row are the same, or columns of a history."""
+    """Of a merged table: conditions on which an old and a new row have the same key. Of a history: the key columns."""
     compared: list[str] = field(default_factory=list)
-    """Columns in which versions of a history differ."""
+    """Columns of a history whose change begins a new version."""
     queries: list[str] = field(default_factory=list)
     """Of the full build, then of each hour."""
     audits: list[list[str]] = field(default_factory=list)
+    """Of the full build, then of each hour."""
 
 
-def render(target: str, *moments: int) -> int:
-    """Write every model but the loaded ones to the file `target`, as JSON; returns how many.
+def render(target: str, *interval_ends: int) -> int:
+    """Write every model but the external ones to the file `target`, as JSON; returns their number.
 
-    `moments` are seconds since 1970: the full build goes until the first, each later one ends an interval.
+    `interval_ends` are seconds since 1970: the end of the full build, then of each hour.
     """
     context = Context(paths=".", gateway="live")
-    ends = [datetime.fromtimestamp(moment, UTC) for moment in moments]
+    ends = [datetime.fromtimestamp(end, UTC) for end in interval_ends]
     intervals = list(zip([context.config.model_defaults.start, *ends], ends, strict=False))
     models = [
         context.models[name]
@@ -74,7 +75,7 @@ def _rendered(model: Model, context: Context, intervals: list[tuple[object, date
         case ViewKind():
             pass
         case unknown:
-            raise NotImplementedError(f"{model.name} is {unknown.name}: the limit doesn't know what that has to do")
+            raise NotImplementedError(f"The baseline can't build {model.name}: its kind is {unknown.name}")
     rendered = Rendered(
         f"{model.fully_qualified_table.db}.{model.fully_qualified_table.name}".lower(),
         kind,
@@ -108,7 +109,7 @@ def _rendered(model: Model, context: Context, intervals: list[tuple[object, date
 
 
 def _parts(key: exp.Expression) -> list[exp.Expression]:
-    """The columns that macros/keys.py makes one value of."""
+    """The columns that macros/keys.py combines into one value."""
     return key.expressions if key.name == "ROW" else [key]
 
 

@@ -1,7 +1,7 @@
-"""The rows that have loaded, for a warehouse of any size: drawn by hashes of their numbers, the same on every machine.
+"""Generate loaded rows for a warehouse of any size: drawn by hashes of their numbers, equal on every machine.
 
-A longer history and not a busier shop: SALES_PER_DAY order lines a day, as many days as it takes until TODAY. Words are
-those of the traffic (meshflow.reference_data), about a hundredth of the rows is rejected.
+More rows are a longer history, not a busier shop: SALES_PER_DAY order lines a day, as many days as needed until TODAY.
+Names, products and locations are those of meshflow.reference_data. About a hundredth of the rows is rejected.
 """
 
 import re
@@ -20,10 +20,12 @@ CHANGED = 10_000
 TODAY = "2026-11-01"
 """When the history ends and the first hour begins."""
 LATE_DAYS = 90
-"""How far back late rows go: a twentieth of what is new, a tenth of what is changed."""
+"""Largest age of late rows: a twentieth of the new rows, a tenth of the changed ones."""
+LOCATION_SALT = "place"
+"""Changing it changes the rows drawn, so results/statements.json has to be counted again."""
 
 PRODUCT_IDS = range(1, reference_data.PRODUCT_COUNT + 1)
-WORDS = {
+CHOICES = {
     "first_name": reference_data.FIRST_NAMES,
     "last_name": reference_data.LAST_NAMES,
     "gender": reference_data.GENDERS,
@@ -31,12 +33,12 @@ WORDS = {
     "course_days": reference_data.COURSE_DAYS,
     "credits": reference_data.CREDITS,
     **{
-        column: facts
-        for column, *facts in zip(
+        column: values
+        for column, *values in zip(
             reference_data.Product._fields, *map(reference_data.product, PRODUCT_IDS), strict=True
         )
     },
-    **dict(zip(("city", "province", "country"), zip(*reference_data.PLACES, strict=True), strict=True)),
+    **dict(zip(("city", "province", "country"), zip(*reference_data.LOCATIONS, strict=True), strict=True)),
     "quantity": reference_data.QUANTITIES,
     "discount": reference_data.DISCOUNTS,
     "shipping_cost": reference_data.SHIPPING_COSTS,
@@ -44,9 +46,9 @@ WORDS = {
 
 MACROS = f"""
 CREATE TEMP MACRO draw(key, salt, choices) AS (hash(key, salt) % choices)::BIGINT;
--- When the thing at `place` of `count` happened, if they happen evenly over `days` before TODAY.
-CREATE TEMP MACRO moment(place, count, days) AS
-  TIMESTAMP '{TODAY}' - to_microseconds(((count - place) * (days * 86400000000 / count))::BIGINT);
+-- Time of event `number` of `count`, if events are spread evenly over `days` before TODAY.
+CREATE TEMP MACRO event_time(number, count, days) AS
+  TIMESTAMP '{TODAY}' - to_microseconds(((count - number) * (days * 86400000000 / count))::BIGINT);
 """
 
 SALES = f"""
@@ -74,9 +76,9 @@ SELECT
   ordered_at AS order_date_at,
   IF(fault = 4, 1.5, any_discount(line, 'discount')::DECIMAL(9, 4)) AS discount,
   IF(fault = 5, -1, any_shipping_cost(line, 'shipping')::DECIMAL(18, 2)) AS shipping_cost,
-  IF(fault = 6, NULL, any_city(customer_id, 'place')) AS city,
-  any_province(customer_id, 'place') AS province,
-  any_country(customer_id, 'place') AS country,
+  IF(fault = 6, NULL, any_city(customer_id, '{LOCATION_SALT}')) AS city,
+  any_province(customer_id, '{LOCATION_SALT}') AS province,
+  any_country(customer_id, '{LOCATION_SALT}') AS country,
   ordered_at AS created_at,
   ordered_at AS updated_at,
   IF(is_cancelled, ordered_at, NULL) AS deleted_at,
@@ -97,7 +99,7 @@ SELECT
   joined_at AS updated_at,
   IF(draw(student, 'fate', 300) = 0, joined_at, NULL) AS deleted_at,
   to_timestamp($loaded_at)::TIMESTAMP AS _loaded_at
-FROM (SELECT student, moment(student, $students, $days) AS joined_at FROM range($first, $last) AS numbers(student))
+FROM (SELECT student, event_time(student, $students, $days) AS joined_at FROM range($first, $last) AS numbers(student))
 """
 
 COURSES = """
@@ -111,7 +113,7 @@ SELECT
   planned_at AS created_at,
   planned_at AS updated_at,
   to_timestamp($loaded_at)::TIMESTAMP AS _loaded_at
-FROM (SELECT course, moment(course, $courses, $days) AS planned_at FROM range($first, $last) AS numbers(course))
+FROM (SELECT course, event_time(course, $courses, $days) AS planned_at FROM range($first, $last) AS numbers(course))
 """
 
 ENROLLMENTS = """
@@ -125,26 +127,26 @@ SELECT
   IF(draw(enrollment, 'fate', 300) = 0, enrolled_at, NULL) AS deleted_at,
   to_timestamp($loaded_at)::TIMESTAMP AS _loaded_at
 FROM (
-  SELECT enrollment, moment(enrollment, $enrollments, $days) AS enrolled_at
+  SELECT enrollment, event_time(enrollment, $enrollments, $days) AS enrolled_at
   FROM range($first, $last) AS numbers(enrollment)
 )
 """
 
 
 SHARES = (("students", STUDENTS, 20), ("courses", COURSES, 5000), ("enrollments", ENROLLMENTS, 4))
-"""Tables, their rows, and how many order lines an hour writes for each of theirs."""
+"""Tables, the query of their rows, and the number of order lines that an hour writes per row of theirs."""
 CORRECTED = {
     "students": "last_name = 'Smith'",
     "courses": "credits = credits + 1",
     "enrollments": "deleted_at = IF(enrollment_id % 10 = 0, $written_at, deleted_at)",
 }
-"""What the source changes, by table."""
+"""Changes that the source makes to rows, by table."""
 
 
 def build(data: str, sales: int, loaded_at: int) -> dict[str, int]:
-    """Make live_raw.duckdb in `data`, with all that happened before TODAY, loaded a day ago.
+    """Create live_raw.duckdb in `data`, with all rows before TODAY, loaded a day before `loaded_at`.
 
-    `loaded_at`, in seconds since 1970, is the start of a later load that found nothing new. Returns the rows by table.
+    `loaded_at`, in seconds since 1970, is the start of a later load without new rows. Returns the rows by table.
     """
     day_before = loaded_at - 24 * 60 * 60
     sizes = _sizes(sales)
@@ -153,7 +155,7 @@ def build(data: str, sales: int, loaded_at: int) -> dict[str, int]:
             columns = ", ".join(f"{column.name} {column.type.sql('duckdb')}" for column in table.columns)
             raw.execute(f"CREATE SCHEMA IF NOT EXISTS {table.schema}")
             raw.execute(f"CREATE TABLE {table} ({columns})")
-        lines = "(SELECT line, moment(line, $sales, $days) AS ordered_at FROM range($sales) AS numbers(line))"
+        lines = "(SELECT line, event_time(line, $sales, $days) AS ordered_at FROM range($sales) AS numbers(line))"
         rows = {"retail.sales": _add(raw, "retail.sales", SALES.format(lines=lines), **sizes, loaded_at=day_before)}
         for entity, query in (("students", STUDENTS), ("courses", COURSES), ("enrollments", ENROLLMENTS)):
             table = f"edtech.{entity}"
@@ -164,9 +166,9 @@ def build(data: str, sales: int, loaded_at: int) -> dict[str, int]:
 
 
 def change(data: str, sales: int, hour: int, loaded_at: int) -> dict[str, int]:
-    """Load what the sources wrote in the `hour` after TODAY, from 1, onto `sales` order lines and earlier hours.
+    """Load the rows of one `hour` after TODAY, from 1, onto `sales` order lines and the rows of earlier hours.
 
-    Six tenths are new, four tenths changed or cancelled; some of them are LATE_DAYS old. Returns the rows by table.
+    Six tenths are new, four tenths changed or cancelled; some are up to LATE_DAYS old. Returns the rows by table.
     """
     sizes = _sizes(sales)
     written_at = datetime.fromisoformat(TODAY) + timedelta(hours=hour)
@@ -179,9 +181,9 @@ def change(data: str, sales: int, hour: int, loaded_at: int) -> dict[str, int]:
             - to_days(IF(number % 20 = 0, draw(number, $hour, {LATE_DAYS}), 0)::INT) AS ordered_at
           FROM range({new}) AS numbers(number)
         )"""
-        moment = {"written_at": written_at, "hour": hour, "loaded_at": loaded_at}
-        rows = {"retail.sales": _add(raw, "retail.sales", SALES.format(lines=lines), **sizes, **moment)}
-        # Orders of the last three days, one in ten of the last months; both lines of each.
+        parameters = {"written_at": written_at, "hour": hour, "loaded_at": loaded_at}
+        rows = {"retail.sales": _add(raw, "retail.sales", SALES.format(lines=lines), **sizes, **parameters)}
+        # Orders of the last three days, one in ten of the last LATE_DAYS; both lines of each.
         rows["retail.sales"] += _update(
             raw,
             f"""
@@ -196,7 +198,7 @@ def change(data: str, sales: int, hour: int, loaded_at: int) -> dict[str, int]:
             )
             """,
             sales=sales,
-            **moment,
+            **parameters,
         )
         for entity, query, share in SHARES:
             first = sizes[entity] + 1 + (hour - 1) * (new // share)
@@ -215,7 +217,7 @@ def change(data: str, sales: int, hour: int, loaded_at: int) -> dict[str, int]:
                 )
                 """,
                 count=sizes[entity],
-                **moment,
+                **parameters,
             )
         _record(raw, rows, loaded_at)
     return rows
@@ -237,11 +239,11 @@ def _raw(data: str) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(f"{data}/live_raw.duckdb") as raw:
         raw.execute("SET TimeZone = 'UTC'")
         raw.execute(MACROS)
-        for name, words in WORDS.items():
-            raw.execute("CREATE OR REPLACE TEMP TABLE words AS SELECT $1 AS list", [list(words)])
-            raw.execute(f"SET VARIABLE {name} = (SELECT list FROM words)")
-            # With the number of words written out: DuckDB would ask the list for each row.
-            drawn = f"getvariable('{name}')[1 + draw(key, salt, {len(words)})]"
+        for name, choices in CHOICES.items():
+            raw.execute("CREATE OR REPLACE TEMP TABLE choices AS SELECT $1 AS list", [list(choices)])
+            raw.execute(f"SET VARIABLE {name} = (SELECT list FROM choices)")
+            # The length is a literal, or DuckDB would compute it for each row.
+            drawn = f"getvariable('{name}')[1 + draw(key, salt, {len(choices)})]"
             raw.execute(f"CREATE TEMP MACRO any_{name}(key, salt) AS {drawn}")
         yield raw
 
@@ -257,7 +259,7 @@ def _update(raw: duckdb.DuckDBPyConnection, statement: str, **parameters: object
 
 
 def _record(raw: duckdb.DuckDBPyConnection, rows: dict[str, int], loaded_at: int) -> None:
-    """As a finished load does; the signal `source_loaded` waits for it."""
+    """Write to the load log as a finished load does; the signal `source_loaded` waits for it."""
     for table, count in rows.items():
         raw.execute(
             """

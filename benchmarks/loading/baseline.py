@@ -1,4 +1,4 @@
-"""The lower limit: what no loader gets around. PostgreSQL writes CSV, DuckDB reads it; nothing is checked."""
+"""The baseline: the work that no loader avoids. PostgreSQL writes CSV, DuckDB reads it; nothing is checked."""
 
 import os
 from contextlib import closing
@@ -13,7 +13,7 @@ LOADED_AT = "TIMESTAMP '2026-11-01' AS _loaded_at"
 
 
 def load(data: str) -> int:
-    """The whole table, into a new one; returns the rows read."""
+    """Load all rows into a new table; returns the rows read."""
     sales = contract()["retail.sales"]
     csv = _export(sales, "", data)
     with duckdb.connect(f"{data}/live_raw.duckdb") as warehouse:
@@ -22,7 +22,7 @@ def load(data: str) -> int:
 
 
 def merge(data: str) -> int:
-    """What was written in the last 50 minutes (see source.fill) into the table there, by key; returns the rows read."""
+    """Merge rows of the last 50 minutes (see source.fill) into the existing table, by key; returns the rows read."""
     sales = contract()["retail.sales"]
     csv = _export(sales, "WHERE updated_at > now() - INTERVAL '50 minutes'", data)
     with duckdb.connect(f"{data}/live_raw.duckdb") as warehouse:
@@ -35,7 +35,7 @@ def merge(data: str) -> int:
 
 
 def _export(table: Table, where: str, data: str) -> Path:
-    columns = ", ".join(column.name for column in table.read)
+    columns = ", ".join(column.name for column in table.source_columns)
     csv = Path(data) / "sales.csv"
     statement = f"COPY (SELECT {columns} FROM {table} {where}) TO STDOUT (FORMAT csv)"
     with (
@@ -48,7 +48,7 @@ def _export(table: Table, where: str, data: str) -> Path:
 
 
 def _csv(table: Table, csv: Path) -> str:
-    types = ", ".join(f"'{column.name}': '{column.type.sql('duckdb')}'" for column in table.read)
+    types = ", ".join(f"'{column.name}': '{column.type.sql('duckdb')}'" for column in table.source_columns)
     return f"read_csv('{csv}', header = false, columns = {{{types}}})"
 
 

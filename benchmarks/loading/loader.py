@@ -1,4 +1,4 @@
-"""The loader: what `meshflow load --only retail.sales` does, from lock to load log."""
+"""The loader: what `meshflow load --only retail.sales` does, from the lock to the entry in the load log."""
 
 import os
 from pathlib import Path
@@ -10,21 +10,21 @@ from meshflow.loading.report import JsonReporter
 
 
 def load(data: str) -> int:
-    """Everything, if nothing has loaded in `data` yet, or what is new; returns the rows read."""
+    """Load all rows, or those changed since the last load into `data`; returns the rows read."""
     return _load(data, full_refresh=False)
 
 
 def refresh(data: str) -> int:
-    """Everything, merged into what has loaded; returns the rows read."""
+    """Load all rows and merge them into the existing table; returns the rows read."""
     return _load(data, full_refresh=True)
 
 
 def _load(data: str, *, full_refresh: bool) -> int:
     with (
         JsonReporter() as reporter,
-        session(os.environ["MESHFLOW_LOADER_URL"], "live", Path(data), 0, reporter) as held,
+        session(os.environ["MESHFLOW_LOADER_URL"], "live", Path(data), 0, reporter) as opened,
     ):
-        if held is None or not load_tables(held, reporter, only=["retail.sales"], full_refresh=full_refresh):
-            raise click.ClickException("The benchmark's load was rejected")
-        [(rows,)] = held.destination.query("SELECT row_count FROM loader.loads ORDER BY started_at DESC LIMIT 1")
+        if opened is None or not load_tables(opened, reporter, only=["retail.sales"], full_refresh=full_refresh):
+            raise click.ClickException("`meshflow load --only retail.sales` failed")
+        [(rows,)] = opened.destination.query("SELECT row_count FROM loader.loads ORDER BY started_at DESC LIMIT 1")
         return int(rows)

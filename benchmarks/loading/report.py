@@ -1,4 +1,4 @@
-"""The results as a table for people."""
+"""The results as a Markdown table."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ from report import circumstances, figures, markdown
 
 
 def table(results: dict[str, Any]) -> str:
-    """What was measured, and on what, in Markdown."""
+    """The figures of each step, their ratio to the baseline, and the targets."""
     steps = results["steps"]
     rows = []
     for step in steps.values():
-        limit = steps.get(step["limit"])
+        baseline = steps.get(step["baseline"])
         rows.append(
             [
                 step["what"],
                 f"{step['rows']:,}",
                 figures(step["seconds"], 2),
-                _ratio(step, limit, "seconds"),
+                _ratio(step, baseline, "seconds"),
                 figures(step["seconds_with_imports"], 2),
-                _ratio(step, limit, "seconds_with_imports"),
+                _ratio(step, baseline, "seconds_with_imports"),
                 f"{step['rows'] / step['seconds']['median']:,.0f}",
                 figures(step["peak_mb"], 0),
             ]
@@ -27,20 +27,20 @@ def table(results: dict[str, Any]) -> str:
         "step",
         "rows",
         "seconds",
-        "times the limit",
-        "with imports",
-        "times the limit",
+        "÷ baseline",
+        "seconds with imports",
+        "÷ baseline",
         "rows/s",
         "peak memory, MB",
     )
-    validations = "\n".join(map(_validation, results["targets"]))
-    return f"{circumstances(results)}\n\n{markdown(columns, rows)}\n\n{validations}\n"
+    outcomes = "\n".join(map(_outcome, results["targets"]))
+    return f"{circumstances(results)}\n\n{markdown(columns, rows)}\n\n{outcomes}\n"
 
 
-def _ratio(step: dict[str, Any], limit: dict[str, Any] | None, figure: str) -> str:
-    return f"{step[figure]['median'] / limit[figure]['median']:.2f}" if limit else ""
+def _ratio(step: dict[str, Any], baseline: dict[str, Any] | None, figure: str) -> str:
+    return f"{step[figure]['median'] / baseline[figure]['median']:.2f}" if baseline else ""
 
 
-def _validation(target: dict[str, Any]) -> str:
+def _outcome(target: dict[str, Any]) -> str:
     outcome = "met" if target["ratio"] <= target["at_most"] else "**missed**"
     return f"- {target['what']}: {target['ratio']:.2f}, at most {target['at_most']:.2f}: {outcome}"

@@ -1,7 +1,7 @@
-"""Measure the loader against the lower limit.
+"""Measure the loader against the baseline.
 
 Starts a PostgreSQL of its own, fills retail.sales, and runs each step in a fresh process. The results go to
-benchmarks/results/loading.json and, as a table, to the README beside this file.
+benchmarks/results/loading.json and, as a table, to the README in this folder.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import click
 from loading.report import table
-from process import Run, machine, now, run, spread, versions
+from process import Run, machine, now, run, summarize, versions
 from report import publish
 
 from meshflow.postgres import connect
@@ -26,11 +26,11 @@ LIBRARIES = ("dlt", "duckdb", "adbc-driver-postgresql", "pyarrow", "psycopg")
 @dataclass(frozen=True)
 class Settings:
     small: int = 100_000
-    """Rows that dlt's tutorial loads too: of a million it takes minutes."""
+    """Rows of the load that dlt's tutorial runs too; a million would take it minutes."""
     rows: int = 1_000_000
     large: int = 4_000_000
     changed: int = 10_000
-    """Rows of the increment."""
+    """Rows of the incremental load."""
     repeat: int = 3
     """Repetitions of each step."""
 
@@ -46,56 +46,63 @@ class Step(NamedTuple):
     module: str
     function: str
     start: str | None = None
-    """The step from whose warehouse this one starts; None: from nothing."""
-    limit: str | None = None
-    """The step that does no more than has to be done, and leaves the same rows."""
+    """The step whose warehouse this one starts from; None for an empty one."""
+    baseline: str | None = None
+    """The baseline step that loads the same rows."""
     compared: str = "checksum"
-    """What of its rows has to equal the limit's checksum: a function of load.warehouse."""
+    """Function of loading.warehouse whose result has to equal the baseline's."""
 
 
 class Outcome(NamedTuple):
     run: Run
     checksum: int
-    """Of the rows that it left in the warehouse."""
+    """Of the rows in the warehouse after the step."""
 
 
 Outcomes = dict[str, list[Outcome]]
-"""Of each step, by name, one for each repetition."""
+"""By name of the step, one for each repetition."""
 
 SMALL = (
-    Step("small_load_limit", "small full load: the limit", "limit", "load"),
-    Step("small_load", "small full load", "loader", "load", limit="small_load_limit"),
-    Step("tutorial", "the same as in dlt's tutorial", "tutorial", "load", limit="small_load_limit", compared="values"),
+    Step("small_load_baseline", "small full load: baseline", "baseline", "load"),
+    Step("small_load", "small full load", "loader", "load", baseline="small_load_baseline"),
+    Step(
+        "tutorial",
+        "small full load: dlt's tutorial",
+        "tutorial",
+        "load",
+        baseline="small_load_baseline",
+        compared="values",
+    ),
 )
 LOADS = (
-    Step("load_limit", "full load: the limit", "limit", "load"),
-    Step("load", "full load", "loader", "load", limit="load_limit"),
+    Step("load_baseline", "full load: baseline", "baseline", "load"),
+    Step("load", "full load", "loader", "load", baseline="load_baseline"),
 )
 INCREMENTS = (
-    Step("increment_limit", "increment: the limit", "limit", "merge", start="load_limit"),
-    Step("increment", "increment", "loader", "load", start="load", limit="increment_limit"),
+    Step("increment_baseline", "incremental load: baseline", "baseline", "merge", start="load_baseline"),
+    Step("increment", "incremental load", "loader", "load", start="load", baseline="increment_baseline"),
 )
 LARGE = (
-    Step("large_load_limit", "large full load: the limit", "limit", "load"),
-    Step("large_load", "large full load", "loader", "load", limit="large_load_limit"),
-    Step("large_refresh", "`--full-refresh` of that", "loader", "refresh", "large_load", limit="large_load_limit"),
+    Step("large_load_baseline", "large full load: baseline", "baseline", "load"),
+    Step("large_load", "large full load", "loader", "load", baseline="large_load_baseline"),
+    Step("large_refresh", "large full refresh", "loader", "refresh", "large_load", baseline="large_load_baseline"),
 )
 
 
 @click.command()
-@click.option("--small", default=Settings.small, show_default=True, help="Rows of the load beside dlt's tutorial.")
+@click.option("--small", default=Settings.small, show_default=True, help="Rows of the load by dlt's tutorial.")
 @click.option("--rows", default=Settings.rows, show_default=True, help="Rows of the full load.")
 @click.option("--large", default=Settings.large, show_default=True, help="Rows of the large loads.")
-@click.option("--changed", default=Settings.changed, show_default=True, help="Rows of the increment.")
+@click.option("--changed", default=Settings.changed, show_default=True, help="Rows of the incremental load.")
 @click.option("--repeat", default=Settings.repeat, show_default=True, help="Repetitions of each step.")
-@click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
+@click.option("--smoke", is_flag=True, help="Few rows, once; the results are only printed.")
 def loading(*, smoke: bool, **settings: int) -> None:
-    """Measure the loader against the lower limit."""
+    """Measure the loader against the baseline."""
     publish("loading", measure(SMOKE if smoke else Settings(**settings)), table, smoke=smoke)
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Run every step. Raises click.ClickException if one fails, or leaves other rows than its limit."""
+    """Run every step. Raises click.ClickException if one fails, or loads other rows than its baseline."""
     started, circumstances = now(), machine()
     outcomes: Outcomes = {}
     with tempfile.TemporaryDirectory(prefix="meshflow-") as folder, _sources(Path(folder)) as environment:
@@ -108,7 +115,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         ):
             written = run(f"loading.source:{write}", rows, environment=environment)
             click.echo(f"{write} {rows:,} rows: {written.seconds:.0f} s", err=True)
-            outcomes |= _in_turn(steps, settings.repeat, Path(folder), environment)
+            outcomes |= _run_interleaved(steps, settings.repeat, Path(folder), environment)
     figures = {step.name: _figures(step, outcomes[step.name]) for step in (*SMALL, *LOADS, *INCREMENTS, *LARGE)}
     return {
         "date": started,
@@ -118,12 +125,12 @@ def measure(settings: Settings) -> dict[str, Any]:
         "steps": figures,
         "targets": [
             {
-                "what": "Full load, seconds without imports: times the limit's",
-                "ratio": _ratio(figures, "seconds", "load", "load_limit"),
+                "what": "Full load, seconds without imports: loader ÷ baseline",
+                "ratio": _ratio(figures, "seconds", "load", "load_baseline"),
                 "at_most": 2.0,
             },
             {
-                "what": f"Peak memory of a full load of {settings.large:,} rows: times that of {settings.rows:,}",
+                "what": f"Peak memory of a full load: {settings.large:,} rows ÷ {settings.rows:,} rows",
                 "ratio": _ratio(figures, "peak_mb", "large_load", "load"),
                 "at_most": 1.15,
             },
@@ -133,7 +140,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 @contextmanager
 def _sources(home: Path) -> Iterator[dict[str, str]]:
-    """A PostgreSQL of our own with empty tables; gives the environment variables that say where."""
+    """Start a temporary PostgreSQL with empty tables; yields environment variables with its URLs."""
     server = Server(home / "postgres")
     try:
         server.up()
@@ -147,10 +154,10 @@ def _server_version(environment: dict[str, str]) -> str:
         return connection.info.parameter_status("server_version") or ""
 
 
-def _in_turn(steps: tuple[Step, ...], times: int, home: Path, environment: dict[str, str]) -> Outcomes:
-    """Run `steps`, then all of them again: whatever else the machine does meets each of them alike.
+def _run_interleaved(steps: tuple[Step, ...], times: int, home: Path, environment: dict[str, str]) -> Outcomes:
+    """Run all `steps`, then all of them again: other work on the machine affects each of them alike.
 
-    The warehouse that a step leaves last stays in `home`, for others to start from.
+    The last warehouse of a step stays in `home`, where other steps start from it.
     """
     outcomes: Outcomes = {step.name: [] for step in steps}
     for _ in range(times):
@@ -167,27 +174,27 @@ def _in_turn(steps: tuple[Step, ...], times: int, home: Path, environment: dict[
             imports = f"{done.import_seconds:.2f} s of imports"
             click.echo(f"{step.what}: {done.seconds:.2f} s and {imports}, {done.peak_mb:.0f} MB", err=True)
             if step.baseline:
-                _require_equal(step, outcome, outcomes[step.limit][-1])
+                _require_equal(step, outcome, outcomes[step.baseline][-1])
     return outcomes
 
 
-def _require_equal(step: Step, outcome: Outcome, limit: Outcome) -> None:
-    if outcome.run.result != limit.run.result:
-        raise click.ClickException(f"{step.what} read {outcome.run.result:,} rows, the limit {limit.run.result:,}")
-    if outcome.checksum != limit.checksum:
-        raise click.ClickException(f"{step.what} left other rows or types in the warehouse than the limit")
+def _require_equal(step: Step, outcome: Outcome, baseline: Outcome) -> None:
+    if outcome.run.result != baseline.run.result:
+        raise click.ClickException(f"{step.what}: {outcome.run.result:,} rows read, baseline {baseline.run.result:,}")
+    if outcome.checksum != baseline.checksum:
+        raise click.ClickException(f"{step.what}: rows or types in the warehouse differ from those of the baseline")
 
 
 def _figures(step: Step, outcomes: list[Outcome]) -> dict[str, Any]:
     runs = [outcome.run for outcome in outcomes]
     return {
         "what": step.what,
-        "limit": step.limit,
+        "baseline": step.baseline,
         "rows": runs[0].result,
         "checksum": outcomes[0].checksum,
-        "seconds": spread([run.seconds for run in runs]),
-        "seconds_with_imports": spread([run.import_seconds + run.seconds for run in runs]),
-        "peak_mb": spread([run.peak_mb for run in runs]),
+        "seconds": summarize([run.seconds for run in runs]),
+        "seconds_with_imports": summarize([run.import_seconds + run.seconds for run in runs]),
+        "peak_mb": summarize([run.peak_mb for run in runs]),
     }
 
 

@@ -1,4 +1,4 @@
-"""The rows to load: believable order lines in the source's table."""
+"""The rows to load: generated order lines in the source table."""
 
 import os
 from contextlib import closing
@@ -11,14 +11,14 @@ from meshflow.source.traffic import write_batch
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
 BATCH = 50_000
-"""Order lines written at a time, about 100 MB while they are made."""
+"""Order lines written at a time, about 100 MB of memory."""
 
 
 def fill(rows: int) -> int:
-    """Add order lines until there are `rows`, with corrections and cancellations of some; returns how many there are.
+    """Add order lines until there are `rows`, some of them corrected or cancelled; returns their number.
 
-    Their updated_at is an hour ago: a load reads back ten seconds further than it has to, and would read rows of a
-    moment ago twice. So the trigger that sets it is off meanwhile.
+    Their updated_at is an hour ago: a load starts ten seconds before its watermark, and would read newer rows twice.
+    So the trigger that sets updated_at is disabled meanwhile.
     """
     with closing(connect(os.environ["MESHFLOW_SOURCE_URL"], autocommit=True)) as connection:
         connection.execute("ALTER TABLE retail.sales DISABLE TRIGGER set_updated_at")
@@ -26,20 +26,20 @@ def fill(rows: int) -> int:
             connection.execute(
                 f"ALTER TABLE retail.sales ALTER {column} SET DEFAULT clock_timestamp() - INTERVAL '1 hour'".encode()
             )
-        [(there,)] = connection.execute("SELECT count(*) FROM retail.sales")
-        random = np.random.default_rng(there)
-        while there < rows:
-            size = min(BATCH, rows - there)
+        [(count,)] = connection.execute("SELECT count(*) FROM retail.sales")
+        random = np.random.default_rng(count)
+        while count < rows:
+            size = min(BATCH, rows - count)
             with connection.transaction():
-                there += write_batch(connection, random, sales=size, fault_rate=0.01, now=AS_OF, days=365).sales
+                count += write_batch(connection, random, sales=size, fault_rate=0.01, now=AS_OF, days=365).sales
         connection.execute("ALTER TABLE retail.sales ENABLE TRIGGER set_updated_at")
-        # Else the first to read the table would write to it, marking rows as committed.
+        # Otherwise the first reader would write to the table: it sets hint bits of committed rows.
         connection.execute("VACUUM (ANALYZE) retail.sales")
-    return int(there)
+    return int(count)
 
 
 def change(rows: int) -> int:
-    """Change `rows` order lines, drawn from all; returns how many."""
+    """Change `rows` order lines, drawn from the entire table; returns their number."""
     with closing(connect(os.environ["MESHFLOW_SOURCE_URL"], autocommit=True)) as connection:
         return connection.execute(
             """

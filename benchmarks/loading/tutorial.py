@@ -1,4 +1,4 @@
-"""dlt as its tutorial shows it: rows as Python's dicts, a page at a time, nothing declared."""
+"""dlt as in its tutorial: rows as Python dicts, a page at a time, without declared types."""
 
 import os
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ from meshflow.loading.contract import contract
 from meshflow.postgres import connect
 
 PAGE = 50_000
-"""Rows in memory at a time, as many as dlt's own source of tables takes."""
+"""Rows in memory at a time, as in dlt's own source sql_database."""
 
 
 def load(data: str) -> int:
-    """The whole table, into a new one; returns the rows read. dlt finds types out by itself, and adds two columns."""
+    """Load all rows into a new table; returns the rows read. dlt infers the types and adds two columns."""
     rows = 0
 
     @dlt.resource(name="sales", write_disposition="replace")
     def sales() -> Iterator[list[dict[str, object]]]:
         nonlocal rows
-        columns = ", ".join(column.name for column in contract()["retail.sales"].read)
+        columns = ", ".join(column.name for column in contract()["retail.sales"].source_columns)
         with (
             closing(connect(os.environ["MESHFLOW_LOADER_URL"])) as connection,
             connection.cursor(name="sales", row_factory=dict_row) as cursor,

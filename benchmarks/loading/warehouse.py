@@ -1,4 +1,4 @@
-"""What has loaded."""
+"""Checksums of the loaded rows."""
 
 import click
 import duckdb
@@ -7,23 +7,23 @@ from meshflow.loading.contract import contract
 
 
 def checksum(data: str) -> int:
-    """Equal for equal rows of retail.sales in equal types, whatever their order; `_loaded_at` aside."""
+    """Checksum of retail.sales without `_loaded_at`: equal for equal rows in equal types, whatever their order."""
     return _loaded(data, "SELECT * EXCLUDE _loaded_at FROM retail.sales")
 
 
 def values(data: str) -> int:
-    """The checksum of the rows once they are cast to the contract's types: equal for equal values.
+    """Checksum of the rows cast to the contract's types: equal for equal values.
 
-    For a loader that chooses types by itself, adds columns, and leaves out those that have no value.
+    For a loader that infers types, adds columns, and leaves out columns without values.
     """
-    columns = {column.name: column.type.sql("duckdb") for column in contract()["retail.sales"].read}
+    columns = {column.name: column.type.sql("duckdb") for column in contract()["retail.sales"].source_columns}
     cast = ", ".join(f"{name}::{type_} AS {name}" for name, type_ in columns.items())
     none = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in columns.items())
     return _loaded(data, f"SELECT {cast} FROM (FROM retail.sales UNION ALL BY NAME SELECT {none} WHERE FALSE)")
 
 
 def sum_of_hashes(warehouse: duckdb.DuckDBPyConnection, query: str) -> int | None:
-    """Of what `query` gives: equal for equal rows in equal types, whatever their order. None without rows."""
+    """Sum of the rows' hashes: equal for equal rows in equal types, whatever their order. None without rows."""
     [(checksum,)] = warehouse.execute(
         f"SELECT sum(hash(row, typeof(row))) FROM (SELECT listed AS row FROM ({query}) AS listed)"
     ).fetchall()
@@ -35,5 +35,5 @@ def _loaded(data: str, query: str) -> int:
         warehouse.execute("SET TimeZone = 'UTC'")
         checksum = sum_of_hashes(warehouse, query)
     if checksum is None:
-        raise click.ClickException("No row of retail.sales has loaded")
+        raise click.ClickException("retail.sales has no rows after the load")
     return checksum

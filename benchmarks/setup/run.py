@@ -1,7 +1,7 @@
-"""Measure what a newcomer waits for: an installation, `make dev`, `make demo`, `make test`, in a fresh clone.
+"""Measure the set-up of a fresh clone: an installation, `make dev`, `make demo`, `make test`.
 
-Of an earlier commit and of what is committed here, step by step, each side in a folder and with caches of its own.
-The results go to benchmarks/results/setup.json and, as a table, to the README beside this file.
+An earlier commit and HEAD are measured step by step, each in a folder and with caches of its own. The results go to
+benchmarks/results/setup.json and, as a table, to the README in this folder.
 """
 
 import os
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -16,27 +17,28 @@ from process import PROJECT, machine, now, versions
 from report import publish
 from setup.report import table
 
-FIRST = "e7ad238"
-"""The commit before installations by uv."""
+DEFAULT_COMMIT = "e7ad238"
+"""The last commit that installs without uv."""
 STEPS = {
     "an environment from requirements/base.lock": ".venv/base.installed",
     "`make dev` after that": "dev",
     "`make demo` after that": "demo",
 }
+"""Targets of make, by the name of the step."""
 TESTS = {
     "the environment of `make test`, after that": ".venv/dev.installed",
     "`make test`": "test",
 }
-"""Half an hour more."""
-SMOKE = {"an environment from requirements/base.lock": ".venv/base.installed"}
+"""Steps of `--tests`: half an hour more."""
+SMOKE = dict(islice(STEPS.items(), 1))
 
 
 @click.command()
-@click.argument("commit", default=FIRST)
-@click.option("--tests", is_flag=True, help="`make test` too.")
-@click.option("--smoke", is_flag=True, help="Only the first step; the results are printed and not kept.")
+@click.argument("commit", default=DEFAULT_COMMIT)
+@click.option("--tests", is_flag=True, help="Measure `make test` too.")
+@click.option("--smoke", is_flag=True, help="Only the first step; the results are only printed.")
 def setup(*, commit: str, tests: bool, smoke: bool) -> None:
-    """From nothing to tested, at COMMIT and as it is committed here."""
+    """Measure the set-up of a fresh clone, at COMMIT and at HEAD."""
     started, circumstances = now(), machine()
     seconds: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="meshflow-") as folder:
@@ -44,7 +46,7 @@ def setup(*, commit: str, tests: bool, smoke: bool) -> None:
         try:
             for step, target in (SMOKE if smoke else STEPS | TESTS if tests else STEPS).items():
                 seconds[step] = {}
-                # Who comes second finds the disk's and the network's caches filled: another begins each time.
+                # The second finds the caches of disk and network filled, so the starting variant alternates.
                 variants = dict(reversed(variants.items()))
                 for variant, clone in variants.items():
                     seconds[step][variant] = _make(clone, target)
@@ -63,16 +65,16 @@ def setup(*, commit: str, tests: bool, smoke: bool) -> None:
 
 
 def _clone(commit: str, folder: Path) -> Path:
-    """Raises click.ClickException if the commit isn't in the history here."""
+    """Clone into `folder`. Raises click.ClickException if the commit isn't in this history."""
     for command in (["clone", "--quiet", "--no-checkout", PROJECT, folder], ["-C", folder, "checkout", "-q", commit]):
         done = subprocess.run(["git", *command], capture_output=True, text=True, check=False)  # noqa: S603, S607
         if done.returncode:
-            raise click.ClickException(f"Commit {commit} is not in the history here: {done.stderr.strip()}")
+            raise click.ClickException(f"Commit {commit} is not in this history: {done.stderr.strip()}")
     return folder
 
 
 def _make(clone: Path, target: str) -> float:
-    """Seconds. Raises click.ClickException with the end of what it said, if it fails."""
+    """Make `target`; returns the seconds. Raises click.ClickException with the end of its output, if it fails."""
     started = time.perf_counter()
     done = subprocess.run(  # noqa: S603
         [str(shutil.which("make")), target],
@@ -89,7 +91,7 @@ def _make(clone: Path, target: str) -> float:
 
 
 def _environment(clone: Path) -> dict[str, str]:
-    """That of a shell elsewhere, with caches that are empty at first."""
+    """The environment of a new shell, with caches that are empty at first."""
     inherited = {
         name: value
         for name, value in os.environ.items()

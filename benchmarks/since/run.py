@@ -1,6 +1,6 @@
-"""What the models cost now, beside what they cost at an earlier commit: queries, merges and audits, at the limit.
+"""Measure queries, merges and audits of the models, at an earlier commit and now, as the baseline runs them.
 
-The results go to benchmarks/results/since.json and, as a table, to the README beside this file.
+The results go to benchmarks/results/since.json and, as a table, to the README in this folder.
 """
 
 import io
@@ -12,30 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import click
-from lifecycle.run import DELAY, begin, pin
-from process import PROJECT, machine, now, run, spreads, versions
+from lifecycle.run import LOAD_DELAY, pin, prepare
+from process import PROJECT, machine, now, run, summarize_runs, versions
 from report import publish
 from since.report import table
 
-FIRST = "6a7a247"
-"""The commit before the first cost that these benchmarks showed was fixed."""
-SMOKE = 20_000
-LOADED = "live_raw.duckdb"
+SMOKE_SALES = 20_000
+RAW = "live_raw.duckdb"
 
 
 @click.command()
-@click.argument("commit", default=FIRST)
+@click.argument("commit")
 @click.option("--sales", default=10_000_000, show_default=True, help="Order lines.")
-@click.option("--smoke", is_flag=True, help="Few rows; the results are printed and not kept.")
+@click.option("--smoke", is_flag=True, help="Few rows; the results are only printed.")
 def since(*, commit: str, sales: int, smoke: bool) -> None:
-    """A full build and an hour, by the models of COMMIT and by those that stand here."""
+    """Measure a full build and an hourly run, with the models of COMMIT and with those of the working tree."""
     started, circumstances = now(), machine()
-    sales = SMOKE if smoke else sales
+    sales = SMOKE_SALES if smoke else sales
     with tempfile.TemporaryDirectory(prefix="meshflow-") as folder:
         before = Path(folder) / "before"
-        _check_out(commit, before / "project")
+        check_out(commit, before / "project")
         pin(before / "project")
-        steps, contents = _live(Path(folder) / "now", before, sales)
+        steps, contents = _measure(Path(folder) / "now", before, sales)
     common = contents["before"].keys() & contents["now"].keys()
     results = {
         "date": started,
@@ -49,27 +47,31 @@ def since(*, commit: str, sales: int, smoke: bool) -> None:
     publish("since", results, table, smoke=smoke)
 
 
-def _live(home: Path, earlier: Path, sales: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What each step takes; and by side, what stands in the tables in the end."""
+def _measure(home: Path, earlier: Path, sales: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures of each step, and by variant the checksums of the tables after the last one."""
     steps = {}
-    with begin(home, sales) as life:
-        before = replace(life, home=earlier)
+    with prepare(home, sales) as scenario:
+        before = replace(scenario, home=earlier)
         before.data.mkdir()
-        (before.data / LOADED).symlink_to(life.data / LOADED)
+        (before.data / RAW).symlink_to(scenario.data / RAW)
         before.render()
-        sides = {"before": before, "now": life}
+        variants = {"before": before, "now": scenario}
         for step, arguments in (("build", ()), ("hour", (1,))):
             if step == "hour":
-                run("lifecycle.rows:change", life.data, sales, 1, life.moments[1] + DELAY, environment={})
-            for name, side in sides.items():
-                done = side.limit(step, *arguments)
+                loaded_at = scenario.interval_ends[1] + LOAD_DELAY
+                run("lifecycle.rows:change", scenario.data, sales, 1, loaded_at, environment={})
+            for name, variant in variants.items():
+                done = variant.baseline(step, *arguments)
                 click.echo(f"{step}, {name}: {done.seconds:.1f} s", err=True)
-                steps[f"{step}, {name}"] = {**spreads([done]), "parts": done.result["parts"]}
-        return steps, {name: side.contents("limit") for name, side in sides.items()}
+                steps[f"{step}, {name}"] = {**summarize_runs([done]), "parts": done.result["parts"]}
+        return steps, {name: variant.contents("baseline") for name, variant in variants.items()}
 
 
-def _check_out(commit: str, folder: Path) -> None:
-    """The files of a commit, without tests. Raises click.ClickException if it isn't in the history."""
+def check_out(commit: str, folder: Path) -> None:
+    """Write the files of a commit, without tests, to `folder`.
+
+    Raises click.ClickException if it isn't in this history, or can't read the rows that this benchmark loads.
+    """
     done = subprocess.run(  # noqa: S603
         ["git", "archive", commit, "--", ".", ":(exclude)tests"],  # noqa: S607
         cwd=PROJECT,
@@ -77,6 +79,11 @@ def _check_out(commit: str, folder: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise click.ClickException(f"Commit {commit} is not in the history here: {done.stderr.decode().strip()}")
+        raise click.ClickException(f"Commit {commit} is not in this history: {done.stderr.decode().strip()}")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
+    if "\n  live:\n" not in (folder / "config.yaml").read_text():
+        raise click.ClickException(
+            f"Commit {commit} has no gateway `live` in config.yaml: its models can't read the rows loaded here. "
+            "Choose a later commit, or run the benchmark of an older checkout"
+        )

@@ -1,4 +1,4 @@
-"""The results as a table for people."""
+"""The results as a Markdown table."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from report import circumstances, figures, markdown
 
 
 def table(results: dict[str, Any]) -> str:
-    """How many rows a second, and how many times the slowest way's, in Markdown."""
+    """Rows a second of each step, and their ratio to the slowest step."""
     steps = results["steps"]
-    slowest = steps["recipe"]["rows_per_second"]["median"]
+    slowest = steps["insert"]["rows_per_second"]["median"]
     rows = [
         [
             step["what"],
@@ -18,4 +18,4 @@ def table(results: dict[str, Any]) -> str:
         ]
         for step in steps.values()
     ]
-    return f"{circumstances(results)}\n\n{markdown(('what', 'rows', 'rows/s', 'times the recipe'), rows)}\n"
+    return f"{circumstances(results)}\n\n{markdown(('step', 'rows', 'rows/s', '÷ one INSERT each'), rows)}\n"

@@ -1,7 +1,7 @@
-"""How many rows a second the traffic generator writes, beside the row-at-a-time recipe that it replaces.
+"""Measure how many rows a second the traffic generator writes, compared with rows made one at a time.
 
-Starts a PostgreSQL of its own. The results go to benchmarks/results/traffic.json and, as a table, to the README
-beside this file.
+Starts a PostgreSQL of its own. The results go to benchmarks/results/traffic.json and, as a table, to the README in
+this folder.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ from typing import Any
 import click
 import numpy as np
 import psycopg
-from process import machine, now, spread, versions
+from process import machine, now, summarize, versions
 from report import publish
 from traffic.report import table
 
@@ -40,26 +40,26 @@ class Settings:
     """Order lines in a large batch."""
     small: int = 200
     """Order lines in a small batch, of which there are a hundred."""
-    made: int = 10_000
-    """Rows for the recipe: minutes otherwise."""
+    one_at_a_time: int = 10_000
+    """Rows that are made one at a time; more would take minutes."""
     repeat: int = 5
-    """Repetitions of each step, after one to warm up."""
+    """Repetitions of each step, after a warm-up."""
 
 
-SMOKE = Settings(sales=2_000, small=20, made=200, repeat=1)
+SMOKE = Settings(sales=2_000, small=20, one_at_a_time=200, repeat=1)
 
 
 @click.command()
 @click.option("--sales", default=Settings.sales, show_default=True, help="Order lines in a large batch.")
 @click.option("--repeat", default=Settings.repeat, show_default=True, help="Repetitions of each step.")
-@click.option("--smoke", is_flag=True, help="Few rows, once; the results are printed and not kept.")
+@click.option("--smoke", is_flag=True, help="Few rows, once; the results are only printed.")
 def traffic(*, smoke: bool, **settings: int) -> None:
-    """Measure the traffic generator beside rows made up one at a time."""
+    """Measure the traffic generator against rows made one at a time."""
     publish("traffic", measure(SMOKE if smoke else Settings(**settings)), table, smoke=smoke)
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Run every way of writing."""
+    """Run every step."""
     started, circumstances = now(), machine()
     with _source() as connection:
         install(connection)
@@ -77,7 +77,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             connection.commit()
             return written.rows
 
-        ways: dict[str, tuple[str, Callable[[], int]]] = {
+        writers: dict[str, tuple[str, Callable[[], int]]] = {
             "generated": ("generated, not written", lambda: generate(0)),
             "generated_year": ("generated, not written, over a year", lambda: generate(365)),
             "large": ("a large batch, committed", lambda: batch(settings.sales)),
@@ -86,10 +86,10 @@ def measure(settings: Settings) -> dict[str, Any]:
                 f"100 batches of {settings.small} sales, each committed",
                 lambda: sum(batch(settings.small) for _ in range(100)),
             ),
-            "recipe_many": ("recipe: executemany", lambda: insert_many(connection, settings.made)),
-            "recipe": ("recipe: INSERT by INSERT", lambda: insert_one_by_one(connection, settings.made)),
+            "executemany": ("one at a time: executemany", lambda: insert_many(connection, settings.one_at_a_time)),
+            "insert": ("one at a time: one INSERT each", lambda: insert_each(connection, settings.one_at_a_time)),
         }
-        steps = {name: _speed(what, write, settings.repeat) for name, (what, write) in ways.items()}
+        steps = {name: _speed(what, write, settings.repeat) for name, (what, write) in writers.items()}
         [(server,)] = connection.execute("SHOW server_version")
     return {
         "date": started,
@@ -101,20 +101,20 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def _speed(what: str, write: Callable[[], int], times: int) -> dict[str, Any]:
-    """`write` once to warm up, then so many times."""
+    """Call `write` once as a warm-up, then so many times; it returns the rows it has written."""
     rows, speeds = write(), []
     for _ in range(times):
         started = time.perf_counter()
         rows = write()
         speeds.append(rows / (time.perf_counter() - started))
     click.echo(f"{what}: {max(speeds):,.0f} rows/s", err=True)
-    return {"what": what, "rows": rows, "rows_per_second": spread(speeds)}
+    return {"what": what, "rows": rows, "rows_per_second": summarize(speeds)}
 
 
-def recipe(rows: int) -> Iterator[tuple[object, ...]]:
-    """Sales as made with Faker, row by row: every column drawn by itself, so nobody keeps a name or a city.
+def independent_rows(rows: int) -> Iterator[tuple[object, ...]]:
+    """Sales as made with Faker, one at a time: every column is drawn independently.
 
-    Faker itself would be slower: here its part, to draw a word, is random.choice.
+    So a customer has another name and city in each row. random.choice draws the values, which is faster than Faker.
     """
     random = Random(1)  # noqa: S311 - not for secrets
     for _ in range(rows):
@@ -132,27 +132,27 @@ def recipe(rows: int) -> Iterator[tuple[object, ...]]:
             ordered_at,
             Decimal(random.choice(reference_data.DISCOUNTS)),
             Decimal(random.choice(reference_data.SHIPPING_COSTS)),
-            *random.choice(reference_data.PLACES),
+            *random.choice(reference_data.LOCATIONS),
         )
 
 
 def insert_many(connection: psycopg.Connection, rows: int) -> int:
     with connection.cursor() as cursor:
-        cursor.executemany(INSERT, recipe(rows))
+        cursor.executemany(INSERT, independent_rows(rows))
         written = cursor.rowcount
     connection.commit()
     return written
 
 
-def insert_one_by_one(connection: psycopg.Connection, rows: int) -> int:
-    written = sum(connection.execute(INSERT, row).rowcount for row in recipe(rows))
+def insert_each(connection: psycopg.Connection, rows: int) -> int:
+    written = sum(connection.execute(INSERT, row).rowcount for row in independent_rows(rows))
     connection.commit()
     return written
 
 
 @contextmanager
 def _source() -> Iterator[psycopg.Connection]:
-    """A PostgreSQL of our own, as its owner."""
+    """A connection to a temporary PostgreSQL, as the owner of the source database."""
     with tempfile.TemporaryDirectory(prefix="meshflow-") as folder:
         server = Server(Path(folder) / "postgres")
         server.up()

@@ -6,7 +6,7 @@ MODEL (
   grain enrollment_id,
   references (student_id, course_id),
   tags (edtech, mart),
-  description 'One row per enrollment of a known student in a known course. Answers: who takes what, since when? Odd enrollments count and are flagged; rejected ones are in quarantine.edtech_enrollment. A student may enroll in one course twice.',
+  description 'One row per enrollment of a known student in a known course. Answers: which student takes which course, and since when? Suspicious enrollments count and are flagged. Rejected enrollments are in quarantine.edtech_enrollment. A student may enroll in a course twice.',
   depends_on (edtech.dim_course, edtech.dim_student),
   audits (
     not_null(columns := (enrollment_id, student_id, course_id, enrollment_date)),
@@ -20,7 +20,7 @@ SELECT
   student_id::BIGINT AS student_id, /* Student who enrolled */
   course_id::BIGINT AS course_id, /* Course enrolled in */
   enrollment_date::DATE AS enrollment_date, /* Day of the enrollment */
-  is_before_sign_up::BOOLEAN AS is_before_sign_up, /* Whether the student enrolled before signing up with the platform */
+  is_before_sign_up::BOOLEAN AS is_before_sign_up, /* Whether the student enrolled before the sign-up date */
   is_after_course_end::BOOLEAN AS is_after_course_end, /* Whether the student enrolled after the last day of the course */
   updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the enrollment, UTC */
   _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the newest load that affected the enrollment, its student or its course, UTC */

@@ -6,7 +6,7 @@ MODEL (
   grain (course_id, enrollment_year),
   references course_id,
   tags (edtech, mart),
-  description 'One row per course and year with an enrollment, a column per month. Answers: when do people enroll in which course? The columns are fixed, so a quiet month is 0 and not a missing column.',
+  description 'One row per course and year with an enrollment, with a column per month. Answers: in which months do students enroll in a course? The columns are fixed: a month without enrollments is 0.',
   audits (
     unique_combination_of_columns(columns := (course_id, enrollment_year)),
     relationships(column := course_id, parent := edtech.dim_course, parent_column := course_id),

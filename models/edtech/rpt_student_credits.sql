@@ -6,7 +6,7 @@ MODEL (
   grain student_id,
   references student_id,
   tags (edtech, mart),
-  description 'One row per student with an enrollment, a column per course level. Answers: how many credits does each student take, at which level? A course taken twice counts twice.',
+  description 'One row per student with an enrollment, with a column per course level. Answers: how many credits does each student take, and at which level? A course taken twice counts twice.',
   depends_on (edtech.dim_student, edtech.rpt_student_enrollments),
   audits (
     unique_combination_of_columns(columns := student_id),

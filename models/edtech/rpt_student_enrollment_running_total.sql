@@ -6,7 +6,7 @@ MODEL (
   grain enrollment_id,
   references (student_id, course_id),
   tags (edtech, mart),
-  description 'One row per enrollment, with how many the student had by then. Answers: how fast do students come back? Enrollments of one day count in the order of their keys.',
+  description 'One row per enrollment, with the cumulative enrollment count of the student. Answers: how soon do students enroll again? Enrollments of the same day count in the order of their keys.',
   audits (
     unique_combination_of_columns(columns := enrollment_id),
     totals_reconcile(measures := 1, against := edtech.fct_enrollment, by := student_id)

@@ -6,7 +6,7 @@ MODEL (
   grain (student_id, enrollment_id),
   references (student_id, course_id),
   tags (edtech, mart),
-  description 'One row per student and enrollment; a student without one has a single row with has_enrollment false. Answers: what does each student take, and who takes nothing? Count students with COUNT(DISTINCT student_id).',
+  description 'One row per student and enrollment, and one row per student without an enrollment (has_enrollment is false). Answers: which courses does each student take? Which students have no enrollment? Count students with COUNT(DISTINCT student_id).',
   audits (
     unique_combination_of_columns(columns := (student_id, enrollment_id)),
     totals_reconcile(
@@ -23,7 +23,7 @@ SELECT
   students.full_name::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
   (
     NOT enrollments.enrollment_id IS NULL
-  )::BOOLEAN AS has_enrollment, /* Whether the row holds an enrollment */
+  )::BOOLEAN AS has_enrollment, /* Whether the student has an enrollment */
   enrollments.enrollment_id::BIGINT AS enrollment_id, /* Enrollment */
   enrollments.enrollment_date::DATE AS enrollment_date, /* Day of the enrollment */
   courses.course_id::BIGINT AS course_id, /* Course enrolled in */

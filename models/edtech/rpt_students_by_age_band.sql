@@ -5,7 +5,7 @@ MODEL (
   cron @cadence,
   grain age_band,
   tags (edtech, mart),
-  description 'One row per age band with a student. Answers: how old are our students? The bands are those of shared.ref_age_band; a student without a birth date counts as Unknown. Ages are as of the run (or of the variable as_of_date).',
+  description 'One row per age band with a student. Answers: how old are our students? The bands are defined in shared.ref_age_band. A student without a birth date counts as Unknown. Ages are as of the run date, or of the variable as_of_date where it is set.',
   audits (
     unique_combination_of_columns(columns := age_band),
     not_null(columns := (age_band, student_count))
@@ -20,8 +20,8 @@ WITH bands AS (
   FROM shared.ref_age_band
 )
 SELECT
-  COALESCE(bands.age_band, 'Unknown')::VARCHAR AS age_band, /* Band of completed years, or Unknown */
-  bands.age_from::INT AS age_from, /* Lowest age of the band, to sort by; empty for Unknown */
+  COALESCE(bands.age_band, 'Unknown')::VARCHAR AS age_band, /* Age band in completed years, or Unknown */
+  bands.age_from::INT AS age_from, /* Lowest age of the band, to sort by; NULL for Unknown */
   COUNT(*)::INT AS student_count /* Students in the band */
 FROM edtech.dim_student AS students
 LEFT JOIN bands

@@ -11,7 +11,7 @@ MODEL (
   cron @cadence,
   grain (course_id, valid_from),
   tags (edtech, history),
-  description 'One row per course and version. Answers: which dates, credits and instructor did the course have at a given time? A deleted course has no version with an open end.',
+  description 'One row per course and version. Answers: which dates, credits and instructor did the course have at a given time? A soft-deleted course has no current version: valid_to is set in all its rows.',
   audits (
     scd2_no_overlaps(key := course_id),
     unique_combination_of_columns(columns := (course_id, valid_from))
@@ -21,7 +21,7 @@ MODEL (
 SELECT
   course_id::BIGINT AS course_id, /* Course */
   course_name::VARCHAR AS course_name, /* Title of the course */
-  instructor_name::VARCHAR AS instructor_name, /* Who teaches the course */
+  instructor_name::VARCHAR AS instructor_name, /* Name of the instructor */
   credits::INT AS credits, /* Credits the course earns */
   start_date::DATE AS start_date, /* First day of the course */
   end_date::DATE AS end_date, /* Last day of the course */

@@ -11,7 +11,7 @@ MODEL (
   cron @cadence,
   grain (customer_id, valid_from),
   tags (retail, history),
-  description 'One row per customer and version of name and place. Answers: where did the customer live when we last looked? Versions begin when the warehouse saw the change: the source keeps no customers of its own.',
+  description 'One row per customer and version of name and location. Answers: which name and location did the customer have at a given time? The source has no table of customers, so a version begins with the run that found the change.',
   audits (
     scd2_no_overlaps(key := customer_id),
     unique_combination_of_columns(columns := (customer_id, valid_from))
@@ -21,9 +21,9 @@ MODEL (
 SELECT
   customer_id::BIGINT AS customer_id, /* Customer */
   customer_name::VARCHAR AS customer_name, /* Name on the newest order; personal, masked on Snowflake */
-  location_id::VARCHAR AS location_id, /* Place of the newest order */
+  location_id::VARCHAR AS location_id, /* Ship-to location of the newest order */
   city::VARCHAR AS city, /* City of the newest order */
-  province::VARCHAR AS province, /* Province of the newest order */
+  province::VARCHAR AS province, /* Province or state of the newest order */
   country::VARCHAR AS country /* Country of the newest order */
 FROM intermediate.int_retail__customers_derived;
 

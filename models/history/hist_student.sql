@@ -11,7 +11,7 @@ MODEL (
   cron @cadence,
   grain (student_id, valid_from),
   tags (edtech, history),
-  description 'One row per student and version. Answers: what did we know about the student at a given time? A deleted student has no version with an open end. No e-mail, no birth date: see pii.student.',
+  description 'One row per student and version. Answers: which name, gender and sign-up date did the student have at a given time? A soft-deleted student has no current version: valid_to is set in all its rows. E-mail and birth date are in pii.student.',
   audits (
     scd2_no_overlaps(key := student_id),
     unique_combination_of_columns(columns := (student_id, valid_from))
@@ -21,8 +21,8 @@ MODEL (
 SELECT
   student_id::BIGINT AS student_id, /* Student */
   @full_name(first_name, last_name)::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
-  gender::VARCHAR AS gender, /* Gender as the student gave it */
-  enrollment_date::DATE AS enrollment_date, /* Day of signing up with the platform */
+  gender::VARCHAR AS gender, /* Gender as stated by the student */
+  enrollment_date::DATE AS enrollment_date, /* Sign-up date */
   updated_at::TIMESTAMPNTZ AS updated_at /* When the source last wrote the row, UTC */
 FROM intermediate.int_edtech__students_validated
 WHERE

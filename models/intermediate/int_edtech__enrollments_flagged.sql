@@ -11,7 +11,7 @@ MODEL (
   grain enrollment_id,
   references (student_id, course_id),
   tags (edtech, intermediate),
-  description 'One row per enrollment key ever loaded, with what is odd about it. Odd rows count; is_valid is false for those rejected or deleted, which stay because a merge cannot remove rows. edtech.fct_enrollment shows the valid ones. A table of its own, written after the audits of int_edtech__enrollments_validated have passed.',
+  description 'One row per enrollment key ever loaded, with its warnings. Suspicious enrollments count. is_valid is false for rejected and soft-deleted rows: they stay, because a merge does not remove rows. edtech.fct_enrollment shows the valid rows. It is a separate table, so that it is written only after the audits of int_edtech__enrollments_validated have passed. Refresh: incremental (affected keys).',
   audits (
     unique_combination_of_columns(columns := enrollment_id, condition := _loaded_at >= @start_dtntz),
     relationships(
@@ -26,8 +26,14 @@ MODEL (
       parent_column := course_id,
       condition := is_valid AND _loaded_at >= @start_dtntz
     ),
-    forall_non_blocking(criteria := NOT is_before_sign_up, condition := is_valid AND _loaded_at >= @start_dtntz),
-    forall_non_blocking(criteria := NOT is_after_course_end, condition := is_valid AND _loaded_at >= @start_dtntz)
+    forall_non_blocking(
+      criteria := NOT is_before_sign_up,
+      condition := is_valid AND _loaded_at >= @start_dtntz
+    ),
+    forall_non_blocking(
+      criteria := NOT is_after_course_end,
+      condition := is_valid AND _loaded_at >= @start_dtntz
+    )
   )
 );
 
@@ -36,9 +42,9 @@ SELECT
   enrollments.student_id, /* Student who enrolled */
   enrollments.course_id, /* Course enrolled in */
   enrollments.enrollment_date, /* Day of the enrollment */
-  COALESCE(enrollments.enrollment_date < students.enrollment_date, FALSE) AS is_before_sign_up, /* Whether the student enrolled before signing up with the platform */
+  COALESCE(enrollments.enrollment_date < students.enrollment_date, FALSE) AS is_before_sign_up, /* Whether the student enrolled before the sign-up date */
   COALESCE(enrollments.enrollment_date > courses.end_date, FALSE) AS is_after_course_end, /* Whether the student enrolled after the last day of the course */
-  enrollments.reject_reasons IS NULL AND NOT enrollments.is_deleted AS is_valid, /* Whether the enrollment is accepted and not deleted */
+  enrollments.reject_reasons IS NULL AND NOT enrollments.is_deleted AS is_valid, /* Whether the enrollment is accepted and not soft-deleted */
   enrollments.updated_at, /* When the source last wrote the enrollment, UTC */
   enrollments._loaded_at /* Start of the newest load that affected the enrollment, its student or its course, UTC */
 FROM intermediate.int_edtech__enrollments_validated AS enrollments

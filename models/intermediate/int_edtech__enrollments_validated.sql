@@ -10,14 +10,14 @@ MODEL (
   cron @cadence,
   grain (enrollment_id, recency_rank),
   tags (edtech, intermediate),
-  description 'One row per enrollment as loaded, with the validation on it. Rejected rows and deleted ones stay, because a merge cannot remove rows: readers filter on reject_reasons and is_deleted. The validation depends on the student and the course too, so a load of either one decides the enrollment anew.',
+  description 'One row per loaded enrollment row, with its validation result. Rejected and soft-deleted rows stay, because a merge does not remove rows: readers filter on reject_reasons and is_deleted. The result depends on the student and the course too, so a load of either one validates the enrollment again. Refresh: incremental (affected keys).',
   signals (
     source_loaded(source := 'edtech', gateway := @gateway)
   ),
   audits (
     unique_combination_of_columns(columns := (enrollment_id, recency_rank), condition := _loaded_at >= @start_dtntz),
     row_counts_reconcile(
-      loaded := staging.stg_edtech__enrollments,
+      against := staging.stg_edtech__enrollments,
       key := enrollment_id,
       since := @start_dtntz
     ),
@@ -75,16 +75,16 @@ WITH students AS (
   FROM staging.stg_edtech__enrollments
   WHERE
     enrollment_id IS NULL
-), numbered AS (
+), ranked AS (
   SELECT
     *,
     ROW_NUMBER() OVER (
       PARTITION BY enrollment_id
       ORDER BY updated_at DESC NULLS LAST, _loaded_at DESC, student_id, course_id, enrollment_date, deleted_at NULLS FIRST
     ) AS recency_rank,
-    MAX(_loaded_at) OVER (PARTITION BY enrollment_id) AS key_loaded_at
+    MAX(_loaded_at) OVER (PARTITION BY enrollment_id) AS latest_loaded_at
   FROM loaded
-), validated AS (
+), joined AS (
   SELECT
     enrollments.enrollment_id,
     enrollments.recency_rank,
@@ -97,11 +97,11 @@ WITH students AS (
     COALESCE(students.is_known, FALSE) AS is_student_known,
     COALESCE(courses.is_known, FALSE) AS is_course_known,
     GREATEST(
-      enrollments.key_loaded_at,
-      COALESCE(students._loaded_at, enrollments.key_loaded_at),
-      COALESCE(courses._loaded_at, enrollments.key_loaded_at)
+      enrollments.latest_loaded_at,
+      COALESCE(students._loaded_at, enrollments.latest_loaded_at),
+      COALESCE(courses._loaded_at, enrollments.latest_loaded_at)
     ) AS _loaded_at
-  FROM numbered AS enrollments
+  FROM ranked AS enrollments
   LEFT JOIN students
     ON enrollments.student_id = students.student_id
   LEFT JOIN courses
@@ -109,11 +109,11 @@ WITH students AS (
 )
 SELECT
   enrollment_id, /* Enrollment */
-  recency_rank::INT AS recency_rank, /* 1 for the newest row with this key, then 2, 3 … */
+  recency_rank::INT AS recency_rank, /* 1 for the newest row of a key, then 2, 3 … */
   student_id, /* Student who enrolled */
   course_id, /* Course enrolled in */
   enrollment_date, /* Day of the enrollment */
-  NOT deleted_at IS NULL AS is_deleted, /* Whether the source deleted the enrollment */
+  NOT deleted_at IS NULL AS is_deleted, /* Whether the enrollment is soft-deleted */
   @reject_reasons(
     missing_enrollment_id := enrollment_id IS NULL,
     duplicate_enrollment_id := recency_rank > 1 AND NOT enrollment_id IS NULL,
@@ -121,10 +121,10 @@ SELECT
     unknown_course := NOT is_course_known,
     missing_enrollment_date := enrollment_date IS NULL,
     enrolled_after_load := enrollment_date > DATEADD(DAY, 1, row_loaded_at::DATE)::DATE
-  )::VARCHAR AS reject_reasons, /* Every reason for rejecting the row, empty if accepted */
+  )::VARCHAR AS reject_reasons, /* Comma-separated reject reasons, NULL if the row is accepted */
   updated_at, /* When the source last wrote the row, UTC */
   _loaded_at /* Start of the newest load that affected the enrollment, its student or its course, UTC */
-FROM validated
-/* No upper bound: a merge may see a row early and again later, but must not miss one whose course loads every hour. */
+FROM joined
+/* No upper bound: a merge may process a row early and again later. With one, a row whose course loads every hour would be missed. */
 WHERE
   _loaded_at >= @start_dtntz

@@ -5,7 +5,7 @@ MODEL (
   cron @cadence,
   grain customer_id,
   tags (retail, intermediate),
-  description 'One row per customer with a valid order line. The source has no table of customers: name and place are those of the newest order.',
+  description 'One row per customer with a valid order line. The source has no table of customers: name and location are those of the newest order.',
   audits (
     unique_combination_of_columns(columns := customer_id)
   )
@@ -28,7 +28,7 @@ WITH sold AS (
     ROW_NUMBER() OVER (
       PARTITION BY lines.customer_id
       ORDER BY lines.order_id DESC, lines.product_id DESC
-    ) AS recency
+    ) AS recency_rank
   FROM intermediate.int_retail__sales_priced AS lines
   INNER JOIN sold
     ON lines.customer_id = sold.customer_id AND lines.ordered_at = sold.last_ordered_at
@@ -38,12 +38,12 @@ WITH sold AS (
 SELECT
   customer_id, /* Customer */
   customer_name, /* Name on the newest order */
-  location_id, /* Place of the newest order */
+  location_id, /* Ship-to location of the newest order */
   city, /* City of the newest order */
-  province, /* Province of the newest order */
+  province, /* Province or state of the newest order */
   country, /* Country of the newest order */
   first_order_date::DATE AS first_order_date, /* Day of the first order */
   order_date::DATE AS last_order_date /* Day of the newest order */
 FROM newest
 WHERE
-  recency = 1
+  recency_rank = 1

@@ -8,7 +8,7 @@ MODEL (
   grain (order_date, location_id),
   references location_id,
   tags (retail, intermediate),
-  description 'One row per day and place with a sale, now or ever. Recomputes exactly the days that a load affected, however old. A place whose last line of a day was cancelled, rejected or moved keeps a row of zeros, because a merge cannot remove it. retail.rpt_revenue_daily shows the others. By key and not by partition: INCREMENTAL_BY_PARTITION is forward-only in SQLMesh, so a changed price rule would reach the lines and leave these sums as they were.',
+  description 'One row per day and location that has, or once had, a sale. A day and location whose last line is cancelled, rejected or moved keeps a row of zeros: a merge does not remove rows. retail.rpt_revenue_daily shows the rows with lines. Refresh: incremental (affected days), however old. Rows are merged by key, because INCREMENTAL_BY_PARTITION is forward-only in SQLMesh: a changed price rule would not reach these sums.',
   audits (
     unique_combination_of_columns(columns := (order_date, location_id)),
     totals_reconcile(
@@ -40,7 +40,7 @@ WITH affected AS (
   FROM intermediate.int_retail__sales_priced
   WHERE
     _loaded_at >= @start_dtntz
-), summed AS (
+), aggregated AS (
   SELECT
     lines.order_date,
     lines.location_id,
@@ -73,15 +73,15 @@ WITH affected AS (
   FROM intermediate.int_retail__sales_aggregated AS previous
   INNER JOIN affected
     ON previous.order_date = affected.order_date
-  LEFT JOIN summed
-    ON previous.order_date = summed.order_date
-    AND previous.location_id = summed.location_id
+  LEFT JOIN aggregated
+    ON previous.order_date = aggregated.order_date
+    AND previous.location_id = aggregated.location_id
   WHERE
-    summed.location_id IS NULL
+    aggregated.location_id IS NULL
 ), recomputed AS (
   SELECT
     *
-  FROM summed
+  FROM aggregated
   UNION ALL
   SELECT
     *
@@ -89,11 +89,11 @@ WITH affected AS (
 )
 SELECT
   order_date::DATE AS order_date, /* Day the orders were placed, UTC */
-  location_id::VARCHAR AS location_id, /* Place the lines were shipped to */
+  location_id::VARCHAR AS location_id, /* Ship-to location */
   order_count::INT AS order_count, /* Orders with a line sold */
   line_count::INT AS line_count, /* Lines sold */
   quantity::BIGINT AS quantity, /* Units sold */
-  total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* Revenue before discount in USD */
+  total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* Gross revenue: sales before discount, in USD */
   total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* Discount in USD */
   net_revenue_amount::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD */
   shipping_amount::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */

@@ -11,7 +11,7 @@ MODEL (
   cron @cadence,
   grain (order_id, product_id),
   tags (retail, intermediate),
-  description 'One row per order line ever loaded, priced: money is rounded here, once, on the line. is_valid is false for lines rejected or cancelled; they stay without money because a merge cannot remove rows, and because the days they stood on have to be counted again. retail.fct_sales shows the valid ones. A table of its own, written after the audits of int_retail__sales_validated have passed.',
+  description 'One row per order line ever loaded, with its amounts. Amounts are rounded here, once, on the line. is_valid is false for rejected and cancelled lines: they stay with amounts of 0, because a merge does not remove rows and their days have to be aggregated again. retail.fct_sales shows the valid lines. It is a separate table, so that it is written only after the audits of int_retail__sales_validated have passed. Refresh: incremental (affected keys).',
   audits (
     unique_combination_of_columns(columns := (order_id, product_id), condition := _loaded_at >= @start_dtntz),
     not_null(
@@ -26,7 +26,7 @@ MODEL (
     ),
     forall(
       criteria := (
-        net_revenue_amount IS NOT NULL,
+        NOT net_revenue_amount IS NULL,
         net_revenue_amount IS NOT DISTINCT FROM total_revenue_amount - total_discount_amount,
         total_discount_amount <= total_revenue_amount
       ),
@@ -60,25 +60,25 @@ SELECT
   order_id, /* Order */
   product_id, /* Product */
   customer_id, /* Customer */
-  MD5(known_country || '|' || known_province || '|' || known_city)::VARCHAR AS location_id, /* Place the line was shipped to */
+  MD5(known_country || '|' || known_province || '|' || known_city)::VARCHAR AS location_id, /* Ship-to location */
   customer_name, /* Name of the customer */
   product_name, /* Name of the product */
   product_category, /* Category of the product */
-  known_city::VARCHAR AS city, /* City the line was shipped to, 'Unknown' if missing */
+  known_city::VARCHAR AS city, /* Ship-to city, 'Unknown' if missing */
   known_province::VARCHAR AS province, /* Province or state of the city, 'Unknown' if missing */
-  known_country::VARCHAR AS country, /* Country of the province, 'Unknown' if missing */
+  known_country::VARCHAR AS country, /* Country of the province or state, 'Unknown' if missing */
   quantity, /* Units sold */
   unit_price_amount, /* Price per unit in USD */
-  discount_rate, /* Discount as a rate of the price */
+  discount_rate, /* Discount as a rate of the unit price */
   unit_discount_amount, /* Discount per unit in USD, exact */
-  total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* quantity × unit price in USD; 0 unless valid */
+  total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* Gross revenue: quantity × unit price, in USD; 0 unless valid */
   total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* quantity × unit discount in USD; 0 unless valid */
   (
     total_revenue_amount - total_discount_amount
   )::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD; 0 unless valid */
   IFF(is_valid, COALESCE(shipping_amount, 0), 0)::DECIMAL(18, 2) AS shipping_amount, /* Shipping in USD; 0 unless valid */
-  COALESCE(is_valid AND unit_price_amount = 0, FALSE) AS is_free, /* Whether the product was given away; odd, but counted */
-  is_valid, /* Whether the line is accepted and not cancelled */
+  COALESCE(is_valid AND unit_price_amount = 0, FALSE) AS is_free, /* Whether the product was free of charge: a warning, the line counts */
+  is_valid, /* Whether the line is accepted and not soft-deleted */
   ordered_at, /* When the order was placed, UTC */
   purchased_at, /* When the order was paid, UTC */
   order_date, /* Day the order was placed, UTC */

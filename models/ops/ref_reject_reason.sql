@@ -7,7 +7,7 @@ MODEL (
   cron @cadence,
   grain (source_table, reject_reason),
   tags (ops, reference),
-  description 'One row per reason for rejecting a loaded row. Answers: what does the reason mean, and what is to be done?',
+  description 'One row per loaded table and reject reason. Answers: what does the reason mean? What has to be done about it?',
   audits (
     unique_combination_of_columns(columns := (source_table, reject_reason))
   ),
@@ -18,9 +18,9 @@ MODEL (
     remedy VARCHAR
   ),
   column_descriptions (
-    source_table = 'Loaded table the reason belongs to',
-    reject_reason = 'Reason as it stands in reject_reasons',
+    source_table = 'Loaded table whose rows the reason applies to',
+    reject_reason = 'Reason as written in reject_reasons',
     meaning = 'What is wrong with the row',
-    remedy = 'What to do about it, and where'
+    remedy = 'What to do, and where'
   )
 )

@@ -8,7 +8,7 @@ MODEL (
   tags (
     ops
   ),
-  description 'One row per loaded table, day on which the source last wrote the rows, and reason for rejecting them. Answers: what is wrong with the data, is it getting better, what is to be done? A row rejected for two reasons counts under both.',
+  description 'One row per loaded table, day of updated_at and reject reason. Answers: what is wrong with the data? Is it getting better? What has to be done? A row rejected for two reasons counts under both.',
   audits (
     unique_combination_of_columns(columns := (source_table, updated_date, reject_reason)),
     not_null(columns := (reject_reason, remedy))
@@ -60,7 +60,7 @@ SELECT
   rejected.source_table::VARCHAR AS source_table, /* Loaded table */
   rejected.updated_date::DATE AS updated_date, /* Day the source last wrote the rows, UTC */
   reasons.reject_reason::VARCHAR AS reject_reason, /* Why the rows were rejected */
-  reasons.remedy::VARCHAR AS remedy, /* What to do about it, and where */
+  reasons.remedy::VARCHAR AS remedy, /* What to do, and where */
   SUM(rejected.row_count)::INT AS rejected_count /* Rows rejected for this reason */
 FROM rejected
 LEFT JOIN ops.ref_reject_reason AS reasons

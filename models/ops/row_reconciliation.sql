@@ -7,7 +7,7 @@ MODEL (
   tags (
     ops
   ),
-  description 'One row per loaded table and day on which the source last wrote the rows. Answers: how many rows came, how many are served, how many were deleted or rejected? missing_count is 0, unless a load loaded while the run was under way.',
+  description 'One row per loaded table and day of updated_at. Answers: how many rows were loaded? How many are accepted, soft-deleted or rejected? missing_count is 0, unless a load finished during the run.',
   audits (
     unique_combination_of_columns(columns := (source_table, updated_date)),
     forall_non_blocking(criteria := missing_count = 0)
@@ -34,7 +34,7 @@ WITH loaded AS (
     'retail.sales' AS source_table,
     updated_at::DATE AS updated_date
   FROM staging.stg_retail__sales
-), checked AS (
+), validated AS (
   SELECT
     'edtech.students' AS source_table,
     updated_at::DATE AS updated_date,
@@ -71,29 +71,29 @@ WITH loaded AS (
   GROUP BY
     source_table,
     updated_date
-), checked_counts AS (
+), validated_counts AS (
   SELECT
     source_table,
     updated_date,
     COUNT_IF(reject_reasons IS NULL AND NOT is_deleted) AS accepted_count,
     COUNT_IF(reject_reasons IS NULL AND is_deleted) AS deleted_count,
     COUNT_IF(NOT reject_reasons IS NULL) AS rejected_count
-  FROM checked
+  FROM validated
   GROUP BY
     source_table,
     updated_date
 )
 SELECT
-  COALESCE(loaded_counts.source_table, checked_counts.source_table)::VARCHAR AS source_table, /* Loaded table */
-  COALESCE(loaded_counts.updated_date, checked_counts.updated_date)::DATE AS updated_date, /* Day the source last wrote the rows, UTC */
+  COALESCE(loaded_counts.source_table, validated_counts.source_table)::VARCHAR AS source_table, /* Loaded table */
+  COALESCE(loaded_counts.updated_date, validated_counts.updated_date)::DATE AS updated_date, /* Day the source last wrote the rows, UTC */
   COALESCE(loaded_counts.loaded_count, 0)::INT AS loaded_count, /* Rows loaded */
-  COALESCE(checked_counts.accepted_count, 0)::INT AS accepted_count, /* Rows accepted and not deleted */
-  COALESCE(checked_counts.deleted_count, 0)::INT AS deleted_count, /* Rows the source has deleted */
-  COALESCE(checked_counts.rejected_count, 0)::INT AS rejected_count, /* Rows in quarantine */
+  COALESCE(validated_counts.accepted_count, 0)::INT AS accepted_count, /* Rows accepted and not soft-deleted */
+  COALESCE(validated_counts.deleted_count, 0)::INT AS deleted_count, /* Rows accepted and soft-deleted */
+  COALESCE(validated_counts.rejected_count, 0)::INT AS rejected_count, /* Rows in quarantine */
   (
-    COALESCE(loaded_counts.loaded_count, 0) - COALESCE(checked_counts.accepted_count, 0) - COALESCE(checked_counts.deleted_count, 0) - COALESCE(checked_counts.rejected_count, 0)
+    COALESCE(loaded_counts.loaded_count, 0) - COALESCE(validated_counts.accepted_count, 0) - COALESCE(validated_counts.deleted_count, 0) - COALESCE(validated_counts.rejected_count, 0)
   )::INT AS missing_count /* Rows loaded and not accounted for */
 FROM loaded_counts
-FULL JOIN checked_counts
-  ON loaded_counts.source_table = checked_counts.source_table
-  AND loaded_counts.updated_date IS NOT DISTINCT FROM checked_counts.updated_date
+FULL JOIN validated_counts
+  ON loaded_counts.source_table = validated_counts.source_table
+  AND loaded_counts.updated_date IS NOT DISTINCT FROM validated_counts.updated_date

@@ -7,8 +7,11 @@ MODEL (
   tags (
     ops
   ),
-  description 'One row per loaded table, empty ones too. Answers: how old is what has loaded? Days are as of the run (or of the variable as_of_date).',
-  audits (unique_combination_of_columns(columns := source_table), not_null(columns := source_table))
+  description 'One row per loaded table, including empty ones. Answers: how fresh is each source table? Days are as of the run date, or of the variable as_of_date where it is set.',
+  audits (
+    unique_combination_of_columns(columns := source_table),
+    not_null(columns := source_table)
+  )
 );
 
 WITH loaded AS (
@@ -46,9 +49,9 @@ WITH loaded AS (
 )
 SELECT
   source_table::VARCHAR AS source_table, /* Loaded table */
-  row_count::INT AS row_count, /* Rows loaded, deleted ones included */
-  COALESCE(active_row_count, 0)::INT AS active_row_count, /* Rows the source has not deleted */
-  last_updated_at::TIMESTAMPNTZ AS last_updated_at, /* Newest write by the source, UTC; empty while nothing has loaded */
-  last_loaded_at::TIMESTAMPNTZ AS last_loaded_at, /* Start of the newest load that brought a row, UTC; empty while nothing has loaded */
+  row_count::INT AS row_count, /* Rows loaded, including soft-deleted ones */
+  COALESCE(active_row_count, 0)::INT AS active_row_count, /* Active rows: not soft-deleted */
+  last_updated_at::TIMESTAMPNTZ AS last_updated_at, /* Newest write by the source, UTC; NULL while the table is empty */
+  last_loaded_at::TIMESTAMPNTZ AS last_loaded_at, /* Start of the newest load that wrote a row, UTC; NULL while the table is empty */
   DATEDIFF(DAY, last_loaded_at::DATE, @as_of_date())::INT AS days_since_loaded /* Days since that load */
 FROM loaded

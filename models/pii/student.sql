@@ -5,7 +5,7 @@ MODEL (
   cron @cadence,
   grain student_id,
   tags (edtech, pii),
-  description 'One row per student of edtech.dim_student, with what identifies the person. Answers: how do we reach this student? An e-mail address is not an identity: is_email_shared tells who shares one.',
+  description 'One row per student of edtech.dim_student, with personal data. Answers: how do we reach this student? An e-mail address does not identify a student: is_email_shared is true where several students have the same one.',
   audits (
     unique_combination_of_columns(columns := student_id)
   )

@@ -6,7 +6,7 @@ MODEL (
   grain customer_id,
   references location_id,
   tags (retail, mart),
-  description 'One row per customer with a sale, as of the newest order. Answers: who are our customers, where do they live now, how long have they been with us? Earlier names and places are in history.hist_customer.',
+  description 'One row per customer with a sale, as of the newest order. Answers: who are our customers? Where do they live? How long have they been with us? Earlier names and locations are in history.hist_customer.',
   depends_on (
     shared.dim_location
   ),
@@ -19,9 +19,9 @@ MODEL (
 SELECT
   customer_id::BIGINT AS customer_id, /* Customer */
   customer_name::VARCHAR AS customer_name, /* Name on the newest order; personal, masked on Snowflake */
-  location_id::VARCHAR AS location_id, /* Place of the newest order */
+  location_id::VARCHAR AS location_id, /* Ship-to location of the newest order */
   city::VARCHAR AS city, /* City of the newest order */
-  province::VARCHAR AS province, /* Province of the newest order */
+  province::VARCHAR AS province, /* Province or state of the newest order */
   country::VARCHAR AS country, /* Country of the newest order */
   first_order_date::DATE AS first_order_date, /* Day of the first order */
   last_order_date::DATE AS last_order_date /* Day of the newest order */

@@ -5,7 +5,7 @@ MODEL (
   cron @cadence,
   grain product_id,
   tags (retail, mart),
-  description 'One row per product sold. Answers: what do we sell, in which category, at which price lately? The source has no table of products: name, category and price are those of the newest order.',
+  description 'One row per product sold. Answers: which products do we sell? In which category, and at which price? The source has no table of products: name, category and price are those of the newest order.',
   audits (
     unique_combination_of_columns(columns := product_id)
   )
@@ -25,7 +25,7 @@ WITH sold AS (
   SELECT
     lines.*,
     sold.first_order_date,
-    ROW_NUMBER() OVER (PARTITION BY lines.product_id ORDER BY lines.order_id DESC) AS recency
+    ROW_NUMBER() OVER (PARTITION BY lines.product_id ORDER BY lines.order_id DESC) AS recency_rank
   FROM intermediate.int_retail__sales_priced AS lines
   INNER JOIN sold
     ON lines.product_id = sold.product_id AND lines.ordered_at = sold.last_ordered_at
@@ -41,4 +41,4 @@ SELECT
   order_date::DATE AS last_order_date /* Day of the newest order */
 FROM newest
 WHERE
-  recency = 1
+  recency_rank = 1

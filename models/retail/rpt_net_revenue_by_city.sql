@@ -6,7 +6,7 @@ MODEL (
   grain location_id,
   references location_id,
   tags (retail, mart),
-  description 'One row per city with an order line. Answers: which cities bring the most net revenue? Lines without a place are under Unknown.',
+  description 'One row per city with an order line. Answers: which cities have the most net revenue? Lines without a location count as Unknown.',
   audits (
     unique_combination_of_columns(columns := location_id),
     totals_reconcile(
@@ -25,14 +25,14 @@ MODEL (
 );
 
 SELECT
-  days.location_id::VARCHAR AS location_id, /* Place */
+  days.location_id::VARCHAR AS location_id, /* Ship-to location */
   locations.city::VARCHAR AS city, /* City */
   locations.province::VARCHAR AS province, /* Province or state */
   locations.country::VARCHAR AS country, /* Country */
   locations.region::VARCHAR AS region, /* Sales region */
-  SUM(days.order_count)::INT AS order_count, /* Orders with a line sold; one shipped to two places counts in both */
+  SUM(days.order_count)::INT AS order_count, /* Orders with a line sold; an order shipped to two locations counts in both */
   SUM(days.line_count)::INT AS line_count, /* Lines sold */
-  SUM(days.total_revenue_amount)::DECIMAL(18, 2) AS total_revenue_amount, /* Revenue before discount in USD */
+  SUM(days.total_revenue_amount)::DECIMAL(18, 2) AS total_revenue_amount, /* Gross revenue: sales before discount, in USD */
   SUM(days.total_discount_amount)::DECIMAL(18, 2) AS total_discount_amount, /* Discount in USD */
   SUM(days.net_revenue_amount)::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD */
   SUM(days.shipping_amount)::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */

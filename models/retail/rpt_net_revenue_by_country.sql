@@ -5,7 +5,7 @@ MODEL (
   cron @cadence,
   grain country,
   tags (retail, mart),
-  description 'One row per country with an order line. Answers: which countries bring the most net revenue?',
+  description 'One row per country with an order line. Answers: which countries have the most net revenue?',
   audits (
     unique_combination_of_columns(columns := country),
     totals_reconcile(
@@ -25,9 +25,9 @@ MODEL (
 
 SELECT
   states.country::VARCHAR AS country, /* Country */
-  SUM(states.order_count)::INT AS order_count, /* Orders with a line sold; one shipped to two places counts in both */
+  SUM(states.order_count)::INT AS order_count, /* Orders with a line sold; an order shipped to two locations counts in both */
   SUM(states.line_count)::INT AS line_count, /* Lines sold */
-  SUM(states.total_revenue_amount)::DECIMAL(18, 2) AS total_revenue_amount, /* Revenue before discount in USD */
+  SUM(states.total_revenue_amount)::DECIMAL(18, 2) AS total_revenue_amount, /* Gross revenue: sales before discount, in USD */
   SUM(states.total_discount_amount)::DECIMAL(18, 2) AS total_discount_amount, /* Discount in USD */
   SUM(states.net_revenue_amount)::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD */
   SUM(states.shipping_amount)::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */

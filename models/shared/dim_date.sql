@@ -7,7 +7,7 @@ MODEL (
   tags (
     shared
   ),
-  description 'One row per day from 2010-01-01 to 2039-12-31. Answers: which days had no sales, which days are comparable?',
+  description 'One row per day from 2010-01-01 to 2039-12-31. Answers: which days had no sales? Which days are comparable?',
   audits (
     unique_combination_of_columns(columns := date_day)
   )

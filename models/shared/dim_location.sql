@@ -5,7 +5,7 @@ MODEL (
   cron @cadence,
   grain location_id,
   tags (retail, shared),
-  description 'One row per city anything was shipped to, and one for lines whose place is unknown. Answers: where is it, and which region does it belong to? A province that is not in shared.ref_province has the region Unknown.',
+  description 'One row per ship-to city, and one for order lines whose location is unknown. Answers: which city, province and country is a location? Which sales region does it belong to? A province that is not in shared.ref_province has the region Unknown.',
   audits (
     unique_combination_of_columns(columns := location_id),
     not_null(columns := (location_id, city, province, country, region)),
@@ -24,11 +24,11 @@ WITH locations AS (
     is_valid
 )
 SELECT
-  locations.location_id::VARCHAR AS location_id, /* Place, a hash of country, province and city */
+  locations.location_id::VARCHAR AS location_id, /* Location, a hash of country, province and city */
   locations.city::VARCHAR AS city, /* City, 'Unknown' if missing */
   locations.province::VARCHAR AS province, /* Province or state, 'Unknown' if missing */
   locations.country::VARCHAR AS country, /* Country, 'Unknown' if missing */
-  COALESCE(provinces.region, 'Unknown')::VARCHAR AS region /* Sales region of the province, 'Unknown' if the province is not known */
+  COALESCE(provinces.region, 'Unknown')::VARCHAR AS region /* Sales region of the province or state, 'Unknown' if it is not in shared.ref_province */
 FROM locations
 LEFT JOIN shared.ref_province AS provinces
   ON locations.country = provinces.country AND locations.province = provinces.province

@@ -7,7 +7,7 @@ MODEL (
   cron @cadence,
   grain age_from,
   tags (edtech, reference),
-  description 'One row per range of ages, which ends where the next begins. Answers: which band is a student counted in? Change the rule here, not in SQL.',
+  description 'One row per age band. A band ends where the next one begins. Answers: which band does a student count in? Change the bands here, not in SQL.',
   audits (
     unique_combination_of_columns(columns := age_from)
   ),
@@ -16,7 +16,7 @@ MODEL (
     age_band VARCHAR
   ),
   column_descriptions (
-    age_from = 'Lowest age of the band, completed years',
-    age_band = 'Name of the band as people read it'
+    age_from = 'Lowest age of the band, in completed years',
+    age_band = 'Name of the band'
   )
 )

@@ -7,7 +7,7 @@ MODEL (
   cron @cadence,
   grain credits_from,
   tags (edtech, reference),
-  description 'One row per range of credits. Answers: which level is a course? Change the rule here, not in SQL.',
+  description 'One row per range of credits. Answers: which level does a course have? Change the levels here, not in SQL.',
   audits (
     unique_combination_of_columns(columns := credits_from),
     accepted_values(column := course_level, is_in := ('Beginner', 'Intermediate', 'Advanced'))

@@ -7,7 +7,7 @@ MODEL (
   cron @cadence,
   grain (country, province),
   tags (retail, reference),
-  description 'One row per province the retailer ships to, with the sales region it belongs to.',
+  description 'One row per province or state the retailer ships to. Answers: which sales region does it belong to?',
   audits (
     unique_combination_of_columns(columns := (country, province))
   ),
@@ -19,6 +19,6 @@ MODEL (
   column_descriptions (
     country = 'Country',
     province = 'Province or state, as the retail source writes it',
-    region = 'Sales region of the province'
+    region = 'Sales region of the province or state'
   )
 )

@@ -4,7 +4,7 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (edtech, staging),
-  description 'One row per enrollment as loaded, renamed and typed. Keys may repeat and point nowhere here: intermediate.int_edtech__enrollments_validated decides.'
+  description 'One row per loaded enrollment row, with renamed and cast columns. Keys may repeat, and the student or the course may be missing: intermediate.int_edtech__enrollments_validated ranks and validates the rows.'
 );
 
 SELECT
@@ -13,6 +13,6 @@ SELECT
   course_id::BIGINT AS course_id, /* Course enrolled in */
   enrollment_date::DATE AS enrollment_date, /* Day of the enrollment */
   updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the row, UTC */
-  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the source deleted the row, UTC; empty while it lives */
+  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the source soft-deleted the row, UTC; NULL while the row is active */
   _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the load that wrote the row, UTC */
 FROM raw.edtech.enrollments

@@ -1,18 +1,38 @@
-"""Every audit of prod, over all of its history.
+"""Every audit of prod, over all of its history, and what to do about each that fails.
 
-`sqlmesh audit` runs the audits of the checkout and fails on warnings too. This runs those of what is served, and fails
-only on what would have stopped a run.
+`sqlmesh audit` runs the audits of the checkout and fails on warnings too. This runs those of the models in prod, and
+fails only on what would have stopped a run.
 """
 
+from collections.abc import Iterable, Mapping
+
 import click
+from sqlglot import exp
 from sqlmesh.core.context import Context
 from sqlmesh.utils.date import now
 
 from meshflow.terminal import grid, show
 
+RUNBOOK = "docs/runbooks/failed-audit.md"
+"""A section for each audit, by name."""
+
+REMEDIES = {
+    "accepted_values": "Correct the value in the source, or accept it in the audit and wherever the column is read.",
+    "forall": "Correct the row in the source if its values are wrong, else the model's query.",
+    "forall_non_blocking": "A warning: the rows count. Check with the owners of the source that they are intended.",
+    "max_deletion_rate": "Compare with the source. If the deletions are right, raise max_rate in a reviewed change.",
+    "not_null": "Reject such rows upstream with a reject reason, or give the column a value there.",
+    "relationships": "Reject such rows upstream, or find out why the parent table lost its row.",
+    "row_counts_reconcile": "Restate the model. If it fails again, find out what deletes rows in RAW.",
+    "scd2_no_overlaps": "Make the query return one row per key, then delete the wrong versions by hand.",
+    "totals_reconcile": "Restate the model for the groups that differ.",
+    "unique_combination_of_columns": "Find the join that repeats rows, or correct the grain in the MODEL header.",
+}
+"""What to do first, by audit. The runbook's section begins with the same sentences."""
+
 
 def audit(gateway: str) -> int:
-    """Run all audits of prod, print those that find something, and return how many of those are blocking.
+    """Run all audits of prod, print those that found rows with their remedies, and return how many of them block a run.
 
     Raises click.ClickException if prod has never been built.
     """
@@ -22,8 +42,8 @@ def audit(gateway: str) -> int:
         raise click.ClickException(
             f"There is no prod on gateway {gateway} yet: `sqlmesh --gateway {gateway} plan prod` builds it"
         )
-    served = context.state_reader.get_snapshots(built.snapshots).values()
-    by_name = {snapshot.name: snapshot for snapshot in served}
+    snapshots = context.state_reader.get_snapshots(built.snapshots).values()
+    by_name = {snapshot.name: snapshot for snapshot in snapshots}
     results = [
         result
         for snapshot in by_name.values()
@@ -31,11 +51,29 @@ def audit(gateway: str) -> int:
         if not result.skipped
     ]
     findings = [result for result in results if result.count]
-    table = grid("model", "audit", "rows found", "stops a run", right={"rows found"})
-    for result in findings:
-        name = result.model.name if result.model else ""
-        table.add_row(name, result.audit.name, f"{result.count:,}", "yes" if result.blocking else "no, a warning")
+    failures = sum(result.blocking for result in findings)
     if findings:
+        table = grid("model", "audit", "checks", "rows found", "severity", right={"rows found"})
+        for result in findings:
+            name = result.model.name if result.model else ""
+            severity = "error" if result.blocking else "warning"
+            table.add_row(name, result.audit.name, checks(result.audit_args), f"{result.count:,}", severity)
         show(table)
-    click.echo(f"{len(results)} audits of prod: {len(results) - len(findings)} find nothing")
-    return sum(result.blocking for result in findings)
+        for name, remedy in remedies(result.audit.name for result in findings).items():
+            click.echo(f"{name}: {remedy}")
+        click.echo(f"More on each: {RUNBOOK}")
+    click.echo(
+        f"{len(results)} audits run on prod: {len(results) - len(findings)} passed, "
+        f"{len(findings) - failures} warned, {failures} failed"
+    )
+    return failures
+
+
+def checks(arguments: Mapping[str, exp.Expr]) -> str:
+    """What an audit checks: its first argument as SQL, such as the columns, or the criteria."""
+    return next((value.sql(dialect="snowflake").lower() for value in arguments.values()), "")
+
+
+def remedies(names: Iterable[str]) -> dict[str, str]:
+    """The remedy of each audit that has one, in the order of first appearance."""
+    return {name: REMEDIES[name] for name in names if name in REMEDIES}

@@ -1,4 +1,4 @@
-"""The `meshflow` command: what SQLMesh's own command doesn't do. Imports wait until a command needs them."""
+"""The `meshflow` command, for what SQLMesh's own command doesn't do. Commands import their modules when they run."""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -15,11 +15,11 @@ from meshflow.sample import write
 
 class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; sample data need less to be installed than loads do."""
+        """Run a command. Sample data need fewer packages than loads do."""
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            lock = "snowflake" if str(error.name).startswith(("snowflake", "github")) else "loader"
+            lock = "snowflake" if str(error.name).startswith(("snowflake", "github")) else "loading"
             raise click.ClickException(
                 f"{error.name} is not installed: `make .venv/{lock}.installed` installs it"
             ) from None
@@ -27,8 +27,8 @@ class Commands(click.Group):
 
 @click.group(cls=Commands)
 def main() -> None:
-    """Everything around the models. The models themselves: `sqlmesh --help`."""
-    load_dotenv(".env", override=True)  # as SQLMesh does: what stands there wins over the environment
+    """Load, reconcile, monitor, document and deploy the meshflow warehouse. `sqlmesh` plans and runs its models."""
+    load_dotenv(".env", override=True)  # as SQLMesh does: .env takes precedence over the environment
 
 
 main.add_command(catalog)
@@ -38,7 +38,7 @@ main.add_command(ci)
 @main.command()
 @click.argument("environment", default="prod")
 def examples(environment: str) -> None:
-    """Ask ENVIRONMENT three questions and print queries and answers."""
+    """Run three example queries in ENVIRONMENT and print queries and results."""
     from meshflow.examples import examples as show_examples
 
     show_examples(environment)
@@ -47,39 +47,39 @@ def examples(environment: str) -> None:
 @main.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default="seeds")
 def sample(directory: Path) -> None:
-    """Write the sample rows to DIRECTORY; the same rows every time."""
+    """Write the sample rows to DIRECTORY. They are the same every time."""
     write(directory)
 
 
 @main.group()
 def source() -> None:
-    """The two sources in PostgreSQL: an embedded server below data/, or the one at MESHFLOW_SOURCE_URL."""
+    """Manage the source database: an embedded PostgreSQL below data/, or the server at MESHFLOW_SOURCE_URL."""
 
 
 @source.command()
 def up() -> None:
-    """Start the sources' database and bring its tables up to date."""
+    """Start the source database and create the tables that are missing."""
     from meshflow import settings
     from meshflow.postgres import address, clear_errors, connect
-    from meshflow.source.schema import admit_loader, install
+    from meshflow.source.schema import grant_loader_access, install
 
     if settings.own_server():
         url = settings.source_url()
         with clear_errors(url), closing(connect(url)) as connection:
             install(connection)
             if role := settings.loader_role():
-                admit_loader(connection, role)
-        click.echo(f"Tables are in place at {address(url)}")
+                grant_loader_access(connection, role)
+        click.echo(f"The source tables are ready at {address(url)}")
         return
     server = settings.server()
     server.up()
-    settings.note_state(server)
-    click.echo(f"PostgreSQL runs at {address(server.url('source'))}; where SQLMesh keeps its state is in .env")
+    settings.write_state_settings(server)
+    click.echo(f"PostgreSQL is running at {address(server.url('source'))}; .env has the connection to SQLMesh's state")
 
 
 @source.command()
 def down() -> None:
-    """Stop the embedded server. Its data stay in data/postgres."""
+    """Stop the embedded PostgreSQL. Its data stay in data/postgres."""
     from meshflow import settings
 
     if settings.own_server():
@@ -90,17 +90,17 @@ def down() -> None:
 
 @source.command()
 def status() -> None:
-    """Say where the sources are, and what they hold."""
+    """Show the connection and the row counts of the source database."""
     from meshflow import settings
     from meshflow.postgres import address, clear_errors, connect
-    from meshflow.source.schema import contents
+    from meshflow.source.schema import table_counts
     from meshflow.terminal import grid, show
 
     url = settings.source_url()
     with clear_errors(url), closing(connect(url)) as connection:
         click.echo(f"{address(url)}, PostgreSQL {connection.info.parameter_status('server_version')}")
         table = grid("table", "rows", "deleted", "last write, UTC", right={"rows", "deleted"})
-        for name, rows, deleted, last in contents(connection):
+        for name, rows, deleted, last in table_counts(connection):
             table.add_row(name, f"{rows:,}", f"{deleted:,}", f"{last:%Y-%m-%d %H:%M:%S}" if last else "")
         show(table)
 
@@ -111,20 +111,20 @@ def status() -> None:
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="New order lines in a batch; the rest follows.",
+    help="New order lines per batch. Other rows scale with them.",
 )
-@click.option("--batches", type=click.IntRange(1), help="How many batches.  [default: 1, or no end with --every]")
-@click.option("--every", type=click.FloatRange(0), help="Seconds from one batch to the next.")
+@click.option("--batches", type=click.IntRange(1), help="Number of batches.  [default: 1, or unlimited with --every]")
+@click.option("--every", type=click.FloatRange(0), help="Seconds between the starts of two batches.")
 @click.option("--days", type=click.IntRange(0), default=0, show_default=True, help="Spread orders over the last days.")
 @click.option(
     "--fault-rate",
     type=click.FloatRange(0, 1),
     default=0.02,
     show_default=True,
-    help="Share of new rows that are faulty or odd.",
+    help="Share of new rows with a synthetic fault.",
 )
-@click.option("--seed", type=int, help="With --at: the same traffic again, on the same rows.")
-@click.option("--at", type=click.DateTime(), help="When the first batch happens, UTC.  [default: now]")
+@click.option("--seed", type=int, help="Random seed. With --at, the same tables get the same rows again.")
+@click.option("--at", type=click.DateTime(), help="Time of the first batch, UTC.  [default: now]")
 def generate(  # noqa: PLR0913 - its options
     *,
     sales: int,
@@ -135,12 +135,12 @@ def generate(  # noqa: PLR0913 - its options
     seed: int | None,
     at: datetime | None,
 ) -> None:
-    """Write believable traffic to the sources: orders, enrollments, corrections, cancellations, faults."""
+    """Write realistic transactions to the source database: orders, enrollments, corrections, cancellations, faults."""
     from meshflow import settings
-    from meshflow.source.report import Counter
+    from meshflow.source.report import TrafficReporter
     from meshflow.source.traffic import run_traffic
 
-    with Counter() as counter:
+    with TrafficReporter() as reporter:
         run_traffic(
             settings.source_url(),
             sales=sales,
@@ -150,20 +150,24 @@ def generate(  # noqa: PLR0913 - its options
             at=at and at.replace(tzinfo=UTC),
             fault_rate=fault_rate,
             days=days,
-            on_batch=counter.add,
+            on_batch=reporter.committed,
         )
 
 
 @main.command()
 @click.option(
-    "--gateway", type=click.Choice(["live", "snowflake"]), default="live", show_default=True, help="Where to."
+    "--gateway",
+    type=click.Choice(["live", "snowflake"]),
+    default="live",
+    show_default=True,
+    help="Destination gateway.",
 )
-@click.option("--only", multiple=True, metavar="TABLE", help="Load this table, such as retail.sales; may be repeated.")
-@click.option("--full-refresh", is_flag=True, help="Read everything again and merge it, not only what is new.")
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for another process to leave DuckDB.")
-@click.option("--json", "as_json", is_flag=True, help="Tell what happens as JSON, an object a line.")
+@click.option("--only", multiple=True, metavar="TABLE", help="Load this table, such as retail.sales. May be repeated.")
+@click.option("--full-refresh", is_flag=True, help="Read and merge all rows, not only new and changed ones.")
+@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for the DuckDB lock.")
+@click.option("--json", "as_json", is_flag=True, help="Output newline-delimited JSON.")
 def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool, as_json: bool) -> None:
-    """Load what the sources have written since the last load."""
+    """Load new and changed rows from the source databases."""
     from meshflow import settings
     from meshflow.loading.contract import contract, source_tables
     from meshflow.loading.load import load_tables, session
@@ -174,23 +178,29 @@ def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool
         raise click.ClickException(f"There is no table {', '.join(unknown)} to load: choose from {', '.join(known)}")
     with (
         JsonReporter() if as_json else ConsoleReporter() as reporter,
-        session(settings.loader_url(), gateway, settings.data(), wait, reporter) as held,
+        session(settings.loader_url(), gateway, settings.data(), wait, reporter) as opened,
     ):
-        complete = held is None or load_tables(held, reporter, only=only, full_refresh=full_refresh)
+        complete = opened is None or load_tables(opened, reporter, only=only, full_refresh=full_refresh)
     if not complete:
         raise SystemExit(1)
 
 
 @main.command()
-@click.option("--gateway", type=click.Choice(["live", "snowflake"]), default="live", show_default=True, help="Where.")
-@click.option("--repair", is_flag=True, help="Mark rows that the sources no longer have as deleted.")
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for another process to leave DuckDB.")
-@click.option("--json", "as_json", is_flag=True, help="Tell what happens as JSON, an object a line.")
+@click.option(
+    "--gateway",
+    type=click.Choice(["live", "snowflake"]),
+    default="live",
+    show_default=True,
+    help="Destination gateway.",
+)
+@click.option("--repair", is_flag=True, help="Mark rows that are missing in the source as deleted.")
+@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for the DuckDB lock.")
+@click.option("--json", "as_json", is_flag=True, help="Output newline-delimited JSON.")
 def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None:
-    """Load what is new, then compare every row of the sources with what has loaded, at one moment.
+    """Load new and changed rows, then compare all rows of the sources with RAW, in one snapshot.
 
-    Finds what loads can't see: rows deleted for good, and writes that didn't move updated_at. ops.source_reconciliation
-    shows the outcome. Exits 1 if anything differs.
+    Finds what loads can't see: hard-deleted rows, and writes that didn't change updated_at. The table
+    ops.source_reconciliation shows the results. Exit status 1 if anything differs.
     """
     from meshflow import settings
     from meshflow.loading.load import session
@@ -199,21 +209,21 @@ def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None
 
     with (
         JsonReporter() if as_json else ConsoleReporter() as reporter,
-        session(settings.loader_url(), gateway, settings.data(), wait, reporter) as held,
+        session(settings.loader_url(), gateway, settings.data(), wait, reporter) as opened,
     ):
-        equal = held is None or reconcile_all(held, reporter, repair=repair)
+        equal = opened is None or reconcile_all(opened, reporter, repair=repair)
     if not equal:
         raise SystemExit(1)
 
 
 @main.command()
 @click.argument("environment", default="prod")
-@click.option("--gateway", default="live", show_default=True, help="SQLMesh's gateway.")
-@click.option("--after", default=2.0, show_default=True, help="Hours that may pass without progress.")
+@click.option("--gateway", default="live", show_default=True, help="SQLMesh gateway.")
+@click.option("--after", default=2.0, show_default=True, help="Hours after which data are late.")
 def freshness(environment: str, gateway: str, after: float) -> None:
-    """Fail if ENVIRONMENT hasn't moved for hours: a dead load, a dead run, a dead scheduler.
+    """Fail if data in ENVIRONMENT are late: no load or run has finished recently.
 
-    Run it from another scheduler than the one it watches.
+    Run it from a different scheduler than the one it monitors.
     """
     from datetime import timedelta
 
@@ -224,20 +234,18 @@ def freshness(environment: str, gateway: str, after: float) -> None:
 
 
 @main.command()
-@click.option("--gateway", default="live", show_default=True, help="SQLMesh's gateway.")
+@click.option("--gateway", default="live", show_default=True, help="SQLMesh gateway.")
 def audit(gateway: str) -> None:
-    """Run every audit of prod over all of its history. Exits 1 if one fails that would stop a run."""
+    """Run all audits of prod over its entire history. Exit status 1 if a blocking audit fails."""
     from meshflow.audit import audit as audit_prod
 
     if failed := audit_prod(gateway):
-        raise click.ClickException(
-            f"{failed} blocking audits of prod find rows: the column `problem` of an audit's query says what to do"
-        )
+        raise click.ClickException(f"{failed} blocking audits of prod failed: their remedies are listed above")
 
 
 @main.command()
 def demo() -> None:
-    """Show the whole way, from two live sources to figures before and after."""
-    from meshflow.demo import demo as show
+    """Run the end-to-end demo: load from two live sources, build, and compare figures before and after."""
+    from meshflow.demo import demo as run_demo
 
-    show()
+    run_demo()

@@ -1,4 +1,4 @@
-"""The whole way from two live sources to figures, with every command shown before it runs."""
+"""The end-to-end demo, from two live sources to figures. Every command is printed before it runs."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from meshflow.loading.report import ConsoleReporter
 from meshflow.terminal import grid, show
 
 INTERVAL = timedelta(minutes=5)
-"""Of gateway `live`, see `cadence` in config.yaml."""
+"""The `cadence` of gateway `live` in config.yaml."""
 
 PROVINCES = """
     SELECT country || '|' || province, country || ', ' || province, SUM(net_revenue_amount)
@@ -38,72 +38,72 @@ COURSES = """
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, and what people call what it is about."""
+    """A figure and the name of the province or course it belongs to."""
 
     label: str
     value: Decimal
 
 
 def demo() -> None:
-    """Run the demo in the project's folder; it may be run again ten minutes later.
+    """Run the demo in the project's folder. It may run again after ten minutes.
 
     Raises click.ClickException at the first command that fails.
     """
-    _say("Two sources start, and do business for the first time")
+    _print_step("Two source systems start and write their first transactions")
     _run("meshflow", "source", "up")
-    _require_past()
+    _require_no_recent_load()
     _run("meshflow", "generate", "--sales", "20000", "--days", "60")
     written_at = datetime.now(UTC)
     minutes = INTERVAL.seconds // 60
-    _say(
-        "What they hold is loaded. A second load finds nothing new.\n"
-        f"SQLMesh processes an interval of {minutes} minutes once it has ended. So that nobody has to wait,\n"
+    _print_step(
+        "Their rows are loaded. A second load finds nothing new.\n"
+        f"SQLMesh processes an interval of {minutes} minutes once it has ended. To avoid a wait,\n"
         f"these two loads are dated {2 * minutes} and {minutes} minutes back."
     )
-    # The second load would read again what was written less than LAG before the first.
+    # The second load would reread rows that were written less than LAG before the first.
     time.sleep(max(0.0, (written_at + LAG - datetime.now(UTC)).total_seconds()))
     _load(datetime.now(UTC) - 2 * INTERVAL)
     built_from = _load(datetime.now(UTC) - INTERVAL)
 
-    _say("The warehouse is built")
+    _print_step("The warehouse is built")
     _run("sqlmesh", "--gateway", "live", "plan", "prod", "--auto-apply", "--skip-tests")
     before = {question: figures(question) for question in (PROVINCES, COURSES)}
 
-    _say("Business goes on, with corrections and cancellations")
+    _print_step("The sources write more transactions, corrections and cancellations")
     _run("meshflow", "generate", "--sales", "400", "--every", "1", "--batches", "3")
 
-    _say("Only what is new is loaded, and only what it touches is computed again")
+    _print_step("Only new and changed rows are loaded, and only affected keys are recomputed")
     _run("meshflow", "load")
     _run("sqlmesh", "--gateway", "live", "run", "prod")
     compare("Net revenue by province, USD", before[PROVINCES], figures(PROVINCES))
     compare("Enrollments by course", before[COURSES], figures(COURSES))
-    _say_what_is_new(built_from)
-    _say("Stop the sources with `meshflow source down`, or go on: `meshflow generate --every 3`")
+    _print_new_lines(built_from)
+    _print_step("Stop the sources with `meshflow source down`, or continue: `meshflow generate --every 3`")
 
 
-def _require_past() -> None:
-    """Raises click.ClickException if a load can't be dated back, because another one has begun since."""
+def _require_no_recent_load() -> None:
+    """Raises click.ClickException if another load started in the last ten minutes: the demo's loads are dated back."""
     if not (raw := settings.data() / "live_raw.duckdb").exists():
         return
     with closing(duckdb.connect(str(raw), read_only=True)) as connection:
         [(last,)] = connection.execute("SELECT MAX(started_at) FROM loader.loads").fetchall()
-    if last and (free_at := last.replace(tzinfo=UTC) + 2 * INTERVAL) > datetime.now(UTC):
+    if last and (possible_at := last.replace(tzinfo=UTC) + 2 * INTERVAL) > datetime.now(UTC):
         raise click.ClickException(
-            f"The newest load is of {last:%H:%M} UTC, and the demo dates its first one ten minutes back: run it again "
-            f"after {free_at:%H:%M} UTC, or go on with `meshflow generate`, `meshflow load`"
+            f"The newest load started at {last:%H:%M} UTC, and the demo dates its first load ten minutes back. "
+            f"Run the demo after {possible_at:%H:%M} UTC, or continue with `meshflow generate` and `meshflow load`"
         )
 
 
 def _load(at: datetime) -> datetime:
-    """`meshflow load` as if it were `at`; returns when the load is taken to have started."""
+    """Run `meshflow load`, dated `at`; return the start time in the load log."""
     click.secho(f"\n$ meshflow load   # dated {at:%H:%M:%S} UTC", bold=True)
     with (
         ConsoleReporter() as reporter,
-        session(settings.loader_url(), "live", settings.data(), 60, reporter, at=at) as held,
+        session(settings.loader_url(), "live", settings.data(), 60, reporter, at=at) as opened,
     ):
-        if held is None or not load_tables(held, reporter):
-            raise click.ClickException("The sources' rows haven't loaded, see above; `make demo` may be run again")
-        return held.started_at
+        if opened is None or not load_tables(opened, reporter):
+            raise click.ClickException("The load failed: see above, then run `make demo` again")
+        return opened.started_at
 
 
 def _run(*command: str) -> None:
@@ -111,7 +111,7 @@ def _run(*command: str) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     status = subprocess.run(command, check=False, env=environment).returncode  # noqa: S603 - commands of this file
     if status:
-        raise click.ClickException(f"`{' '.join(command)}` failed, see above; `make demo` may be run again")
+        raise click.ClickException(f"`{' '.join(command)}` failed: see above, then run `make demo` again")
 
 
 def _query(query: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -122,12 +122,12 @@ def _query(query: str, *parameters: object) -> list[tuple[Any, ...]]:
 
 
 def figures(query: str) -> dict[str, Figure]:
-    """Figures by the key of what they are about: two courses may share a name."""
+    """The figures of `query` by key, because two courses may share a name."""
     return {str(key): Figure(str(label), Decimal(value or 0)) for key, label, value in _query(query)}
 
 
 def compare(title: str, before: Mapping[str, Figure], after: Mapping[str, Figure]) -> None:
-    """The ten that changed most."""
+    """Print the ten figures that changed most."""
     table = grid("", "before", "after", "change", right={"before", "after", "change"}, title=title)
     nothing = Figure("", Decimal(0))
     changes = {
@@ -140,17 +140,19 @@ def compare(title: str, before: Mapping[str, Figure], after: Mapping[str, Figure
     show(table)
 
 
-def _say_what_is_new(built_from: datetime) -> None:
-    """How many lines have loaded after the load that started at `built_from`.
+def _print_new_lines(built_from: datetime) -> None:
+    """Print how many order lines were loaded after the load that started at `built_from`.
 
-    Raises click.ClickException if it is all of them, or none.
+    Raises click.ClickException if all of them were, or none.
     """
     query = "SELECT COUNT(*) FILTER (WHERE _loaded_at > ?), COUNT(*) FROM retail.fct_sales"
     [(new, lines)] = _query(query, built_from.replace(tzinfo=None))
-    _say(f"Of {lines:,} order lines {new:,} are new or corrected since the warehouse was built")
+    _print_step(f"{new:,} of {lines:,} order lines are new or corrected since the warehouse was built")
     if not 0 < new < lines:
-        raise click.ClickException("That is not what an incremental load brings: please report it")
+        raise click.ClickException(
+            "An incremental load should load some order lines, not all or none: please report this"
+        )
 
 
-def _say(text: str) -> None:
+def _print_step(text: str) -> None:
     click.secho(f"\n{text}", fg="cyan")

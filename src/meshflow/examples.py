@@ -1,4 +1,4 @@
-"""Three questions worth asking the warehouse, and its answers."""
+"""Three example queries, printed with their results."""
 
 from numbers import Number
 
@@ -18,7 +18,7 @@ QUESTIONS = {
         ORDER BY net_revenue_usd DESC
         LIMIT 5
     """,
-    "Which courses run now or start soon, and how many enrolled?": """
+    "Which courses are ongoing or start soon, and how many enrollments do they have?": """
         SELECT c.course_name, c.course_status, c.days_until_start, COUNT(e.enrollment_id) AS enrollments
         FROM edtech.dim_course AS c
         LEFT JOIN edtech.fct_enrollment AS e ON e.course_id = c.course_id
@@ -26,7 +26,7 @@ QUESTIONS = {
         GROUP BY ALL
         ORDER BY c.days_until_start, enrollments DESC
     """,
-    "Which rows were rejected, and what is to be done?": """
+    "Why were rows rejected, and what is the remedy?": """
         SELECT reject_reason, SUM(rejected_count) AS rejected, remedy
         FROM ops.rejected_rows
         GROUP BY ALL
@@ -37,7 +37,7 @@ QUESTIONS = {
 
 
 def examples(environment: str) -> None:
-    """Print each query as it would be typed, and its result.
+    """Print each query as written for `environment`, and its result.
 
     Raises click.ClickException where the environment has not been built.
     """
@@ -46,7 +46,7 @@ def examples(environment: str) -> None:
     if environment not in built:
         raise click.ClickException(
             f"There is no environment '{environment}'. Build it with `sqlmesh plan {environment}`, "
-            f"or ask one of: {', '.join(sorted(built)) or 'none yet'}."
+            f"or choose from: {', '.join(sorted(built)) or 'none yet'}."
         )
     console = Console()
     for question, query in QUESTIONS.items():
@@ -65,7 +65,7 @@ def examples(environment: str) -> None:
 
 
 def in_environment(query: str, environment: str) -> exp.Expr:
-    """`query`, written for prod, reading the views of `environment`: schema `retail` becomes `retail__dev`."""
+    """`query`, which is written for prod, on the views of `environment`: `retail` becomes `retail__dev`."""
     tree = parse_one(query, dialect="snowflake")
     if environment != "prod":
         for table in tree.find_all(exp.Table):

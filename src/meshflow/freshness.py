@@ -1,4 +1,4 @@
-"""Has the warehouse stopped moving? Asked of SQLMesh's state alone, so it doesn't disturb a load or a run."""
+"""The freshness check. It reads SQLMesh's state only, so it doesn't disturb a load or a run."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,16 +10,16 @@ from sqlmesh.utils.date import to_datetime
 
 @dataclass(frozen=True)
 class Progress:
-    """Until when an environment is processed, UTC, and the model that is furthest behind."""
+    """How far an environment is processed: the end of the last interval, UTC, and the model that is furthest behind."""
 
     until: datetime
     model: str
 
 
 def progress(environment: str, gateway: str) -> Progress:
-    """Until when every model of `environment` has processed what loaded.
+    """How far every model of `environment` has processed its sources.
 
-    A dead load shows as much as a dead run: without finished loads the signal `source_loaded` lets no interval through.
+    Stopped loads show as well as stopped runs: without finished loads the signal `source_loaded` passes no interval.
     Raises click.ClickException if the environment has never been built.
     """
     context = Context(paths=".", gateway=gateway, load=False)
@@ -35,21 +35,23 @@ def progress(environment: str, gateway: str) -> Progress:
         if snapshot.is_model and not snapshot.is_symbolic and snapshot.intervals
     }
     if not ends:
-        raise click.ClickException(f"Nothing in '{environment}' has ever been processed on gateway {gateway}")
+        raise click.ClickException(
+            f"'{environment}' on gateway {gateway} has never processed an interval: see the log of `sqlmesh run`"
+        )
     model = min(ends, key=lambda name: (ends[name], name))
     return Progress(ends[model], model.replace('"', "").lower())
 
 
 def require_fresh(environment: str, gateway: str, after: timedelta) -> Progress:
-    """Raises click.ClickException if `environment` has stood still for longer than `after`."""
+    """Return the progress of `environment`. Raises click.ClickException if it is more than `after` behind now."""
     found = progress(environment, gateway)
     age = datetime.now(UTC) - found.until
     if age > after:
         hours = age.total_seconds() / 3600
         until = f"{found.until:%Y-%m-%d %H:%M} UTC, {hours:.1f} h ago"
         raise click.ClickException(
-            f"{environment} on gateway {gateway} is processed until {until}; {found.model} is furthest behind. Look at "
-            f"the logs of `meshflow load` and `sqlmesh run`: has the scheduler stopped, or does one of them fail? "
-            f"docs/runbooks/late-data.md"
+            f"{environment} on gateway {gateway} is processed until {until}; {found.model} is furthest behind. Check "
+            "the logs of `meshflow load` and `sqlmesh run` for failures or a stopped scheduler: "
+            "docs/runbooks/late-data.md"
         )
     return found

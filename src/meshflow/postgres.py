@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that fail in one clear line and never show a password."""
+"""Connections to PostgreSQL, whose errors are one clear line and never show a password."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 def connect(url: str, **options: Any) -> psycopg.Connection:
     """Connect to `url`, a libpq URL, in UTC; `options` are psycopg's.
 
-    Raises click.ClickException that names the user, the host and what the server said.
+    Raises click.ClickException with the user, the host and the server's message.
     """
     address(url)
     try:
@@ -23,10 +23,10 @@ def connect(url: str, **options: Any) -> psycopg.Connection:
 
 
 def address(url: str) -> str:
-    """Whom `url` connects where, `user@host:port/database`; without its password.
+    """`url` as `user@host:port/database`, without its password.
 
-    Raises click.ClickException if it isn't a URL that libpq can read. libpq's own message would quote it. A password
-    with a bare @ or / is read as host, port and database: these are no names of any, and must not be told either.
+    Raises click.ClickException if libpq can't parse the URL; libpq's own message would quote it. Where a password has
+    a bare @ or /, libpq parses parts of it as host, port and database: those must not be shown either.
     """
     try:
         parts = conninfo_to_dict(url)
@@ -45,7 +45,7 @@ def address(url: str) -> str:
 
 @contextmanager
 def clear_errors(url: str) -> Iterator[None]:
-    """Raise click.ClickException for whatever PostgreSQL at `url` says no to in the block."""
+    """Raise click.ClickException for any error of PostgreSQL at `url` in the block."""
     try:
         yield
     except psycopg.OperationalError as error:
@@ -55,14 +55,15 @@ def clear_errors(url: str) -> Iterator[None]:
 
 
 def unreachable(url: str, error: Exception) -> click.ClickException:
-    """The error for a server that can't be reached, or is gone, at `url`."""
+    """The error for a server at `url` that can't be reached or has closed the connection."""
     return click.ClickException(
-        f"PostgreSQL at {address(url)}: {reason(error)}. Is the server up (`meshflow source up`) and the URL right?"
+        f"PostgreSQL at {address(url)}: {reason(error)}. "
+        "Check that the server is running (`meshflow source up`) and that the URL is right"
     )
 
 
 def reason(error: BaseException) -> str:
-    """What the server or libpq said last, without the preamble that names the address again."""
+    """The message of the server or of libpq, without the prefix that repeats the address."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    said = next((line for line in lines if "FATAL:" in line), lines[0])
-    return said.rpartition("FATAL:")[2].rpartition("failed: ")[2].strip().rstrip(".")
+    message = next((line for line in lines if "FATAL:" in line), lines[0])
+    return message.rpartition("FATAL:")[2].rpartition("failed: ")[2].strip().rstrip(".")

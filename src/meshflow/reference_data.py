@@ -1,7 +1,7 @@
-"""The world the sample and the traffic draw on: words, and facts that follow from an id.
+"""Reference data for the sample and the traffic: names, courses, products, locations, and attributes derived from ids.
 
-A customer keeps name and place and a product keeps name and price without a table to look them up in, so generators
-that know nothing of each other write rows that agree. Facts are named like the sources' columns.
+The id of a customer determines name and location, the id of a product name and price. So independent generators write
+consistent rows without a lookup table. Attributes have the names of the source columns.
 """
 
 from decimal import Decimal
@@ -47,8 +47,8 @@ VARIANTS = {
     "Sports": (("", "Junior", "Long", "Light"), ("", "Red", "Navy", "Olive")),
     "Books": (("", "Paperback", "Hardcover", "Illustrated"), ("", "French", "Spanish", "Dutch")),
 }
-"""Two choices by category of product; the empty ones are those of the plain product."""
-PLACES = (
+"""Edition and look by product category; the plain product has neither, hence the empty strings."""
+LOCATIONS = (
     ("Toronto", "Ontario", "Canada"), ("Ottawa", "Ontario", "Canada"), ("Montréal", "Québec", "Canada"),
     ("Trois-Rivières", "Québec", "Canada"), ("Vancouver", "British Columbia", "Canada"),
     ("Calgary", "Alberta", "Canada"),
@@ -68,7 +68,7 @@ SHIPPING_COSTS = ("0", "4.95", "7.5", "12")
 
 NAME_COUNT = len(FIRST_NAMES) * len(LAST_NAMES)
 PRODUCT_COUNT = 16 * len(PRODUCTS)
-"""Products are numbered from 1; the first ones are PRODUCTS themselves, then their variants."""
+"""Product ids start at 1: first the plain PRODUCTS, then their variants."""
 
 
 class Product(NamedTuple):
@@ -99,7 +99,7 @@ class Course(NamedTuple):
 
 
 def product(product_id: int) -> Product:
-    """The product with this id, from 1 to PRODUCT_COUNT; a variant costs some whole dollars more than the plain one."""
+    """The product with this id, 1 to PRODUCT_COUNT. Variant n costs n * 4 % more than the plain one, rounded."""
     variant, plain = divmod(product_id - 1, len(PRODUCTS))
     name, category, price = PRODUCTS[plain]
     editions, looks = VARIANTS[category]
@@ -112,8 +112,8 @@ def product(product_id: int) -> Product:
 
 
 def customer(customer_id: int) -> Customer:
-    place, name = divmod(_number("customer", customer_id), NAME_COUNT)
-    return Customer(" ".join(_name(name)), *PLACES[place % len(PLACES)])
+    location, name = divmod(_number("customer", customer_id), NAME_COUNT)
+    return Customer(" ".join(_name(name)), *LOCATIONS[location % len(LOCATIONS)])
 
 
 def student(student_id: int) -> Student:
@@ -123,7 +123,7 @@ def student(student_id: int) -> Student:
 
 
 def course(course_id: int) -> Course:
-    """A run of one of COURSE_NAMES: the names come round again, with another instructor and for the same credits."""
+    """The course with this id. COURSE_NAMES repeat, with another instructor and the same credits."""
     name = (course_id - 1) % len(COURSE_NAMES)
     instructor = _number("instructor", course_id) % NAME_COUNT
     return Course(COURSE_NAMES[name], " ".join(_name(instructor)), CREDITS[name % len(CREDITS)])
@@ -138,5 +138,5 @@ def _name(number: int) -> tuple[str, str]:
 
 
 def _number(kind: str, key: int) -> int:
-    """A number of 32 bits that looks drawn by lot; unlike hash() it is the same in every process."""
+    """A pseudo-random number of 32 bits; unlike hash() it is the same in every process."""
     return crc32(f"{kind} {key}".encode())

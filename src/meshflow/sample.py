@@ -1,14 +1,14 @@
-"""The sample rows in seeds/: two believable businesses, and faults of every kind that is rejected or flagged.
+"""The sample rows in seeds/: two realistic businesses, with every kind of fault that is rejected or flagged.
 
 `meshflow sample DIRECTORY` writes edtech/{students,courses,enrollments}.csv, retail/sales.csv and their reconciliation,
-loading/reconciliations.csv, below DIRECTORY.
-The same rows every time: one seed, no clock, standard library only.
+loader/reconciliations.csv, below DIRECTORY.
+The rows are the same every time: one seed, no clock, standard library only.
 """
 
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -25,7 +25,7 @@ from meshflow.reference_data import (
     GENDERS,
     LAST_NAMES,
     LINES_PER_ORDER,
-    PLACES,
+    LOCATIONS,
     PRODUCTS,
     QUANTITIES,
     SHIPPING_COSTS,
@@ -33,11 +33,11 @@ from meshflow.reference_data import (
 )
 
 FIRST_LOAD = datetime(2026, 10, 25, 2, 0)
-"""Everything that was there when the pipeline was switched on."""
+"""The first load, of all rows written before it."""
 LAST_DAY = date(2026, 10, 31)
 """The day before the sample's as-of date; no row is newer."""
 COUNTED_AT = datetime.combine(LAST_DAY, time(23, 59, 59))
-"""The reconciliation of the source with RAW, after the last load."""
+"""When the reconciliation of the source with RAW ran, after the last load."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ def students(random: Random, count: int = 240) -> list[Student]:
                 gender=random.choice(GENDERS),
                 enrollment_date=enrollment_date,
                 date_of_birth=enrollment_date - timedelta(days=random.randint(16 * 366, 48 * 365)),
-                **_loading(random, enrollment_date),
+                **_timestamps(random, enrollment_date),
             )
         )
     born_on_a_leap_day = altered(rows[0], date_of_birth=date(2004, 2, 29))
@@ -137,7 +137,7 @@ def students(random: Random, count: int = 240) -> list[Student]:
     no_email = altered(rows[4], email=None)
     one_name_only = altered(rows[5], last_name=None)
     no_birth_date = altered(rows[6], date_of_birth=None)
-    has_left = altered(rows[7], deleted_at=datetime(2026, 10, 29, 9, 30), **_affected(datetime(2026, 10, 29, 9, 30)))
+    has_left = altered(rows[7], deleted_at=datetime(2026, 10, 29, 9, 30), **_updated(datetime(2026, 10, 29, 9, 30)))
     rows[:8] = (
         born_on_a_leap_day,
         turns_18_today,
@@ -149,7 +149,7 @@ def students(random: Random, count: int = 240) -> list[Student]:
         has_left,
     )
     return rows + [
-        altered(rows[10], first_name="Older", **_written(rows[10].updated_at - timedelta(days=90))),  # duplicate key
+        altered(rows[10], first_name="Older", **_created(rows[10].updated_at - timedelta(days=90))),  # duplicate key
         altered(rows[11], student_id=None),
         altered(rows[12], student_id=count + 1, first_name=None, last_name=None),
         altered(rows[13], student_id=count + 2, enrollment_date=None),
@@ -176,11 +176,11 @@ def courses(random: Random) -> list[Course]:
         )
     starts_today = altered(rows[0], start_date=date(2026, 11, 1), end_date=date(2027, 1, 29))
     ends_today = altered(rows[1], start_date=date(2026, 8, 3), end_date=date(2026, 11, 1))
-    withdrawn = altered(rows[2], deleted_at=datetime(2026, 10, 27, 15, 0), **_affected(datetime(2026, 10, 27, 15, 0)))
+    withdrawn = altered(rows[2], deleted_at=datetime(2026, 10, 27, 15, 0), **_updated(datetime(2026, 10, 27, 15, 0)))
     rows[:3] = starts_today, ends_today, withdrawn
     return rows + [
         altered(
-            rows[3], course_name="Older Title", **_written(rows[3].updated_at - timedelta(days=200))
+            rows[3], course_name="Older Title", **_created(rows[3].updated_at - timedelta(days=200))
         ),  # duplicate key
         altered(rows[4], course_id=None),
         altered(rows[5], course_id=901, course_name=None),
@@ -193,7 +193,7 @@ def courses(random: Random) -> list[Course]:
 
 def enrollments(random: Random, students: list[Student], courses: list[Course], count: int = 720) -> list[Enrollment]:
     clean_students, clean_courses = students[8:240], courses[3 : len(COURSE_NAMES)]
-    enrolling = [student for student in clean_students if student.student_id % 12]  # every twelfth takes nothing
+    enrolling = [student for student in clean_students if student.student_id % 12]  # every twelfth has no enrollment
     rows = []
     for enrollment_id in range(5001, 5001 + count):
         student, course = random.choice(enrolling), random.choice(clean_courses)
@@ -208,7 +208,7 @@ def enrollments(random: Random, students: list[Student], courses: list[Course], 
                 student_id=student.student_id,
                 course_id=course.course_id,
                 enrollment_date=day,
-                **_loading(random, day),
+                **_timestamps(random, day),
             )
         )
     ended = next(course for course in clean_courses if course.end_date < date(2026, 9, 1))
@@ -219,8 +219,8 @@ def enrollments(random: Random, students: list[Student], courses: list[Course], 
     return rows + [
         altered(rows[0], enrollment_id=next_id, student_id=keen.student_id, enrollment_date=before_sign_up),
         altered(rows[1], enrollment_id=next_id + 1, course_id=ended.course_id, enrollment_date=after_the_end),
-        altered(rows[2], enrollment_id=next_id + 2, deleted_at=cancelled_at, **_affected(cancelled_at)),
-        altered(rows[3], **_written(rows[3].updated_at - timedelta(days=10))),  # duplicate key
+        altered(rows[2], enrollment_id=next_id + 2, deleted_at=cancelled_at, **_updated(cancelled_at)),
+        altered(rows[3], **_created(rows[3].updated_at - timedelta(days=10))),  # duplicate key
         altered(rows[4], enrollment_id=None),
         altered(rows[5], enrollment_id=next_id + 3, student_id=99999),
         altered(rows[6], enrollment_id=next_id + 4, course_id=999),
@@ -233,14 +233,14 @@ def enrollments(random: Random, students: list[Student], courses: list[Course], 
 
 
 def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale]:
-    people = {
-        customer_id: (f"{random.choice(FIRST_NAMES)} {random.choice(LAST_NAMES)}", random.choice(PLACES))
+    customer_details = {
+        customer_id: (f"{random.choice(FIRST_NAMES)} {random.choice(LAST_NAMES)}", random.choice(LOCATIONS))
         for customer_id in range(1, customers + 1)
     }
     rows = []
     for order_id in range(10001, 10001 + orders):
         customer_id = random.randint(1, customers)
-        name, place = people[customer_id]
+        name, (city, province, country) = customer_details[customer_id]
         day = _day(random, date(2025, 1, 2), LAST_DAY - timedelta(days=1))
         ordered_at = datetime.combine(day, time(random.randint(6, 22), random.randint(0, 59), random.randint(0, 59)))
         for product_id in random.sample(range(1, len(PRODUCTS) + 1), random.choice(LINES_PER_ORDER)):
@@ -259,24 +259,24 @@ def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale
                     order_date_at=ordered_at,
                     discount=Decimal(random.choice(DISCOUNTS)),
                     shipping_cost=Decimal(random.choice(SHIPPING_COSTS)),
-                    city=place[0],
-                    province=place[1],
-                    country=place[2],
-                    **_loading(random, day),
+                    city=city,
+                    province=province,
+                    country=country,
+                    **_timestamps(random, day),
                 )
             )
     cancelled_at = datetime(2026, 10, 30, 17, 45)
-    cancelled = [altered(row, deleted_at=cancelled_at, **_affected(cancelled_at)) for row in rows[40:60]]
+    cancelled = [altered(row, deleted_at=cancelled_at, **_updated(cancelled_at)) for row in rows[40:60]]
     rows[40:60] = cancelled
     next_id = 10001 + orders
     return rows + [
         altered(rows[0], order_id=next_id, price=Decimal(0)),  # given away
-        # Half a cent of discount, and the last row of all has three faults at once.
+        # A discount of half a cent. The last row below has three faults at once.
         altered(rows[1], order_id=next_id + 1, price=Decimal("0.05"), quantity=1, discount=Decimal("0.1")),
         altered(rows[2], order_id=next_id + 2, city=None, province=None, country=None),
         altered(rows[3], order_id=next_id + 3, province="Atlantis"),
         altered(rows[4], order_id=next_id + 4, shipping_cost=None),
-        altered(rows[5], quantity=99, **_written(rows[5].updated_at - timedelta(days=5))),  # duplicate key
+        altered(rows[5], quantity=99, **_created(rows[5].updated_at - timedelta(days=5))),  # duplicate key
         altered(rows[6], order_id=None),
         altered(rows[7], product_id=None),
         altered(rows[8], order_id=next_id + 5, customer_id=None),
@@ -296,22 +296,22 @@ def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale
 
 
 def reconciliations(source_table: str, rows: Iterable[LoadedRow]) -> list[Reconciliation]:
-    """What comparing `source_table` with RAW finds where everything has loaded: one row per day of `updated_at`."""
+    """The reconciliation of `source_table` with a complete RAW: one row per day of `updated_at`."""
     days: defaultdict[date, list[LoadedRow]] = defaultdict(list)
     for row in rows:
         days[row.updated_at.date()].append(row)
     reconciled = []
     for day, written in sorted(days.items()):
-        live = [row for row in written if row.deleted_at is None]
-        checksum = sum(crc32(repr(row).encode()) for row in live)
+        active = [row for row in written if row.deleted_at is None]
+        checksum = sum(crc32(repr(astuple(row)).encode()) for row in active)
         reconciled.append(
             Reconciliation(
                 source_table=source_table,
                 updated_date=day,
-                source_count=len(live),
-                raw_count=len(live),
-                source_deleted_count=len(written) - len(live),
-                raw_deleted_count=len(written) - len(live),
+                source_count=len(active),
+                raw_count=len(active),
+                source_deleted_count=len(written) - len(active),
+                raw_deleted_count=len(written) - len(active),
                 source_checksum=checksum,
                 raw_checksum=checksum,
             )
@@ -320,7 +320,7 @@ def reconciliations(source_table: str, rows: Iterable[LoadedRow]) -> list[Reconc
 
 
 def altered(row: Row, **columns: Any) -> Row:
-    """`row` with other values in some columns, wrong ones too."""
+    """A copy of `row` with other values in some columns, including invalid ones."""
     return replace(row, **columns)
 
 
@@ -328,24 +328,24 @@ def _day(random: Random, first: date, last: date) -> date:
     return first + timedelta(days=random.randint(0, (last - first).days))
 
 
-def _written(moment: datetime) -> dict[str, Any]:
-    """When a row was written at `moment` for the first and, so far, last time."""
-    return {"created_at": moment, "updated_at": moment}
+def _created(at: datetime) -> dict[str, Any]:
+    """Timestamps of a row that was inserted at `at` and not updated since."""
+    return {"created_at": at, "updated_at": at}
 
 
-def _affected(moment: datetime) -> dict[str, Any]:
-    """When a write at `moment` is updated and loaded: by the load at the next full hour."""
-    return {"updated_at": moment, "_loaded_at": moment.replace(minute=0, second=0) + timedelta(hours=1)}
+def _updated(at: datetime) -> dict[str, Any]:
+    """Timestamps of a row that was updated at `at` and loaded at the next full hour."""
+    return {"updated_at": at, "_loaded_at": at.replace(minute=0, second=0) + timedelta(hours=1)}
 
 
-def _loading(random: Random, day: date) -> dict[str, Any]:
-    """Rows older than the pipeline came with its first load, the others within an hour."""
-    moment = datetime.combine(day, time(23, random.randint(0, 59)))
-    return _written(moment) | ({"_loaded_at": FIRST_LOAD} if moment < FIRST_LOAD else _affected(moment))
+def _timestamps(random: Random, day: date) -> dict[str, Any]:
+    """Timestamps of a row that was inserted on `day`: loaded by the first load, or later within an hour."""
+    at = datetime.combine(day, time(23, random.randint(0, 59)))
+    return _created(at) | ({"_loaded_at": FIRST_LOAD} if at < FIRST_LOAD else _updated(at))
 
 
 def write(directory: Path) -> None:
-    """Write the five files below `directory`, each whole or not at all."""
+    """Write the five files below `directory`, each completely or not at all."""
     random = Random(20261101)
     student_rows, course_rows = students(random), courses(random)
     tables: dict[str, Sequence[LoadedRow]] = {
@@ -361,8 +361,8 @@ def write(directory: Path) -> None:
 
 
 def _write(path: Path, rows: Sequence[LoadedRow | Reconciliation]) -> None:
-    loading = {field.name for field in fields(LoadedRow)}
-    columns = sorted((field.name for field in fields(rows[0])), key=loading.__contains__)  # those of load last
+    load_columns = {field.name for field in fields(LoadedRow)}
+    columns = sorted((field.name for field in fields(rows[0])), key=load_columns.__contains__)  # those last
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".csv.tmp")
     with unfinished.open("w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What dashboards ask, and whom: the published copy of a DuckDB warehouse, or Snowflake. Both only read."""
+"""Queries of dashboards, run read-only on a snapshot of a DuckDB warehouse or on Snowflake."""
 
 import base64
 import os
@@ -18,25 +18,25 @@ import duckdb
 import pandas as pd  # type: ignore[import-untyped]
 from sqlglot import exp, parse_one
 
-from meshflow.publish import SERVED, Copy, WarehouseBusyError, latest, publish
+from meshflow.publish import SERVED, Snapshot, WarehouseBusyError, latest, publish
 from meshflow.snowflake import TIMEOUTS, Login, login
 
 SCHEMAS = tuple(sorted({table.partition(".")[0] for table in SERVED}))
 CACHE_TTL_SECONDS = 600
-"""Seconds for which an answer of Snowflake is shown again."""
+"""How long a result from Snowflake is cached."""
 OBJECT_NOT_FOUND = {904, 2003, 2043}
-"""Snowflake's numbers for a column, and for a table or schema, that isn't there or may not be read."""
+"""Snowflake's error numbers for a column, table or schema that doesn't exist or isn't authorized."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """A SELECT in Snowflake's dialect on the tables of prod; values are bound to its `?`, in SELECT or WHERE."""
+    """A SELECT in Snowflake's dialect on the tables of prod; parameters are bound to its `?`, in SELECT or WHERE."""
 
     sql: str
     parameters: tuple[Any, ...] = ()
 
     def only(self, column: str, values: Sequence[Any]) -> "Query":
-        """The rows whose `column`, such as `locations.country`, is one of `values`; all rows if there are none."""
+        """Keep rows whose `column`, such as `locations.country`, is one of `values`; all rows if `values` is empty."""
         if not values:
             return self
         condition = exp.to_column(column).isin(*[exp.Placeholder() for _ in values])
@@ -45,11 +45,11 @@ class Query:
 
     @cached_property
     def tables(self) -> list[str]:
-        """What it reads, such as `retail.fct_sales`."""
+        """The tables that it reads, such as `retail.fct_sales`, sorted."""
         return sorted({f"{table.db}.{table.name}".lower() for table in self._tree().find_all(exp.Table)})
 
-    def written(self, environment: str, dialect: str) -> str:
-        """The SQL that reads the views of `environment` in the `dialect` of an engine."""
+    def to_sql(self, environment: str, dialect: str) -> str:
+        """SQL in the `dialect` of an engine that reads the views of `environment`."""
         tree = self._tree()
         if environment != "prod":
             for table in tree.find_all(exp.Table):
@@ -64,133 +64,133 @@ ENVIRONMENTS = Query("SELECT DISTINCT table_schema FROM information_schema.table
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryResult:
     rows: pd.DataFrame
     """Columns in lower case; money as Decimal."""
     as_of: datetime
-    """The moment whose state the rows show, UTC."""
+    """Timestamp of the warehouse state that the rows show, UTC."""
 
 
 @dataclass(frozen=True)
 class State:
-    """A warehouse at one time: answers to what is asked of one state agree with each other."""
+    """A warehouse at one point in time: all queries on one state return consistent results."""
 
     version: str
-    """Differs from that of another state in which answers may differ."""
-    copy: Copy | None = None
-    """Where a DuckDB warehouse is as it was then."""
+    """States with different results have different versions."""
+    snapshot: Snapshot | None = None
+    """The snapshot of a DuckDB warehouse."""
     note: str = ""
-    """What whoever looks at it should know, such as that it is older than the warehouse."""
+    """A message for the page, such as that this state is older than the warehouse."""
 
 
 class Warehouse(ABC):
-    """Something that answers queries. Sessions share it, so it keeps nothing of theirs."""
+    """Runs queries. All sessions share one instance, so it keeps no state of a session."""
 
     title: str
     is_sample: bool
-    """Whether it holds the sample, which stands still on purpose."""
+    """Whether it contains the sample data, which never change."""
 
     @abstractmethod
     def now(self) -> State:
-        """The newest state there is. Raises click.ClickException if there is none to look at."""
+        """The newest state. Raises click.ClickException if there is none."""
 
     @abstractmethod
-    def run(self, state: State, environment: str, query: Query) -> Answer:
-        """Raises click.ClickException if the environment lacks a table or column, or nobody answers."""
+    def run(self, state: State, environment: str, query: Query) -> QueryResult:
+        """Raises click.ClickException if the environment lacks a table or column, or the warehouse can't be reached."""
 
 
 def environments(schemas: pd.DataFrame) -> list[str]:
-    """Those that may be read, prod first, from the answer to ENVIRONMENTS."""
+    """Environments that may be read, prod first, from the result of ENVIRONMENTS."""
     parts = [str(schema).lower().partition("__") for schema in schemas["table_schema"]]
     found = {environment or "prod" for schema, _, environment in parts if schema in SCHEMAS}
     return sorted(found, key=lambda environment: (environment != "prod", environment))
 
 
-class Published(Warehouse):
-    """A DuckDB warehouse, as of when nobody was writing it."""
+class SnapshotWarehouse(Warehouse):
+    """A DuckDB warehouse, read from its newest snapshot."""
 
     def __init__(self, gateway: str, data: Path) -> None:
-        """`data` is the folder of the DuckDB files, and of copies below it."""
+        """`data` is the folder of the DuckDB files; snapshots go to `data/dashboards`."""
         self._file, self._folder = data / f"{gateway}_analytics.duckdb", data / "dashboards"
         self.title = {"local": "Sample data", "live": "Live data"}[gateway]
         self.is_sample = gateway == "local"
 
     def now(self) -> State:
-        """The warehouse as it is, or if somebody writes it or it can't be copied, the copy from before."""
+        """The warehouse as it is, or its previous snapshot while a process writes it or it can't be copied."""
         try:
-            copy = publish(self._file, self._folder)
-            return State(str(copy.path), copy)
+            snapshot = publish(self._file, self._folder)
+            return State(str(snapshot.path), snapshot)
         except WarehouseBusyError:
-            problem = "The warehouse is being built. It shows here as soon as that has ended."
-            reason = "A plan or a run is at work"
+            problem = "The warehouse is being built. It appears here when the plan has finished."
+            reason = "A plan or run is in progress"
         except click.ClickException as error:
             problem = reason = error.message
-        before = latest(self._file, self._folder)
-        if not before:
+        previous = latest(self._file, self._folder)
+        if not previous:
             raise click.ClickException(problem)
-        return State(str(before.path), before, f"{reason}. What you see is the warehouse as it was before.")
+        return State(str(previous.path), previous, f"{reason}. This page shows the previous snapshot of the warehouse.")
 
-    def run(self, state: State, environment: str, query: Query) -> Answer:
-        assert state.copy, "a state of this warehouse has one"  # noqa: S101 - for the type checker
+    def run(self, state: State, environment: str, query: Query) -> QueryResult:
+        assert state.snapshot, "a state of this warehouse has one"  # noqa: S101 - for the type checker
         try:
-            with closing(duckdb.connect(str(state.copy.path), read_only=True)) as connection:
-                cursor = connection.execute(query.written(environment, "duckdb"), list(query.parameters))
-                return Answer(_frame(cursor.description, cursor.fetchall()), state.copy.written_at)
+            with closing(duckdb.connect(str(state.snapshot.path), read_only=True)) as connection:
+                cursor = connection.execute(query.to_sql(environment, "duckdb"), list(query.parameters))
+                return QueryResult(_to_frame(cursor.description, cursor.fetchall()), state.snapshot.written_at)
         except (duckdb.CatalogException, duckdb.BinderException) as error:
-            raise _lacking(environment, query, error) from None
+            raise _not_found(environment, query, error) from None
         except duckdb.Error as error:
-            raise click.ClickException(f"The copy of the warehouse can't be read: {_first_line(error)}") from None
+            raise click.ClickException(f"The warehouse's snapshot can't be read: {_first_line(error)}") from None
 
 
 class Snowflake(Warehouse):
-    """Production, as the user of dashboards, whose role reads marts and nothing else (infra/snowflake)."""
+    """Production, as the user DASHBOARDS, whose role reads marts and `ops` only (infra/snowflake)."""
 
     title = "Snowflake"
     is_sample = False
 
     def __init__(self) -> None:
         self._connection: Any = None
-        self._logging_in = threading.Lock()
+        self._login_lock = threading.Lock()
 
     def now(self) -> State:
-        """Every CACHE_TTL_SECONDS seconds another one. Tables that a run is writing may still disagree for its minutes."""
+        """A new state every CACHE_TTL_SECONDS. Tables may be inconsistent for minutes while a run writes them."""
         return State(f"snowflake {int(time.time() // CACHE_TTL_SECONDS)}")
 
-    def run(self, state: State, environment: str, query: Query) -> Answer:  # noqa: ARG002 - Snowflake has no past here
+    def run(self, state: State, environment: str, query: Query) -> QueryResult:  # noqa: ARG002 - reads current tables
         connector = _connector()
-        with self._logging_in:
+        with self._login_lock:
             if self._connection is None:
                 try:
                     self._connection = connector.connect(**credentials())
                 except connector.errors.Error as error:
-                    raise _silent(error) from None
+                    raise _unavailable(error) from None
             connection = self._connection
         try:
             with connection.cursor() as cursor:
-                cursor.execute(query.written(environment, "snowflake"), query.parameters or None)
-                return Answer(_frame(cursor.description, cursor.fetchall()), datetime.now(UTC))
+                cursor.execute(query.to_sql(environment, "snowflake"), query.parameters or None)
+                return QueryResult(_to_frame(cursor.description, cursor.fetchall()), datetime.now(UTC))
         except connector.errors.Error as error:
             if error.errno in OBJECT_NOT_FOUND:
-                raise _lacking(environment, query, error) from None
-            self._connection = None  # the next question logs in again: sessions expire after hours
-            raise _silent(error) from None
+                raise _not_found(environment, query, error) from None
+            self._connection = None  # the next query logs in again: sessions expire after hours
+            raise _unavailable(error) from None
 
 
 def warehouses(data: Path) -> dict[str, Warehouse]:
-    """What there is to look at, by gateway: production, then live data, then the sample."""
+    """Available warehouses by gateway: production, then live data, then sample data."""
     found: dict[str, Warehouse] = {}
     if os.environ.get("MESHFLOW_SNOWFLAKE_ACCOUNT"):
         found["snowflake"] = Snowflake()
     for gateway in ("live", "local"):
         if (data / f"{gateway}_analytics.duckdb").exists():
-            found[gateway] = Published(gateway, data)
+            found[gateway] = SnapshotWarehouse(gateway, data)
     return found
 
 
 def credentials() -> dict[str, Any]:
-    """How dashboards log in to Snowflake, as its connector takes it: a user's key, or an OAuth token.
+    """Arguments of Snowflake's connector, with the dashboard user's key pair or OAuth token.
 
-    Raises click.ClickException, naming the variables, if something is missing.
+    Raises click.ClickException with the names of missing variables.
     """
     dashboards = login("DASHBOARDS", warehouse="BI")
     settings: dict[str, Any] = {
@@ -199,7 +199,7 @@ def credentials() -> dict[str, Any]:
         "role": dashboards.role,
         "warehouse": dashboards.warehouse,
         "database": "ANALYTICS",
-        "paramstyle": "qmark",  # values go to the server beside the SQL, never inside it
+        "paramstyle": "qmark",  # parameters are bound by the server, never written into the SQL
         "client_session_keep_alive": True,
         "session_parameters": {"QUERY_TAG": "meshflow dashboards", "TIMEZONE": "UTC"},
         **TIMEOUTS,
@@ -226,22 +226,22 @@ def _private_key(dashboards: Login) -> Any:
         return load_der_private_key(base64.b64decode(text), passphrase)
     except (TypeError, ValueError):
         raise click.ClickException(
-            "MESHFLOW_SNOWFLAKE_DASHBOARDS_PRIVATE_KEY is no key, or its passphrase is wrong: see .env.example"
+            "MESHFLOW_SNOWFLAKE_DASHBOARDS_PRIVATE_KEY is invalid, or its passphrase is wrong: see .env.example"
         ) from None
 
 
-def _frame(description: Sequence[Any], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+def _to_frame(description: Sequence[Any], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows, columns=[column[0].lower() for column in description])
 
 
-def _silent(error: Exception) -> click.ClickException:
-    return click.ClickException(f"Snowflake doesn't answer: {_first_line(error)}")
+def _unavailable(error: Exception) -> click.ClickException:
+    return click.ClickException(f"Snowflake can't be queried: {_first_line(error)}")
 
 
-def _lacking(environment: str, query: Query, error: Exception) -> click.ClickException:
+def _not_found(environment: str, query: Query, error: Exception) -> click.ClickException:
     return click.ClickException(
-        f"{environment} doesn't have what this needs of {', '.join(query.tables)}, or it may not be read: "
-        f"`sqlmesh plan {environment}` brings the environment up to date. ({_first_line(error)})"
+        f"{environment} doesn't have every table and column that this needs, or they may not be read: "
+        f"{', '.join(query.tables)}. Update the environment with `sqlmesh plan {environment}`. ({_first_line(error)})"
     )
 
 
@@ -251,9 +251,9 @@ def _first_line(error: Exception) -> str:
 
 def _connector() -> Any:
     try:
-        import snowflake.connector  # noqa: PLC0415 - takes seconds, and DuckDB needs none of it
+        import snowflake.connector  # noqa: PLC0415 - takes seconds, and DuckDB doesn't need it
     except ModuleNotFoundError:
         raise click.ClickException(
-            "Snowflake's connector is not installed: `make .venv/snowflake.installed`, then start the dashboards again"
+            "Snowflake's connector is not installed: run `make .venv/snowflake.installed` and restart the dashboards"
         ) from None
     return snowflake.connector

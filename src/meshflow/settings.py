@@ -1,4 +1,4 @@
-"""Where things are: from the environment, and from .env, which SQLMesh reads too."""
+"""Settings from the environment and from .env, which SQLMesh reads too."""
 
 import os
 from pathlib import Path
@@ -16,11 +16,11 @@ ENV_FILE = Path(".env")
 
 
 def data() -> Path:
-    """The folder of databases. Raises click.ClickException if there is none."""
+    """The folder of the databases. Raises click.ClickException if it doesn't exist."""
     folder = Path(os.environ.get("MESHFLOW_DATA", "data"))
     if not folder.is_dir():
         raise click.ClickException(
-            f"There is no folder {folder.resolve()}: make it, or set MESHFLOW_DATA to one that exists"
+            f"There is no folder {folder.resolve()}: create it, or set MESHFLOW_DATA to one that exists"
         )
     return folder
 
@@ -30,22 +30,22 @@ def server() -> Server:
 
 
 def own_server() -> bool:
-    """Whether the sources live on a server of your own and not on the embedded one."""
+    """Whether the source database is on a server of your own and not on the embedded one."""
     return bool(os.environ.get("MESHFLOW_SOURCE_URL"))
 
 
 def source_url() -> str:
-    """Where the sources write: MESHFLOW_SOURCE_URL, else the embedded server as the role that owns the tables."""
+    """The URL of the sources: MESHFLOW_SOURCE_URL, else the embedded server as the owner of the tables."""
     return os.environ.get("MESHFLOW_SOURCE_URL") or _embedded("source")
 
 
 def loader_url() -> str:
-    """Where the loader reads: MESHFLOW_LOADER_URL, else MESHFLOW_SOURCE_URL, else the embedded server as the loader."""
+    """The URL of the loader: MESHFLOW_LOADER_URL, else MESHFLOW_SOURCE_URL, else the embedded server as `loader`."""
     return os.environ.get("MESHFLOW_LOADER_URL") or os.environ.get("MESHFLOW_SOURCE_URL") or _embedded("loader")
 
 
 def loader_role() -> str | None:
-    """The role to grant reading to on a server of your own, if it has one for the loader."""
+    """The loader's role on a server of your own, which needs read access; None without MESHFLOW_LOADER_URL."""
     url = os.environ.get("MESHFLOW_LOADER_URL")
     return str(conninfo_to_dict(url)["user"]) if url and address(url) else None
 
@@ -63,7 +63,7 @@ def snowflake() -> dict[str, Any]:
         "warehouse": loader.warehouse,
         "database": "RAW",
         "query": {
-            # What a killed load had running stops, and with it its lock on the table.
+            # The statement of a killed load is aborted, which releases its lock on the table.
             "session_parameters": {"QUERY_TAG": "meshflow load", "ABORT_DETACHED_QUERY": True},
             **TIMEOUTS,
         },
@@ -77,10 +77,10 @@ def snowflake() -> dict[str, Any]:
     return credentials
 
 
-def note_state(embedded: Server) -> None:
-    """Write where SQLMesh's state is to .env, leaving everything else there as it is."""
+def write_state_settings(embedded: Server) -> None:
+    """Write the connection to SQLMesh's state to .env; all other lines stay as they are."""
     ENV_FILE.touch()
-    ENV_FILE.chmod(0o600)  # a copy of .env.example is everybody's to read
+    ENV_FILE.chmod(0o600)  # a copy of .env.example is readable by everybody
     for name, value in embedded.state.items():
         set_key(ENV_FILE, name, value, quote_mode="never")
 
@@ -89,6 +89,6 @@ def _embedded(role: str) -> str:
     embedded = server()
     if not embedded.exists:
         raise click.ClickException(
-            "There are no sources yet: `meshflow source up` starts them, or set MESHFLOW_SOURCE_URL"
+            "There is no source database yet: run `meshflow source up`, or set MESHFLOW_SOURCE_URL"
         )
     return embedded.url(role)

@@ -1,4 +1,4 @@
-"""How services log in to Snowflake: with the variables that .env.example has for each."""
+"""Logins of services to Snowflake, from the variables that .env.example lists for each."""
 
 import os
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import click
 
 TIMEOUTS = {"login_timeout": 30, "network_timeout": 120}
-"""Seconds for which a host that doesn't answer is tried again; the connector's own limits are 120 and none."""
+"""Seconds to retry a host that doesn't respond; the connector's defaults are 120 and no limit."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """A user's key, or an OAuth token; what isn't set is empty."""
+    """A user's key or an OAuth token. Variables that aren't set are empty."""
 
     account: str
     user: str
@@ -22,12 +22,12 @@ class Login:
     """PEM, or the base64 of its DER."""
     passphrase: str = field(repr=False)
     host: str
-    """Where the account is, if not where Snowflake would have it."""
+    """The host of the account, if it isn't Snowflake's default."""
     port: str
 
 
 def login(service: str, warehouse: str) -> Login:
-    """The login of `service`, such as LOADER, which works in `warehouse` unless a variable says otherwise.
+    """The login of `service`, such as LOADER. It uses `warehouse` unless a variable sets another one.
 
     Raises click.ClickException, naming the variables, if something is missing.
     """
@@ -35,10 +35,10 @@ def login(service: str, warehouse: str) -> Login:
     def get(name: str, default: str = "") -> str:
         return os.environ.get(f"MESHFLOW_SNOWFLAKE_{name}") or default
 
-    means = "TOKEN" if get(f"{service}_TOKEN") else "PRIVATE_KEY"
-    names = ("ACCOUNT", f"{service}_USER", f"{service}_{means}")
+    credential = "TOKEN" if get(f"{service}_TOKEN") else "PRIVATE_KEY"
+    names = ("ACCOUNT", f"{service}_USER", f"{service}_{credential}")
     if missing := [f"MESHFLOW_SNOWFLAKE_{name}" for name in names if not get(name)]:
-        raise click.ClickException(f"Snowflake can't be reached without {' and '.join(missing)}: see .env.example")
+        raise click.ClickException(f"A Snowflake login needs {' and '.join(missing)}: see .env.example")
     return Login(
         account=get("ACCOUNT"),
         user=get(f"{service}_USER"),

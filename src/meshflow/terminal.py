@@ -1,4 +1,4 @@
-"""Tables on standard output, of which nothing is cut: a narrow terminal folds values, a pipe gets whole lines."""
+"""Tables on standard output, never truncated: a narrow terminal folds values, a pipe gets one line per row."""
 
 import sys
 from collections.abc import Collection
@@ -7,12 +7,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-PIPED = 10_000
-"""Characters in a line that goes to no terminal, more than any value has."""
+PIPE_WIDTH = 10_000
+"""Characters in a line where standard output is no terminal; more than any table needs."""
 
 
 def grid(*columns: str, right: Collection[str] = (), title: str | None = None) -> Table:
-    """An empty table with these columns, those in `right` aligned to the right."""
+    """An empty table with these columns; those in `right` are right-aligned."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, title=title, title_justify="left")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -20,6 +20,6 @@ def grid(*columns: str, right: Collection[str] = (), title: str | None = None) -
 
 
 def show(table: Table) -> None:
-    """Print `table` no wider than the terminal, or as wide as it is where there is none."""
-    # Values are text: what looks like markup in a name stays as it is.
-    Console(width=None if sys.stdout.isatty() else PIPED, markup=False, emoji=False, highlight=False).print(table)
+    """Print `table` no wider than the terminal; at full width where standard output is none."""
+    # Values are plain text: markup in a name is printed as it is.
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, emoji=False, highlight=False).print(table)

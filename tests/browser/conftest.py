@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium, driven by Playwright."""
+"""Debian's Chromium, driven by Playwright."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-# As root in a sandbox of its own, and without the services that Chromium would look for on a closed network.
+# Chromium runs as root, so without its sandbox, and without services that a closed network can't reach.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of its own for each test, with nothing remembered from another."""
+    """A page in a new browser context: tests share no cookies, storage or cache."""
     context = browser.new_context()
     yield context.new_page()
     context.close()

@@ -1,4 +1,4 @@
-"""Programs that serve pages, started as users start them."""
+"""Start programs that serve pages, as users start them."""
 
 import os
 import signal
@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[2]
 def serving(
     command: Callable[[int], list[str]], health: str, log: Path, settings: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """Start `command` of a free port in the project's folder, and give its address once the path `health` answers.
+    """Run `command` with a free port in the project's folder, and yield its address once the path `health` responds.
 
-    What the program prints goes to `log`. Of Meshflow's settings it has `settings` alone.
+    Its output goes to `log`. Of the variables `MESHFLOW_*` it gets those in `settings` only.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -38,7 +38,7 @@ def serving(
     ):
         try:
             address = f"http://localhost:{port}"
-            while not _answers(address + health):
+            while not _responds(address + health):
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.1)
             yield address
@@ -46,7 +46,7 @@ def serving(
             os.killpg(process.pid, signal.SIGTERM)
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         with urllib.request.urlopen(url):  # noqa: S310 - an address on this machine
             return True

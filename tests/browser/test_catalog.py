@@ -1,4 +1,4 @@
-"""The catalog in a real browser, opened as a file."""
+"""The catalog in Chromium, opened as a file."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,10 +20,10 @@ AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOME = "#/"
 MODEL = "#/model/retail.rpt_net_revenue_by_city"
 COLUMN = "#/column/retail.rpt_net_revenue_by_city/net_revenue_amount"
-LOADED = "#/model/raw.retail.sales"
+RAW = "#/model/raw.retail.sales"
 LINEAGE = "#/lineage"
 SEARCH = "#/search/discount"
-EVERY_PAGE = (HOME, MODEL, COLUMN, LOADED, LINEAGE, SEARCH)
+EVERY_PAGE = (HOME, MODEL, COLUMN, RAW, LINEAGE, SEARCH)
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"> & \\N </script><script>document.title='hacked'</script>"
 CONFIG = """
@@ -38,7 +38,7 @@ def build(context: Context, folder: Path) -> str:
 
 
 def project_of(root: Path, models: dict[str, str]) -> Context:
-    """A SQLMesh project with models by file name."""
+    """A SQLMesh project with the given models, by file name."""
     (root / "models").mkdir(parents=True)
     (root / "config.yaml").write_text(CONFIG)
     for name, text in models.items():
@@ -55,14 +55,14 @@ def site(project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The catalog of a project that holds HOSTILE wherever a text may stand."""
+    """The catalog of a project with HOSTILE in every text that the catalog shows."""
     root = tmp_path_factory.mktemp("hostile")
     text = HOSTILE.replace("'", "''")
     # A comment keeps single quotes as they are.
     first = f"""MODEL (name shop.first, kind FULL, owner '{text}', tags ('{text}'), description '{text}');
     SELECT 1::INT AS "{HOSTILE.replace('"', '""')}", /* {HOSTILE} */
       '{text}'::VARCHAR AS plain /* {HOSTILE} */"""
-    second = f"""MODEL (name shop.second, kind FULL, description 'Reads it.');
+    second = f"""MODEL (name shop.second, kind FULL, description 'Reads shop.first.');
     SELECT "{HOSTILE.replace('"', '""')}"::INT AS copied, plain::VARCHAR AS plain FROM shop.first"""
     return build(project_of(root / "project", {"first.sql": first, "second.sql": second}), root / "site")
 
@@ -71,8 +71,8 @@ def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> str:
 def large_site(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The catalog of 500 models with 20 columns each, in ten layers. SQLMesh would need half a minute to load them."""
     root = tmp_path_factory.mktemp("large")
-    context = project_of(root / "project", {"like.sql": "MODEL (name shop.first, kind FULL); SELECT 1::INT AS one"})
-    like = Reader(context, AT).catalog().models[0]
+    context = project_of(root / "project", {"first.sql": "MODEL (name shop.first, kind FULL); SELECT 1::INT AS one"})
+    template = Reader(context, AT).catalog().models[0]
     measures = [f"measure_{number}" for number in range(20)]
 
     def name(number: int) -> str:
@@ -85,25 +85,25 @@ def large_site(tmp_path_factory: pytest.TempPathFactory) -> str:
             Column(measure, "INT", f"Measure of {number}", [(parent, measure) for parent in parents])
             for measure in measures
         ]
-        models.append(replace(like, name=name(number), reads=parents, columns=columns))
+        models.append(replace(template, name=name(number), upstream=parents, columns=columns))
     catalog = Catalog("large", AT, (AT, AT), {}, [], models)
     return write(html_of(catalog), root / "site").as_uri()
 
 
 @pytest.fixture
 def watched(page: Page) -> Iterator[Page]:
-    """A page that may ask for itself and for nothing else, and has nothing to complain about."""
-    asked, complaints = [], []
-    page.on("request", lambda request: request.is_navigation_request() or asked.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    """A page that must load nothing but itself and log nothing to the console."""
+    requests, messages = [], []
+    page.on("request", lambda request: request.is_navigation_request() or requests.append(request.url))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     yield page
-    assert asked == []
-    assert complaints == []
+    assert requests == []
+    assert messages == []
 
 
 def open_page(page: Page, address: str) -> None:
-    """Open a page of the catalog and wait for its drawing."""
+    """Open a page of the catalog and wait for its graph."""
     page.goto("about:blank")
     page.goto(address)
     expect(page.locator("h1")).not_to_be_empty()
@@ -112,23 +112,23 @@ def open_page(page: Page, address: str) -> None:
 
 
 def shown(page: Page) -> set[str]:
-    """The texts in the drawing."""
+    """The texts in the graph."""
     return set(page.locator(".graph text").all_text_contents())
 
 
-def test_search_finds_a_column_and_its_lineage_reaches_the_loaded_column(watched: Page, site: str) -> None:
+def test_search_finds_a_column_whose_lineage_reaches_the_source_columns(watched: Page, site: str) -> None:
     open_page(watched, site)
     watched.get_by_role("searchbox").fill("net_revenue_amount city")
     watched.get_by_role("link", name="retail.rpt_net_revenue_by_city.net_revenue_amount", exact=True).click()
     expect(watched.locator("h1")).to_have_text("retail.rpt_net_revenue_by_city.net_revenue_amount")
-    comes_from = watched.locator("h2:text('Comes from') + table")
-    for loaded in ("price", "quantity", "discount"):
-        expect(comes_from.get_by_role("row", name=f"raw.retail.sales.{loaded} (loaded)")).to_have_count(1)
+    upstream = watched.locator("h2:text('Upstream') + table")
+    for column in ("price", "quantity", "discount"):
+        expect(upstream.get_by_role("row", name=f"raw.retail.sales.{column} (source column)")).to_have_count(1)
     expect(watched.locator(".graph svg")).to_be_visible()
     assert {"raw.retail.sales", "price", "discount", "retail.rpt_net_revenue_by_country"} <= shown(watched)
 
 
-def test_every_word_of_a_search_occurs_and_names_come_before_descriptions(watched: Page, site: str) -> None:
+def test_a_search_result_contains_every_word_and_names_come_before_descriptions(watched: Page, site: str) -> None:
     open_page(watched, site)
     watched.get_by_role("searchbox").fill("shipping fct_sales")
     expect(watched.locator("main td:first-child a")).to_have_text(
@@ -136,20 +136,21 @@ def test_every_word_of_a_search_occurs_and_names_come_before_descriptions(watche
     )
 
 
-def test_a_loaded_column_feeds_the_report_it_ends_up_in(watched: Page, site: str) -> None:
+def test_downstream_of_a_source_column_are_the_reports_that_use_it(watched: Page, site: str) -> None:
     open_page(watched, f"{site}#/column/raw.retail.sales/price")
-    feeds = watched.locator("h2:text('Feeds') + table")
-    feeds.get_by_role("link", name="retail.rpt_net_revenue_by_country.net_revenue_amount", exact=True).click()
+    expect(watched.locator("h2:text('Upstream') + p")).to_have_text("Source column (filled by the loader).")
+    downstream = watched.locator("h2:text('Downstream') + table")
+    downstream.get_by_role("link", name="retail.rpt_net_revenue_by_country.net_revenue_amount", exact=True).click()
     expect(watched.locator("h1")).to_have_text("retail.rpt_net_revenue_by_country.net_revenue_amount")
 
 
-def test_a_column_in_the_drawing_is_a_link(watched: Page, site: str) -> None:
+def test_a_column_in_the_graph_is_a_link(watched: Page, site: str) -> None:
     open_page(watched, f"{site}{COLUMN}")
     watched.locator(".graph a", has_text="unit_discount_amount").first.click()
     expect(watched.locator("h1")).to_have_text("intermediate.int_retail__sales_validated.unit_discount_amount")
 
 
-def test_a_model_shows_what_is_known_about_it(watched: Page, site: str) -> None:
+def test_a_model_page_shows_metadata_audits_tests_and_sql(watched: Page, site: str) -> None:
     open_page(watched, f"{site}#/model/retail.fct_sales")
     content = watched.locator("main")
     for text in (
@@ -178,7 +179,7 @@ def test_the_lineage_of_the_project_shows_every_model(watched: Page, site: str) 
     expect(watched.locator(".graph text", has_text="retail.fct_sales")).to_have_count(0)
 
 
-def test_the_lineage_around_a_model_narrows_to_its_neighbours(watched: Page, site: str) -> None:
+def test_the_lineage_of_a_model_can_be_limited_to_one_step(watched: Page, site: str) -> None:
     open_page(watched, f"{site}{MODEL}")
     assert "raw.retail.sales" in shown(watched)
     watched.get_by_label("Show").select_option("one step")
@@ -192,7 +193,7 @@ def test_the_lineage_around_a_model_narrows_to_its_neighbours(watched: Page, sit
     }
 
 
-def test_the_back_button_goes_back(watched: Page, site: str) -> None:
+def test_the_back_button_returns_to_the_previous_page(watched: Page, site: str) -> None:
     open_page(watched, site)
     watched.get_by_role("searchbox").press_sequentially("fct_sales")
     watched.get_by_role("link", name="retail.fct_sales", exact=True).click()
@@ -204,10 +205,10 @@ def test_the_back_button_goes_back(watched: Page, site: str) -> None:
     expect(watched.locator("h1")).to_have_text("Search: fct_sales")
     expect(watched.get_by_role("searchbox")).to_have_value("fct_sales")
     watched.go_back()
-    expect(watched.locator("main")).to_contain_text("Search, or start from a table")
+    expect(watched.locator("main")).to_contain_text("Search, or select a model")
 
 
-def test_everything_is_reached_by_keyboard(watched: Page, site: str) -> None:
+def test_search_and_lineage_are_usable_by_keyboard(watched: Page, site: str) -> None:
     open_page(watched, site)
     watched.keyboard.press("Tab")
     expect(watched.get_by_role("link", name="Skip to content")).to_be_focused()
@@ -225,14 +226,14 @@ def test_everything_is_reached_by_keyboard(watched: Page, site: str) -> None:
     expect(watched.locator("h1")).to_have_text("shared.dim_location")
 
 
-def test_a_page_that_is_not_there_says_so(watched: Page, site: str) -> None:
+def test_an_unknown_address_shows_not_found(watched: Page, site: str) -> None:
     for address in ("#/model/retail.nothing", "#/column/retail.fct_sales/nothing", "#/nothing", "#/model/%E0%A4%A"):
         open_page(watched, f"{site}{address}")
-        expect(watched.locator("h1")).to_have_text("Not here")
+        expect(watched.locator("h1")).to_have_text("Not found")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Browser, site: str, scheme: str) -> None:
+def test_axe_finds_no_violation(browser: Browser, site: str, scheme: str) -> None:
     context = browser.new_context(color_scheme=scheme)
     page = context.new_page()
     for address in EVERY_PAGE:
@@ -244,7 +245,7 @@ def test_axe_finds_nothing(browser: Browser, site: str, scheme: str) -> None:
     context.close()
 
 
-def test_a_phone_need_not_scroll_sideways(browser: Browser, site: str) -> None:
+def test_no_page_scrolls_horizontally_on_a_phone(browser: Browser, site: str) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 740}, is_mobile=True)
     page = context.new_page()
     for address in EVERY_PAGE:
@@ -254,7 +255,7 @@ def test_a_phone_need_not_scroll_sideways(browser: Browser, site: str) -> None:
 
 
 def test_hostile_texts_are_shown_as_text(watched: Page, hostile_site: str) -> None:
-    """Planted: innerHTML in catalog.js, `<` unescaped in site.py, markup() without its replace."""
+    """Faults planted to check it: innerHTML in catalog.js, `<` unescaped in site.py, markup() without its replace."""
     open_page(watched, hostile_site)
     expect(watched.locator("main")).to_contain_text(HOSTILE)
     watched.get_by_role("link", name="shop.first", exact=True).click()
@@ -274,8 +275,8 @@ def test_hostile_texts_are_shown_as_text(watched: Page, hostile_site: str) -> No
     assert "hacked" not in watched.title().replace(HOSTILE, "")
 
 
-def test_what_a_text_smuggles_in_is_rejected_by_the_policy(page: Page, site: str) -> None:
-    """The second line of defence, with the first one pierced."""
+def test_the_policy_blocks_injected_scripts_images_and_markup(page: Page, site: str) -> None:
+    """The second line of defence, if a text does become markup."""
     open_page(page, site)
     page.evaluate("""() => {
       const script = document.createElement("script");
@@ -290,11 +291,11 @@ def test_what_a_text_smuggles_in_is_rejected_by_the_policy(page: Page, site: str
     assert page.title() != "hacked"
 
 
-def test_five_hundred_models_are_searched_and_drawn(watched: Page, large_site: str) -> None:
+def test_a_catalog_of_500_models_can_be_searched_and_drawn(watched: Page, large_site: str) -> None:
     open_page(watched, large_site)
     watched.get_by_role("searchbox").fill("model_499.measure_7")
     watched.get_by_role("link", name="layer_9.model_499.measure_7", exact=True).click()
-    expect(watched.locator("h2:text('Comes from') + table")).to_contain_text("layer_0.model_49.measure_7")
+    expect(watched.locator("h2:text('Upstream') + table")).to_contain_text("layer_0.model_49.measure_7")
     expect(watched.locator(".graph svg")).to_be_visible()
     watched.get_by_role("link", name="Lineage", exact=True).click()
     expect(watched.locator(".graph .node")).to_have_count(500)

@@ -1,4 +1,4 @@
-"""SQLMesh's own UI in a real browser, opened by `make ui`."""
+"""SQLMesh's own UI in Chromium, started by `make ui`."""
 
 import re
 from collections.abc import Iterator
@@ -8,8 +8,6 @@ from playwright.sync_api import Locator, Page, expect
 from serving import serving
 
 MART = "retail.rpt_net_revenue_by_city"
-
-
 EVERY_GATEWAY = {
     "MESHFLOW_STATE_HOST": "nowhere.invalid",
     "MESHFLOW_STATE_USER": "sqlmesh",
@@ -19,7 +17,7 @@ EVERY_GATEWAY = {
     "MESHFLOW_SNOWFLAKE_USER": "NOBODY",
     "MESHFLOW_SNOWFLAKE_TOKEN": "emulated",
 }
-"""As .env has them after `make demo` and with an account on Snowflake: the UI asks neither."""
+"""As in .env after `make demo` and with an account on Snowflake. The UI connects to neither."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def open_mart(page: Page, address: str) -> None:
 
 
 def node(page: Page, schema: str, table: str, catalog: str = "ANALYTICS") -> Locator:
-    """A table in the drawing of lineage, which may be out of view."""
+    """A table in the lineage graph, which may be scrolled out of view."""
     return page.locator(f".react-flow__node[data-id='%22{catalog}%22.%22{schema}%22.%22{table}%22']")
 
 

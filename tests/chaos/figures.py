@@ -1,4 +1,4 @@
-"""What RAW, facts and daily revenue have to hold, computed by PostgreSQL from the sources' tables alone."""
+"""Expected rows of RAW, the facts and daily revenue, computed by PostgreSQL from the source tables alone."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ TABLES = {
     ),
 }
 
-# Nothing here is a few days ahead: what is dated later than that was dated so to be rejected.
+# No valid row is dated more than 30 days ahead: later dates are faults, to be rejected.
 STUDENTS = """
     SELECT * FROM edtech.students
     WHERE deleted_at IS NULL AND trim(coalesce(first_name, '') || coalesce(last_name, '')) <> ''
@@ -75,7 +75,7 @@ Rows = Counter[tuple[object, ...]]
 
 
 def raw_differences(url: str, data: Path) -> list[str]:
-    """Where RAW in the folder `data` isn't, row for row, what the sources at `url` have committed; [] if it is."""
+    """Compare RAW in the folder `data`, row by row, with what the sources at `url` have committed; [] if equal."""
     with duckdb.connect() as warehouse, psycopg.connect(url, options="-c timezone=UTC") as source:
         warehouse.execute(f"ATTACH '{data / 'live_raw.duckdb'}' AS RAW (READ_ONLY)")
         return [
@@ -90,7 +90,7 @@ def raw_differences(url: str, data: Path) -> list[str]:
 
 
 def served_differences(url: str, data: Path) -> list[str]:
-    """Where facts and revenue aren't, to the row and the cent, what PostgreSQL makes of them; [] if they are."""
+    """Compare facts and revenue, to the row and the cent, with what PostgreSQL computes; [] if equal."""
     with duckdb.connect() as warehouse, psycopg.connect(url, options="-c timezone=UTC") as source:
         warehouse.execute(f"ATTACH '{data / 'live_analytics.duckdb'}' AS ANALYTICS (READ_ONLY)")
         return [
@@ -104,19 +104,22 @@ def served_differences(url: str, data: Path) -> list[str]:
         ]
 
 
-def _differences(table: str, expected: Rows, found: Rows) -> list[str]:
-    assert expected, f"{table}: nothing is expected there, which proves nothing"
+def _differences(table: str, expected: Rows, actual: Rows) -> list[str]:
+    assert expected, f"{table}: no rows are expected, so the comparison proves nothing"
     return [
-        f"{table}: {sum(rows.values())} of {sum(expected.values())} rows {what}, such as {min(map(str, rows))}"
-        for what, rows in (("missing or old", expected - found), ("doubled, old or invented", found - expected))
+        f"{table}: {sum(rows.values())} of {sum(expected.values())} rows {kind}, such as {min(map(str, rows))}"
+        for kind, rows in (
+            ("missing or outdated", expected - actual),
+            ("duplicated, outdated or not in the source", actual - expected),
+        )
         if rows
     ]
 
 
 def _rows(connection: duckdb.DuckDBPyConnection | psycopg.Connection, query: str) -> Rows:
-    """The rows of a query and how often each occurs. Moments are UTC without saying so."""
-    return Counter(tuple(map(_plain, row)) for row in connection.execute(query).fetchall())
+    """The rows of a query and how often each occurs. Timestamps are UTC, without a time zone."""
+    return Counter(tuple(map(_without_time_zone, row)) for row in connection.execute(query).fetchall())
 
 
-def _plain(value: object) -> object:
+def _without_time_zone(value: object) -> object:
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value

@@ -1,4 +1,4 @@
-"""Processes that die by SIGKILL, at a moment or between two statements."""
+"""Processes that SIGKILL ends, at a point in time or between two statements."""
 
 import logging
 import multiprocessing
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
 
 FORK = multiprocessing.get_context("fork")
-"""A child has everything imported, and the project loaded, within milliseconds; it opens connections of its own."""
+"""A forked child has all imports and the loaded project within milliseconds. It opens connections of its own."""
 
 Due = tuple[float, Callable[[], None]]
-"""What to do when, in seconds from now."""
+"""Seconds from now, and what to do then."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """SIGKILL after so many seconds, from outside, or after so many statements, from inside."""
+    """SIGKILL from outside after some seconds, or from inside after some statements."""
 
     seconds: float | None = None
     statements: int | None = None
@@ -35,20 +35,20 @@ class Kill:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an operation takes that nothing disturbs."""
+    """What an operation takes when nothing disturbs it."""
 
     seconds: float
     statements: int
 
     def share(self, share: float, unit: str) -> Kill:
-        """When to kill to leave it that share, of its 'seconds' or of its 'statements'."""
+        """The kill after that share of its 'seconds' or of its 'statements'."""
         return (
             Kill(seconds=share * self.seconds) if unit == "seconds" else Kill(statements=int(share * self.statements))
         )
 
 
 class Attempt:
-    """An operation, started in a process of its own, `delay` seconds later. What it says goes to the file `log`."""
+    """An operation, started in a process of its own, `delay` seconds later. Its output goes to the file `log`."""
 
     def __init__(self, name: str, operation: Callable[[], None], log: Path, kill: Kill, delay: float) -> None:
         self.name, self.log, self.kill, self._delay = name, log, kill, delay
@@ -69,7 +69,7 @@ class Attempt:
         self._seconds.value = time.monotonic() - started
 
     @property
-    def end(self) -> list[Due]:
+    def kills(self) -> list[Due]:
         return [] if self.kill.seconds is None else [(self._delay + self.kill.seconds, self._process.kill)]
 
     def wait(self) -> None:
@@ -80,7 +80,7 @@ class Attempt:
         return self._process.exitcode == -signal.SIGKILL
 
     @property
-    def was_killed_at_work(self) -> bool:
+    def was_killed_midway(self) -> bool:
         return self.was_killed and self._statements.value > 0
 
     @property
@@ -92,14 +92,14 @@ class Attempt:
         return Cost(self._seconds.value, self._statements.value)
 
     def __str__(self) -> str:
-        ended = "was killed" if self.was_killed else "succeeded" if self.succeeded else "failed"
-        return f"{self.name} {ended} after {self._statements.value} statements: {self.log}"
+        outcome = "was killed" if self.was_killed else "succeeded" if self.succeeded else "failed"
+        return f"{self.name} {outcome} after {self._statements.value} statements: {self.log}"
 
 
 def finish(attempts: Sequence[Attempt], meanwhile: Sequence[Due] = ()) -> None:
-    """Wait for attempts that have just been started; kill those that are to be killed, and do what else is due."""
+    """Wait for attempts that have just started. Kill those that are to be killed, and do what else is due."""
     started = time.monotonic()
-    due = [*meanwhile, *(end for attempt in attempts for end in attempt.end)]
+    due = [*meanwhile, *(kill for attempt in attempts for kill in attempt.kills)]
     for seconds, act in sorted(due, key=lambda due: due[0]):
         time.sleep(max(0.0, started + seconds - time.monotonic()))
         act()
@@ -108,9 +108,9 @@ def finish(attempts: Sequence[Attempt], meanwhile: Sequence[Due] = ()) -> None:
 
 
 def _count_statements(statements: "Synchronized[int]", last: int | None) -> None:
-    """Count what is sent to PostgreSQL, RAW and warehouse, by dlt and SQLMesh too; die rather than go beyond `last`.
+    """Count the statements sent to PostgreSQL, RAW and warehouse, by dlt and SQLMesh too. SIGKILL after the `last`.
 
-    That is before or after a commit, as it comes: never in the midst of one, which only a kill from outside can hit.
+    Such a kill comes before or after a commit, never during one. Only a kill from outside can hit a commit.
     """
 
     def counted(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The pipeline on real parts: sources in PostgreSQL, loads into DuckDB, SQLMesh with its state in PostgreSQL."""
+"""The pipeline with real parts: sources in PostgreSQL, loads into DuckDB, SQLMesh with its state in PostgreSQL."""
 
 import os
 import time
@@ -15,15 +15,15 @@ import psycopg
 import workspace
 from figures import raw_differences, served_differences
 from killable import Attempt, Cost, Due, Kill, finish
-from sources import Sources
+from sources import SourceDatabase
 from sqlmesh.core.context import Context
 
 from meshflow.loading.load import load_tables, session
 from meshflow.loading.report import JsonReporter
 from meshflow.source.traffic import write_batch
 
-PATIENCE = 60
-"""Seconds that a load waits for a run to leave RAW, or for PostgreSQL to notice that another load has been killed."""
+LOCK_TIMEOUT_SECONDS = 60
+"""How long a load waits until a run closes RAW, or until PostgreSQL notices that another load has been killed."""
 
 DELETION = "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END"
 CORRECTIONS = {
@@ -48,11 +48,11 @@ CORRECTIONS = {
         DELETION,
     ),
 }
-"""In and out of what is rejected, deleted and not deleted after all. An order's date never changes."""
+"""They make rows invalid or valid again, and delete or restore them. An order's date never changes."""
 
 
-def correct(connection: psycopg.Connection, random: Random) -> None:
-    """Correct some rows of every table, none that another open transaction has written; the caller commits."""
+def correct_rows(connection: psycopg.Connection, random: Random) -> None:
+    """Correct some rows of every table, but none that another open transaction has written. The caller commits."""
     for table, corrections in CORRECTIONS.items():
         connection.execute(
             f"UPDATE {table} SET {random.choice(corrections)} WHERE ctid = ANY (ARRAY("
@@ -63,21 +63,21 @@ def correct(connection: psycopg.Connection, random: Random) -> None:
 
 @dataclass
 class Pipeline:
-    """Its operations, each of which runs in a process of its own that may be killed there."""
+    """Batches of traffic, loads and runs. Each runs in a process of its own, which may be killed."""
 
-    sources: Sources
+    sources: SourceDatabase
     workspace: workspace.Workspace
     logs: Path
     clock: datetime = field(default_factory=lambda: datetime.now(UTC))
-    """What loads and runs take for now. It is moved on by minutes, so nobody waits for them to pass."""
+    """The current time of loads and runs. Tests advance it by minutes instead of waiting."""
     context: Context | None = None
     """The project, loaded once for all runs."""
-    usual: dict[str, Cost] = field(default_factory=dict)
-    """Of each operation."""
+    costs: dict[str, Cost] = field(default_factory=dict)
+    """By operation: what it takes undisturbed."""
     kills: Counter[str] = field(default_factory=Counter)
-    """Of each operation, those that were killed at work."""
+    """By operation: attempts that were killed midway."""
     transactions: list[psycopg.Connection] = field(default_factory=list)
-    """Of the sources, those that have written and haven't ended."""
+    """Open transactions of the sources, all of which have written."""
 
     def generate(self, seed: int) -> None:
         with psycopg.connect(self.sources.url) as connection:
@@ -89,9 +89,9 @@ class Pipeline:
     def load(self, at: datetime) -> None:
         os.chdir(self.workspace.path)
         url, reporter = self.sources.loader_url, JsonReporter()
-        give_up = time.monotonic() + PATIENCE
-        while time.monotonic() < give_up:
-            with session(url, "live", self.workspace.data, PATIENCE, reporter, at=at) as opened:
+        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            with session(url, "live", self.workspace.data, LOCK_TIMEOUT_SECONDS, reporter, at=at) as opened:
                 if opened:
                     assert load_tables(opened, reporter)
                     return
@@ -110,24 +110,24 @@ class Pipeline:
         return Attempt(operation.__name__, partial(operation, argument), log, kill or Kill(), delay)
 
     def finish(self, attempts: Sequence[Attempt], meanwhile: Sequence[Due] = ()) -> None:
-        """Let attempts that have just been started end, well or by being killed; do `meanwhile` what is due."""
+        """Wait until attempts that have just started succeed or are killed. Do what is due `meanwhile`."""
         finish(attempts, meanwhile)
         for attempt in attempts:
-            print(attempt)  # noqa: T201 - pytest shows it with what failed
-            self.kills[attempt.name] += attempt.was_killed_at_work
-            said = attempt.log.read_text()
-            was_kept_out = "Could not set lock" in said and {other.name for other in attempts} == {"load", "run"}
-            assert attempt.succeeded or attempt.was_killed or was_kept_out, said[-4000:]
+            print(attempt)  # noqa: T201 - pytest shows it when the test fails
+            self.kills[attempt.name] += attempt.was_killed_midway
+            output = attempt.log.read_text()
+            was_locked_out = "Could not set lock" in output and {other.name for other in attempts} == {"load", "run"}
+            assert attempt.succeeded or attempt.was_killed or was_locked_out, output[-4000:]
 
     def finish_undisturbed(self, operation: Callable[..., None], argument: object) -> None:
         attempt = self.start(operation, argument)
         self.finish([attempt])
         assert attempt.succeeded
-        self.usual[attempt.name] = attempt.cost
+        self.costs[attempt.name] = attempt.cost
 
     def differences(self) -> list[str]:
-        """Where RAW, facts and revenue aren't what the source makes them, after one more load and one more run."""
-        # When the next interval begins, those before it are done once this load is.
+        """Where RAW, facts and revenue differ from the sources, after one more load and one more run."""
+        # The load starts with the next interval: when it is done, all intervals before that are complete.
         self.clock += timedelta(minutes=5) - timedelta(seconds=self.clock.timestamp() % 300)
         self.finish_undisturbed(self.load, self.clock)
         self.finish_undisturbed(self.run, self.clock)

@@ -1,7 +1,7 @@
-"""Incremental tables after any sequence of inserts, corrections, soft deletes and late rows are what a rebuild makes.
+"""Incremental tables equal a full rebuild after any sequence of inserts, corrections, soft deletes and late rows.
 
-Rows are put into RAW as the loader does: merged by key, stamped with the start of their load, the load then
-entered in the load log. What follows is SQLMesh's own: signals, intervals, merges, on DuckDB files.
+The test writes RAW as the loader does: it merges rows by key, stamps them with the start of their load, and adds the
+load to the load log. Signals, intervals and merges are SQLMesh's own, on DuckDB files.
 """
 
 from collections.abc import Iterable
@@ -43,13 +43,13 @@ SELECTED = ["+intermediate.int_edtech__enrollments_flagged", "+intermediate.int_
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the source, as it is now."""
+    """A row of a source table, as it is now."""
 
     table: str
     values: dict[str, Any]
 
-    def apart(self, history: int) -> "Row":
-        """The same row with keys and order days of its own (DAYS lie within 10): examples share one warehouse."""
+    def shift(self, history: int) -> "Row":
+        """The same row with keys and order days of that history alone (DAYS span 8): all share one warehouse."""
         shifted = {key: self.values[key] + 10 * history for key in SHIFTED if self.values.get(key) is not None}
         if "order_date_at" in self.values:
             shifted["order_date_at"] = self.values["order_date_at"] - timedelta(days=10 * history)
@@ -57,7 +57,7 @@ class Row:
 
 
 def rows(table: str, **values: st.SearchStrategy[object]) -> st.SearchStrategy[Row]:
-    """Few keys, so that corrections are common; a third of the rows deleted."""
+    """Few keys, so that corrections are common. A third of the rows is deleted."""
     values["deleted_at"] = st.sampled_from([None, None, datetime(2026, 1, 1)])
     return st.fixed_dictionaries(values).map(lambda values: Row(table, values))
 
@@ -86,7 +86,7 @@ ROWS = st.one_of(
         course_id=st.integers(1, 2),
         enrollment_date=st.sampled_from([*DAYS, None]),
     ),
-    # The day of an order never changes, so it follows from the order's key; any row may come late.
+    # The day of an order never changes, so it is derived from the order's key. Any row may arrive late.
     st.integers(0, 5).flatmap(
         lambda order_id: rows(
             "retail.sales",
@@ -107,12 +107,12 @@ LOADS = st.lists(st.lists(ROWS, min_size=1, max_size=8), min_size=2, max_size=4)
 
 @pytest.fixture(scope="module")
 def live(project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """The whole warehouse on the `live` gateway, in prod, before the first row."""
+    """The warehouse in prod on gateway `live`, before the first row."""
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("live"), new_state(postgres))
     workspace.edit("config.yaml", ", read_only: true}", "}")  # here the test is the loader
     for entity in ("edtech__students", "edtech__courses", "edtech__enrollments", "retail__sales"):
-        # A third of these rows is deleted within hours; whether that is plausible is not asked here.
-        workspace.edit(f"models/intermediate/int_{entity}_checked.sql", "max_drop_rate := 0.2", "max_drop_rate := 1")
+        # A third of these rows is deleted within hours: raise the max_rate of the audit max_deletion_rate.
+        workspace.edit(f"models/intermediate/int_{entity}_validated.sql", "max_rate := 0.2", "max_rate := 1")
     context = workspace.context("live")
     for fqn, model in context.models.items():
         if model.kind.is_external:
@@ -137,7 +137,7 @@ def record_load(context: Context, started_at: datetime) -> None:
 
 
 def load(context: Context, batch: Iterable[Row], started_at: datetime) -> None:
-    """Merge the newest version of each row by key, as the loader does, then close the load."""
+    """Merge the newest version of each row by key, as the loader does, then record the load."""
     for row in batch:
         values = {**row.values, "updated_at": started_at, "_loaded_at": started_at}
         key = " AND ".join(f"{column} = {values[column]}" for column in KEYS[row.table])
@@ -150,14 +150,14 @@ def load(context: Context, batch: Iterable[Row], started_at: datetime) -> None:
 
 
 def contents(context: Context, model: str) -> list[tuple[object, ...]]:
-    """The rows that count: a merge leaves places without a sale behind, as rows of zeros."""
+    """The rows that count. A merge leaves locations without a sale behind, as rows of zeros."""
     table = context.get_snapshot(model, raise_if_missing=True).table_name()
     rows = context.engine_adapter.fetchall(f"SELECT * FROM {table} ORDER BY ALL")
     return [row for row in rows if not model.endswith("sales_aggregated") or row[3]]
 
 
 def rebuilt(context: Context, model: str) -> list[tuple[object, ...]]:
-    """The rows of the model's query over all of time, reading the tables above it as they stand."""
+    """The rows of the model's query over all intervals, computed from its upstream tables as they are."""
     query = context.get_model(model, raise_if_missing=True).render_query_or_raise(
         start="2026-01-01",
         end="2100-01-01",
@@ -174,13 +174,13 @@ def cents(amount: Decimal) -> Decimal:
 
 
 def newest(loads: list[list[Row]], table: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The rows of a table as the source has them at the end, by key."""
+    """The final rows of a source table, by key."""
     rows = [row.values for load in loads for row in load if row.table == table]
     return {tuple(row[column] for column in KEYS[table]): row for row in rows}
 
 
 def valid_enrollments(loads: list[list[Row]]) -> set[int]:
-    """Keys of the enrollments that count, straight from the rows of the source, in Python."""
+    """Keys of the valid enrollments, computed in Python from the source rows."""
     students = {
         student["student_id"]
         for student in newest(loads, "edtech.students").values()
@@ -202,7 +202,7 @@ def valid_enrollments(loads: list[list[Row]]) -> set[int]:
 
 
 def revenue_by_day(loads: list[list[Row]]) -> dict[object, Decimal]:
-    """Net revenue of each day, likewise."""
+    """Net revenue of each day, computed likewise."""
     days: dict[object, Decimal] = {}
     for line in newest(loads, "retail.sales").values():
         price, quantity, discount = line["price"], line["quantity"], line["discount"]
@@ -215,7 +215,7 @@ def revenue_by_day(loads: list[list[Row]]) -> dict[object, Decimal]:
 
 
 HOURS, HISTORY_NUMBERS = count(1), count()
-"""Each load is an hour later than all before it, each history a world of its own."""
+"""Each load starts an hour after the one before. Each history has a number, which shifts its keys and order days."""
 
 
 @settings(max_examples=13, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -223,13 +223,13 @@ HOURS, HISTORY_NUMBERS = count(1), count()
 def test_every_incremental_table_equals_its_full_rebuild_and_the_source(
     live: Context, histories: list[list[list[Row]]]
 ) -> None:
-    """Two histories end together: their loads are one, and so are their runs, each of which takes seconds."""
-    shifted_histories = {
-        history: [[row.apart(history) for row in batch] for batch in loads]
-        for history, loads in zip(HISTORY_NUMBERS, histories, strict=False)
+    """Two histories end together and share their loads and runs, because each run takes seconds."""
+    loads_by_history = {
+        number: [[row.shift(number) for row in batch] for batch in loads]
+        for loads, number in zip(histories, HISTORY_NUMBERS, strict=False)
     }
-    rounds = max(map(len, histories))
-    for batches in zip(*([[]] * (rounds - len(loads)) + loads for loads in shifted_histories.values()), strict=True):
+    load_count = max(map(len, histories))
+    for batches in zip(*([[]] * (load_count - len(loads)) + loads for loads in loads_by_history.values()), strict=True):
         started_at = hour() + timedelta(hours=next(HOURS))
         load(live, chain.from_iterable(batches), started_at)
         run(live, at=started_at + timedelta(minutes=5), select=SELECTED)
@@ -241,33 +241,33 @@ def test_every_incremental_table_equals_its_full_rebuild_and_the_source(
             "SELECT order_date, SUM(net_revenue_amount) FROM retail.rpt_revenue_daily GROUP BY order_date"
         )
     )
-    for history, loads in shifted_histories.items():
+    for number, loads in loads_by_history.items():
         enrollments = live.engine_adapter.fetchall(
-            f"SELECT enrollment_id FROM edtech.fct_enrollment WHERE enrollment_id // 10 = {history}"
+            f"SELECT enrollment_id FROM edtech.fct_enrollment WHERE enrollment_id // 10 = {number}"
         )
         assert {enrollment_id for (enrollment_id,) in enrollments} == valid_enrollments(loads)
         days = {row.values["order_date_at"].date() for batch in loads for row in batch if row.table == "retail.sales"}
         assert {day: served[day] for day in days if day in served} == revenue_by_day(loads)
 
 
-def test_a_warehouse_built_anew_from_the_same_raw_holds_the_same_rows(
+def test_a_warehouse_built_from_scratch_on_the_same_raw_has_the_same_rows(
     live: Context, postgres: Server, tmp_path: Path
 ) -> None:
-    """After all the sequences above: nothing in the incremental tables is owed to the way they were filled."""
+    """After all the sequences above: how the incremental tables were filled makes no difference."""
     for catalog in ("RAW", "ANALYTICS"):
         live.engine_adapter.execute(f"CHECKPOINT {catalog}")
     workspace = Workspace(live.path.parent).clone(tmp_path, new_state(postgres))
     for file in (tmp_path / "data").glob("live_analytics*"):
         file.unlink()
-    rebuilt_context = workspace.context("live")
-    plan(rebuilt_context, "prod")
+    from_scratch = workspace.context("live")
+    plan(from_scratch, "prod")
     for model in INCREMENTAL:
-        assert contents(live, model) == contents(rebuilt_context, model), model
-        assert len(contents(rebuilt_context, model)) > 10, f"{model} is too small to prove anything"
+        assert contents(live, model) == contents(from_scratch, model), model
+        assert len(contents(from_scratch, model)) > 10, f"{model} is too small to prove anything"
 
 
-def test_rows_that_vanish_from_raw_stop_the_run_and_the_marts_keep_theirs(live: Context) -> None:
-    """Last in this file: it leaves a broken RAW behind."""
+def test_a_run_fails_when_rows_are_missing_in_raw_and_the_marts_keep_theirs(live: Context) -> None:
+    """Last in this file, because it leaves a broken RAW behind."""
     student = Row(
         "edtech.students",
         {"student_id": 999_999, "first_name": "Ada", "enrollment_date": DAYS[0], "deleted_at": None},

@@ -1,4 +1,4 @@
-"""A load that is killed between any two of its statements is made good by the next."""
+"""The next load repairs one that was killed between any two of its statements."""
 
 from datetime import timedelta
 from itertools import count
@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from figures import raw_differences
 from killable import Kill
-from pipeline import Pipeline, correct
-from sources import Sources
+from pipeline import Pipeline, correct_rows
+from sources import SourceDatabase
 from workspace import Workspace
 
 from meshflow.source.server import Server
@@ -18,16 +18,16 @@ from meshflow.source.server import Server
 pytestmark = pytest.mark.usefixtures("no_margins")
 
 
-def test_a_load_killed_between_any_two_statements_is_made_good_by_the_next(
+def test_the_next_load_repairs_one_that_was_killed_between_any_two_statements(
     project: Path, postgres: Server, tmp_path: Path
 ) -> None:
-    """From the very first load on, which makes the tables. The sources go on writing in between."""
+    """Starts with the very first load, which creates the tables. The sources write on between the loads."""
     (tmp_path / "logs").mkdir()
-    pipeline = Pipeline(Sources.new(postgres), Workspace.copy_of(project, tmp_path), tmp_path / "logs")
+    pipeline = Pipeline(SourceDatabase.new(postgres), Workspace.copy_of(project, tmp_path), tmp_path / "logs")
     pipeline.finish_undisturbed(pipeline.generate, 0)
     for statements in count(0, 3):
         with psycopg.connect(pipeline.sources.url) as connection:
-            correct(connection, Random(statements))  # noqa: S311
+            correct_rows(connection, Random(statements))  # noqa: S311
         pipeline.clock += timedelta(minutes=1)
         attempt = pipeline.start(pipeline.load, pipeline.clock, Kill(statements=statements))
         pipeline.finish([attempt])

@@ -1,4 +1,4 @@
-"""A pull request and its prod, and the bot's GitHub: fixtures of test_ci_*.py."""
+"""Fixtures of test_ci_*.py: a pull request with its prod, and a GitHub client for the bot."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from workspace import Workspace
 
 @pytest.fixture
 def change(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """The project of pull request 7, not changed yet, beside its prod, in a job of GitHub Actions."""
+    """The unchanged project of pull request 7 with its prod, in a job of GitHub Actions."""
     workspace = built.clone(tmp_path)
     event = {
         "pull_request": {
@@ -33,9 +33,9 @@ def change(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def client() -> Mock:
-    """GitHub for the bot: pull request 7, from a branch `feature`, without reviews."""
-    asked = Mock()
-    asked.get_repo.return_value.get_pull.return_value = SimpleNamespace(
+    """A GitHub client for the bot: pull request 7, from branch `feature`, without reviews."""
+    client = Mock()
+    client.get_repo.return_value.get_pull.return_value = SimpleNamespace(
         head=SimpleNamespace(ref="feature"), base=SimpleNamespace(ref="main"), get_reviews=list
     )
-    return asked
+    return client

@@ -1,4 +1,4 @@
-"""`meshflow ci alert`: one issue for each workflow, from its first failure to its next success."""
+"""`meshflow ci alert`: one open issue per workflow, from its first failure to its next success."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from fake_github import BOT, FakeGitHub, Issue
 def github(tmp_path: Path) -> Iterator[FakeGitHub]:
     with FakeGitHub(tmp_path / "origin.git") as github:
         yield github
-    assert not github.faults
+    assert not github.internal_errors
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ class Webhook(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 def alert(github: FakeGitHub, state: str, workflow: str = "run", webhook: str = "") -> Result:
@@ -65,39 +65,39 @@ def open_alerts(github: FakeGitHub) -> list[Issue]:
     return [issue for issue in github.issues.values() if issue.state == "open" and "alert" in issue.labels]
 
 
-def test_however_often_a_workflow_fails_there_is_one_issue(github: FakeGitHub) -> None:
+def test_repeated_failures_of_a_workflow_open_one_issue(github: FakeGitHub) -> None:
     for _ in range(4):
         alert(github, "failed")
     (issue,) = open_alerts(github)
     assert issue.title == "Workflow run fails"
     assert "/actions/runs/4711" in issue.body
-    assert issue.body.count("Last time: ") == 1
-    assert github.comments_on(issue) == [], "each would be a mail to everybody"
+    assert issue.body.count("Latest failed run: ") == 1
+    assert github.comments_on(issue) == [], "each comment would be a mail to everybody"
 
 
-def test_success_closes_it_and_the_next_failure_opens_another(github: FakeGitHub) -> None:
+def test_success_closes_the_issue_and_the_next_failure_opens_another(github: FakeGitHub) -> None:
     alert(github, "failed")
     (issue,) = open_alerts(github)
     alert(github, "recovered")
     assert issue.state == "closed"
-    assert "It succeeded" in github.comments_on(issue)[-1]
+    assert "The workflow succeeded" in github.comments_on(issue)[-1]
     alert(github, "failed")
     assert [open_.number for open_ in open_alerts(github)] == [issue.number + 1]
 
 
-def test_success_without_an_alert_says_nothing(github: FakeGitHub, slack: Slack) -> None:
+def test_success_without_an_open_alert_writes_nothing(github: FakeGitHub, slack: Slack) -> None:
     alert(github, "recovered", webhook=slack.webhook)
     assert (github.issues, slack.texts) == ({}, [])
 
 
-def test_each_workflow_has_its_own(github: FakeGitHub) -> None:
+def test_each_workflow_has_its_own_issue(github: FakeGitHub) -> None:
     alert(github, "failed", "run")
     alert(github, "failed", "weekly")
     alert(github, "recovered", "run")
     assert [issue.title for issue in open_alerts(github)] == ["Workflow weekly fails"]
 
 
-def test_an_issue_of_somebody_else_with_the_same_title_is_left_alone(github: FakeGitHub) -> None:
+def test_an_issue_of_another_author_with_the_same_title_is_ignored(github: FakeGitHub) -> None:
     other = github.open_issue("Workflow run fails", author="mallory")
     other.labels = {"alert"}
     alert(github, "failed")
@@ -107,7 +107,7 @@ def test_an_issue_of_somebody_else_with_the_same_title_is_left_alone(github: Fak
     assert other.comments == []
 
 
-def test_slack_is_told_once_of_the_failure_and_once_of_the_success(github: FakeGitHub, slack: Slack) -> None:
+def test_slack_gets_one_message_per_failure_and_one_per_recovery(github: FakeGitHub, slack: Slack) -> None:
     for state in ("failed", "failed", "recovered", "recovered"):
         alert(github, state, "a <b> & c", webhook=slack.webhook)
     assert [text.split(":")[0] for text in slack.texts] == [
@@ -116,14 +116,14 @@ def test_slack_is_told_once_of_the_failure_and_once_of_the_success(github: FakeG
     ]
 
 
-@pytest.mark.parametrize("webhook", ["http://127.0.0.1:1/services/secret", "no address with a secret"])
-def test_a_webhook_that_fails_neither_fails_the_job_nor_is_shown(github: FakeGitHub, webhook: str) -> None:
+@pytest.mark.parametrize("webhook", ["http://127.0.0.1:1/services/secret", "not a URL, but a secret"])
+def test_a_failing_webhook_neither_fails_the_job_nor_appears_in_the_log(github: FakeGitHub, webhook: str) -> None:
     result = alert(github, "failed", webhook=webhook)
-    assert "Slack can't be told" in result.output
+    assert "Posting to Slack failed" in result.output
     assert "secret" not in result.output
     assert len(open_alerts(github)) == 1
 
 
-def test_slack_may_reject(github: FakeGitHub, slack: Slack) -> None:
+def test_an_error_status_of_slack_is_logged(github: FakeGitHub, slack: Slack) -> None:
     slack.status = 404
-    assert "Slack can't be told: it answered 404" in alert(github, "failed", webhook=slack.webhook).output
+    assert "Posting to Slack failed: HTTP 404" in alert(github, "failed", webhook=slack.webhook).output

@@ -1,4 +1,4 @@
-"""Which changes may be planned with our keys before anybody has read them."""
+"""Which changes may be planned with our keys before anybody has approved them."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from sqlmesh.core import dialect
 from sqlmesh.core.macros import MacroEvaluator
 
-from meshflow.ci.declarative import needing_approval
+from meshflow.ci.declarative import find_code_changes
 
 MODEL = """MODEL (
   name retail.dim_product,
@@ -30,7 +30,7 @@ INJECTED = """@EVAL("a' + __import__('os').getcwd() + '")"""
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A clone with one commit, to be changed and merged."""
+    """A clone with one commit, which tests change."""
     _git(tmp_path, "init", "--quiet")
     write(tmp_path, FILE, MODEL)
     write(tmp_path, "config.yaml", "default_gateway: local\n")
@@ -45,14 +45,15 @@ def write(checkout: Path, file: str, text: str) -> None:
     path.write_text(text)
 
 
-def validation(checkout: Path) -> dict[str, str]:
+def code_changes(checkout: Path) -> dict[str, str]:
+    """Commit the changed files and return those that could execute code."""
     _git(checkout, "add", "--all")
     _git(checkout, "commit", "--quiet", "--message", "change")
-    return needing_approval(checkout, "HEAD^1")
+    return find_code_changes(checkout, "HEAD^1")
 
 
-def test_sqlmesh_does_run_python_that_stands_in_sql() -> None:
-    """The reason for all of this: if this fails, SQLMesh has become stricter, and the rule may follow."""
+def test_sqlmesh_executes_python_in_sql() -> None:
+    """The reason for all these rules: if this fails, SQLMesh has become stricter, and they may be relaxed."""
     [query] = dialect.parse(f"SELECT {INJECTED}", default_dialect="snowflake")
     assert os.fspath(Path.cwd()) in MacroEvaluator(dialect="snowflake").transform(query).sql("snowflake")
 
@@ -70,11 +71,11 @@ def test_sqlmesh_does_run_python_that_stands_in_sql() -> None:
         ("README.md", "hello\n"),
     ],
 )
-def test_what_only_says_what_to_select_passes(checkout: Path, file: str, text: str) -> None:
+def test_a_declarative_change_needs_no_approval(checkout: Path, file: str, text: str) -> None:
     write(checkout, FILE, MODEL.replace("price)", "price) /* @this_model */"))
-    _git(checkout, "commit", "--all", "--quiet", "--message", "main goes on")
+    _git(checkout, "commit", "--all", "--quiet", "--message", "another change of main")
     write(checkout, file, text)
-    assert validation(checkout) == {}
+    assert code_changes(checkout) == {}
 
 
 @pytest.mark.parametrize(
@@ -87,21 +88,21 @@ def test_what_only_says_what_to_select_passes(checkout: Path, file: str, text: s
         ("models/config.yaml", "x: 1\n", "is code"),
         ("requirements/snowflake.lock", "evil==1\n", "is code"),
         (".github/workflows/ci.yml", "on: push\n", "is code"),
-        (FILE, MODEL.replace("product_id::INT", "{{ ''.__class__ }}"), "holds Jinja"),
-        (FILE, MODEL.replace("SELECT", "JINJA_QUERY_BEGIN;\nSELECT"), "holds Jinja"),
-        ("tests/models/retail/test_new.yaml", "test_x: {% print(1) %}\n", "holds Jinja"),
-        ("external_models/edtech.yaml", "- name: {{ 1 }}\n", "holds Jinja"),
+        (FILE, MODEL.replace("product_id::INT", "{{ ''.__class__ }}"), "contains Jinja"),
+        (FILE, MODEL.replace("SELECT", "JINJA_QUERY_BEGIN;\nSELECT"), "contains Jinja"),
+        ("tests/models/retail/test_new.yaml", "test_x: {% print(1) %}\n", "contains Jinja"),
+        ("external_models/edtech.yaml", "- name: {{ 1 }}\n", "contains Jinja"),
         (FILE, MODEL.replace("product_id::INT", INJECTED), "calls @EVAL"),
         (FILE, MODEL.replace("TRANSIENT", """"a' + x() + '\""""), "calls @IF"),
         (FILE, MODEL.replace("product_id::INT", "@'@x'"), "calls @'"),
         (FILE, MODEL.replace("product_id::INT", "@new_macro(1)"), "calls @new_macro"),
         (FILE, MODEL.replace("SELECT", "PUT file:///proc/self/environ @~;\nSELECT"), "calls @~"),
-        (FILE, MODEL.replace("SELECT", "PUT file:///proc/self/environ '%x';\nSELECT"), "holds statements besides"),
-        (FILE, MODEL.replace("SELECT", "INSERT INTO x SELECT 1;\nSELECT"), "holds statements besides"),
+        (FILE, MODEL.replace("SELECT", "PUT file:///proc/self/environ '%x';\nSELECT"), "contains statements besides"),
+        (FILE, MODEL.replace("SELECT", "INSERT INTO x SELECT 1;\nSELECT"), "contains statements besides"),
         (FILE, MODEL.replace("@mask(mask_text, product_id)", "PUT file:///etc/passwd @~"), "calls @~"),
-        (FILE, MODEL.replace("@mask(mask_text, product_id)", "DROP TABLE x"), "holds statements besides"),
-        (FILE, MODEL.replace("kind FULL", "kind SEED (path '/proc/self/environ')"), "reads a file"),
-        (FILE, MODEL.replace("kind FULL", "kind CUSTOM (materialization 'x')"), "reads a file"),
+        (FILE, MODEL.replace("@mask(mask_text, product_id)", "DROP TABLE x"), "contains statements besides"),
+        (FILE, MODEL.replace("kind FULL", "kind SEED (path '/proc/self/environ')"), "reads a local file"),
+        (FILE, MODEL.replace("kind FULL", "kind CUSTOM (materialization 'x')"), "reads a local file"),
         (FILE, MODEL.replace("kind FULL", "kind FULL, gateway local"), "sets gateway"),
         (FILE, MODEL.replace("kind FULL", "kind FULL, ignored_rules ALL"), "sets ignored_rules"),
         (FILE, MODEL.replace("kind FULL", "kind FULL, dialect duckdb"), "sets dialect"),
@@ -109,27 +110,27 @@ def test_what_only_says_what_to_select_passes(checkout: Path, file: str, text: s
         (FILE, "MODEL (", "can't be parsed"),
     ],
 )
-def test_what_could_run_code_needs_somebody_to_have_read_it(checkout: Path, file: str, text: str, reason: str) -> None:
+def test_a_change_that_could_execute_code_needs_approval(checkout: Path, file: str, text: str, reason: str) -> None:
     write(checkout, file, text)
-    found = validation(checkout)
+    found = code_changes(checkout)
     assert list(found) == [file]
     assert reason in found[file]
 
 
-def test_a_link_is_not_taken_for_the_sql_it_is_called(checkout: Path) -> None:
+def test_a_symbolic_link_named_like_sql_needs_approval(checkout: Path) -> None:
     (checkout / "models/retail/new.sql").symlink_to("/proc/self/environ")
-    assert validation(checkout) == {"models/retail/new.sql": "is a link, a submodule or executable"}
+    assert code_changes(checkout) == {"models/retail/new.sql": "is a symbolic link, a submodule or executable"}
 
 
-def test_taking_code_away_is_a_change_of_code_and_taking_a_model_away_is_not(checkout: Path) -> None:
+def test_removing_code_needs_approval_and_removing_a_model_does_not(checkout: Path) -> None:
     (checkout / FILE).unlink()
     (checkout / "config.yaml").unlink()
-    assert list(validation(checkout)) == ["config.yaml"]
+    assert list(code_changes(checkout)) == ["config.yaml"]
 
 
-def test_a_model_may_not_be_renamed_into_code(checkout: Path) -> None:
+def test_renaming_a_model_to_code_needs_approval(checkout: Path) -> None:
     (checkout / FILE).rename(checkout / "models/retail/dim_product.py")
-    assert list(validation(checkout)) == ["models/retail/dim_product.py"]
+    assert list(code_changes(checkout)) == ["models/retail/dim_product.py"]
 
 
 def _git(folder: Path, *arguments: str) -> None:

@@ -1,6 +1,6 @@
-"""`meshflow ci deploy` and its lock: whatever happens, prod and main agree, or the pull request says that they don't.
+"""`meshflow ci deploy` and its lock: prod and main always agree, or a comment on the pull request reports otherwise.
 
-SQLMesh and its bot are stand-ins that note which tree prod has. The real ones deploy in tests/workflows.
+SQLMesh and its bot are stubs that record the tree of prod. The real ones deploy in tests/workflows.
 """
 
 import os
@@ -21,31 +21,31 @@ from meshflow.ci.lock import Lock, prod_lock
 from meshflow.cli import main
 from meshflow.source.server import Server
 
-# Both find the folder that they plan after --paths, and apply its tree; `hold` lets a test look at the middle of it.
+# Both plan the folder given by --paths and record its tree as prod's. The file `pause` stops the bot before its end.
 BOT = """#!/bin/sh
-echo "bot $SQLMESH__DEFAULT_GATEWAY $*" >> "$STAND_INS/calls"
-git -C "$2" rev-parse 'HEAD^{tree}' > "$STAND_INS/prod"
-while [ -e "$STAND_INS/hold" ]; do sleep 0.05; done
-exit "$(cat "$STAND_INS/bot-status" 2>/dev/null || echo 0)"
+echo "bot $SQLMESH__DEFAULT_GATEWAY $*" >> "$STUBS/calls"
+git -C "$2" rev-parse 'HEAD^{tree}' > "$STUBS/prod"
+while [ -e "$STUBS/pause" ]; do sleep 0.05; done
+exit "$(cat "$STUBS/bot-status" 2>/dev/null || echo 0)"
 """
 SQLMESH = """#!/bin/sh
-echo "sqlmesh $*" >> "$STAND_INS/calls"
+echo "sqlmesh $*" >> "$STUBS/calls"
 case "$*" in
 *" plan prod "*)
-  [ -e "$STAND_INS/plan-fails" ] && exit 1
-  git -C "$2" rev-parse 'HEAD^{tree}' > "$STAND_INS/prod" ;;
+  [ -e "$STUBS/plan-fails" ] && exit 1
+  git -C "$2" rev-parse 'HEAD^{tree}' > "$STUBS/prod" ;;
 esac
 """
 START = """
 import os, sys
 from meshflow.cli import main
-sys.executable = os.environ["STAND_INS"] + "/python"
+sys.executable = os.environ["STUBS"] + "/python"
 main()
 """
 
 
-class Scene:
-    """A repository with an approved pull request, checked out as by deploy.yml, and a prod that was built from main."""
+class Scenario:
+    """A repository with an approved pull request, checked out as in deploy.yml, and a prod built from main."""
 
     def __init__(self, github: FakeGitHub, folder: Path, state: dict[str, str]) -> None:
         self.github, self.folder = github, folder
@@ -53,17 +53,17 @@ class Scene:
         github.push("main", {"README.md": "A warehouse.\n"})
         github.push("feature", {"models/x.sql": "SELECT 1\n"})
         self.pull = self._open("feature")
-        self.stand_ins = folder / "bin"
-        self.stand_ins.mkdir()
+        self.stubs = folder / "bin"
+        self.stubs.mkdir()
         for name, script in {"sqlmesh_cicd": BOT, "sqlmesh": SQLMESH}.items():
-            (self.stand_ins / name).write_text(script)
-            (self.stand_ins / name).chmod(stat.S_IRWXU)
+            (self.stubs / name).write_text(script)
+            (self.stubs / name).chmod(stat.S_IRWXU)
         self.environment = {
             **state,
-            "STAND_INS": str(self.stand_ins),
+            "STUBS": str(self.stubs),
         }
         self.job = self.check_out("job")
-        (self.stand_ins / "prod").write_text(github.tree("main"))
+        (self.stubs / "prod").write_text(github.tree("main"))
 
     def _open(self, branch: str) -> PullRequest:
         pull = self.github.open_pull(branch)
@@ -73,7 +73,7 @@ class Scene:
         return pull
 
     def check_out(self, name: str) -> Job:
-        """A job of deploy.yml for the pull request as it is now, in a folder of its own."""
+        """A job of deploy.yml for the pull request in its current state, in a folder of its own."""
         job = self.github.job(self.github.comment_event(self.pull, "/deploy", user="bob"), self.folder / name)
         workspace = job.folder / "workspace"
         for path, ref in ((workspace, "main"), (workspace / "change", self.pull.head_sha)):
@@ -93,14 +93,14 @@ class Scene:
         command = [sha if part == self.sha and sha else part for part in self.command()]
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(job.folder / "workspace")
-            patch.setattr(sys, "executable", str(self.stand_ins / "python"))  # tools are taken from beside it
+            patch.setattr(sys, "executable", str(self.stubs / "python"))  # the stubs are in its folder
             result = CliRunner(env=self.environment | job.environment).invoke(main, command)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result
 
     def start(self, job: Job | None = None) -> subprocess.Popen[bytes]:
-        """Deploy in a process of its own, which stays in the middle of the bot's work until `go`."""
-        (self.stand_ins / "hold").touch()
+        """Deploy in a process of its own, in which the bot has updated prod and waits for `resume`."""
+        (self.stubs / "pause").touch()
         job = job or self.job
         process = subprocess.Popen(
             [sys.executable, "-c", START, *self.command()],
@@ -110,8 +110,8 @@ class Scene:
         self.wait_for(lambda: any(call.startswith("bot") for call in self.calls))
         return process
 
-    def go(self) -> None:
-        (self.stand_ins / "hold").unlink()
+    def resume(self) -> None:
+        (self.stubs / "pause").unlink()
 
     @staticmethod
     def wait_for(condition: Callable[[], bool]) -> None:
@@ -119,25 +119,25 @@ class Scene:
             if condition():
                 return
             time.sleep(0.1)
-        raise AssertionError("it never happened")
+        raise AssertionError("the condition was not met within 60 s")
 
     @property
     def calls(self) -> list[str]:
-        log = self.stand_ins / "calls"
+        log = self.stubs / "calls"
         return log.read_text().splitlines() if log.exists() else []
 
     @property
     def prod(self) -> str:
-        """The tree that prod has."""
-        return (self.stand_ins / "prod").read_text().strip()
+        """The tree that prod was built from."""
+        return (self.stubs / "prod").read_text().strip()
 
     @property
-    def agree(self) -> bool:
+    def prod_matches_main(self) -> bool:
         return self.prod == self.github.tree("main")
 
     @property
     def comment(self) -> str:
-        """What the pull request says, in its one comment."""
+        """The only comment on the pull request."""
         (comment,) = self.github.comments_on(self.pull)
         return comment
 
@@ -148,185 +148,189 @@ def state(postgres: Server) -> dict[str, str]:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, state: dict[str, str]) -> Iterator[Scene]:
+def scenario(tmp_path: Path, state: dict[str, str]) -> Iterator[Scenario]:
     with FakeGitHub(tmp_path / "origin.git") as github:
-        yield Scene(github, tmp_path, state)
-    assert not github.faults
+        yield Scenario(github, tmp_path, state)
+    assert not github.internal_errors
 
 
-def test_prod_is_updated_the_pull_request_merged_and_its_environment_given_up(scene: Scene) -> None:
-    before = scene.github.sha("main")
-    result = scene.deploy()
+def test_a_deploy_updates_prod_merges_the_pull_request_and_deletes_its_environment(scenario: Scenario) -> None:
+    before = scenario.github.sha("main")
+    result = scenario.deploy()
     assert result.exit_code == 0, result.output
-    assert scene.pull.merged
-    assert scene.agree
-    assert scene.github.git("log", "-1", "--format=%P", "main") == before, "it is squashed"
-    assert scene.calls == [
-        "bot loaded --paths change github deploy-production",
+    assert scenario.pull.merged
+    assert scenario.prod_matches_main
+    assert scenario.github.git("log", "-1", "--format=%P", "main") == before, "it is squashed"
+    assert scenario.calls == [
+        "bot live --paths change github deploy-production",
         "sqlmesh --gateway live invalidate pr_1",
     ]
-    assert "Deployed and merged" in scene.comment
+    assert "Deployed and merged" in scenario.comment
     assert "the-token-of-the-job" not in result.output
 
 
-def rejected(scene: Scene, result: Result, why: str) -> None:
-    """Nothing was affected, and the pull request says why."""
+def assert_rejected(scenario: Scenario, result: Result, reason: str) -> None:
+    """Nothing has changed, and the comment on the pull request contains the reason."""
     assert result.exit_code == 1, result.output
-    assert scene.calls == []
-    assert not scene.pull.merged
-    assert why in scene.comment
+    assert scenario.calls == []
+    assert not scenario.pull.merged
+    assert reason in scenario.comment
 
 
-def test_a_head_that_moved_after_the_gate_is_rejected(scene: Scene) -> None:
-    sha = scene.sha
-    scene.github.push("feature", {"models/x.sql": "SELECT 2\n"})
-    rejected(scene, scene.deploy(sha=sha), f"and not `{sha}` any more")
+def test_a_push_to_the_pull_request_after_the_gate_rejects_the_deploy(scenario: Scenario) -> None:
+    sha = scenario.sha
+    scenario.github.push("feature", {"models/x.sql": "SELECT 2\n"})
+    assert_rejected(scenario, scenario.deploy(sha=sha), f"no longer `{sha}`")
 
 
-def test_a_main_that_moved_after_the_gate_is_rejected(scene: Scene) -> None:
-    scene.github.push("main", {"models/y.sql": "SELECT 2\n"})
-    rejected(scene, scene.deploy(), "has moved on since")
+def test_a_push_to_main_after_the_gate_rejects_the_deploy(scenario: Scenario) -> None:
+    scenario.github.push("main", {"models/y.sql": "SELECT 2\n"})
+    assert_rejected(scenario, scenario.deploy(), "has moved on since")
 
 
-def test_an_approval_taken_back_after_the_gate_is_rejected(scene: Scene) -> None:
-    scene.pull.reviews[0].state = "DISMISSED"
-    rejected(scene, scene.deploy(), "approved by 0 of 1")
+def test_an_approval_withdrawn_after_the_gate_rejects_the_deploy(scenario: Scenario) -> None:
+    scenario.pull.reviews[0].state = "DISMISSED"
+    assert_rejected(scenario, scenario.deploy(), "approved by 0 of 1")
 
 
-def test_what_branch_protection_would_reject_is_rejected_before(scene: Scene) -> None:
-    scene.pull.blocked = True
-    rejected(scene, scene.deploy(), "would reject the merge")
+def test_a_merge_that_branch_protection_blocks_is_rejected_before_the_deploy(scenario: Scenario) -> None:
+    scenario.pull.blocked = True
+    assert_rejected(scenario, scenario.deploy(), "block the merge")
 
 
-def test_a_checkout_that_was_changed_is_rejected(scene: Scene) -> None:
-    (scene.job.folder / "workspace" / "change" / "models" / "x.sql").write_text("SELECT 666\n")
-    result = scene.deploy()
+def test_a_checkout_with_uncommitted_changes_is_rejected(scenario: Scenario) -> None:
+    (scenario.job.folder / "workspace" / "change" / "models" / "x.sql").write_text("SELECT 666\n")
+    result = scenario.deploy()
     assert result.exit_code == 1
-    assert "is not as it was checked out" in result.output
-    assert scene.calls == []
+    assert "has uncommitted changes" in result.output
+    assert scenario.calls == []
 
 
-def test_a_failing_plan_is_taken_back_and_not_merged(scene: Scene) -> None:
-    (scene.stand_ins / "bot-status").write_text("1")
-    assert scene.deploy().exit_code == 1
-    assert not scene.pull.merged
-    assert scene.agree
-    assert "the bot ended with status 1. Prod is back at" in scene.comment
+def test_a_failing_plan_is_rolled_back_and_not_merged(scenario: Scenario) -> None:
+    (scenario.stubs / "bot-status").write_text("1")
+    assert scenario.deploy().exit_code == 1
+    assert not scenario.pull.merged
+    assert scenario.prod_matches_main
+    assert "the bot exited with status 1. Prod was rolled back to" in scenario.comment
 
 
-def test_prod_is_taken_back_when_github_rejects_the_merge(scene: Scene) -> None:
-    scene.github.merge_rejections.append("At least 1 approving review is required by reviewers with write access.")
-    assert scene.deploy().exit_code == 1
-    assert not scene.pull.merged
-    assert scene.agree
-    assert "GitHub rejected to merge" in scene.comment
-    assert "Prod is back at" in scene.comment
-    assert scene.calls[-1].startswith("sqlmesh --paths . --gateway live plan prod --auto-apply --no-prompts")
+def test_prod_is_rolled_back_when_github_rejects_the_merge(scenario: Scenario) -> None:
+    scenario.github.merge_rejections.append("At least 1 approving review is required by reviewers with write access.")
+    assert scenario.deploy().exit_code == 1
+    assert not scenario.pull.merged
+    assert scenario.prod_matches_main
+    assert "GitHub rejected the merge" in scenario.comment
+    assert "Prod was rolled back to" in scenario.comment
+    assert scenario.calls[-1].startswith("sqlmesh --paths . --gateway live plan prod --auto-apply --no-prompts")
     # And the next attempt succeeds.
-    assert scene.deploy(scene.check_out("again")).exit_code == 0
-    assert scene.pull.merged
-    assert scene.agree
+    assert scenario.deploy(scenario.check_out("again")).exit_code == 0
+    assert scenario.pull.merged
+    assert scenario.prod_matches_main
 
 
-def test_what_is_pushed_during_the_deploy_is_not_merged(scene: Scene) -> None:
-    sha = scene.sha
-    scene.github.when("PUT /pulls/1/merge", lambda: scene.github.push("feature", {"models/x.sql": "SELECT evil\n"}))
-    assert scene.deploy(sha=sha).exit_code == 1
-    assert not scene.pull.merged
-    assert scene.agree
-    assert "Prod is back at" in scene.comment
+def test_a_push_to_the_pull_request_during_the_deploy_rolls_prod_back(scenario: Scenario) -> None:
+    sha = scenario.sha
+    scenario.github.when(
+        "PUT /pulls/1/merge", lambda: scenario.github.push("feature", {"models/x.sql": "SELECT evil\n"})
+    )
+    assert scenario.deploy(sha=sha).exit_code == 1
+    assert not scenario.pull.merged
+    assert scenario.prod_matches_main
+    assert "Prod was rolled back to" in scenario.comment
 
 
-def test_a_prod_that_can_not_be_taken_back_is_said_to_be_ahead(scene: Scene) -> None:
-    scene.github.merge_rejections.append("no")
-    (scene.stand_ins / "plan-fails").touch()
-    assert scene.deploy().exit_code == 1
-    assert "Prod may be ahead of" in scene.comment
+def test_a_failed_rollback_reports_that_prod_may_be_ahead(scenario: Scenario) -> None:
+    scenario.github.merge_rejections.append("no")
+    (scenario.stubs / "plan-fails").touch()
+    assert scenario.deploy().exit_code == 1
+    assert "Prod may be ahead of" in scenario.comment
 
 
-def test_a_main_that_moved_during_the_plan_is_not_merged_into(scene: Scene) -> None:
-    deploy = scene.start()
-    scene.github.push("main", {"models/y.sql": "SELECT 2\n"})
-    scene.go()
+def test_a_push_to_main_during_the_plan_rolls_prod_back(scenario: Scenario) -> None:
+    deploy = scenario.start()
+    scenario.github.push("main", {"models/y.sql": "SELECT 2\n"})
+    scenario.resume()
     assert deploy.wait() == 1
-    assert not scene.pull.merged
-    assert scene.prod == scene.github.tree("main^")
-    assert "has moved on meanwhile" in scene.comment
+    assert not scenario.pull.merged
+    assert scenario.prod == scenario.github.tree("main^")
+    assert "has moved on during the deploy" in scenario.comment
 
 
-def test_a_main_that_moved_at_the_moment_of_the_merge_is_told(scene: Scene) -> None:
-    scene.github.when("PUT /pulls/1/merge", lambda: scene.github.push("main", {"models/y.sql": "SELECT 2\n"}))
-    assert scene.deploy().exit_code == 1
-    assert scene.pull.merged
-    assert not scene.agree
-    assert "is other than prod" in scene.comment
+def test_a_push_to_main_just_before_the_merge_is_reported(scenario: Scenario) -> None:
+    scenario.github.when("PUT /pulls/1/merge", lambda: scenario.github.push("main", {"models/y.sql": "SELECT 2\n"}))
+    assert scenario.deploy().exit_code == 1
+    assert scenario.pull.merged
+    assert not scenario.prod_matches_main
+    assert "prod differs from" in scenario.comment
 
 
-def test_a_merge_whose_answer_was_lost_counts(scene: Scene) -> None:
-    def merge_unheard() -> None:
-        scene.github.answer("PUT", f"/repos/{scene.github.repository}/pulls/1/merge", {"merge_method": "squash"})
+def test_a_merge_with_a_lost_response_counts_as_merged(scenario: Scenario) -> None:
+    def merge_without_response() -> None:
+        scenario.github.respond("PUT", f"/repos/{scenario.github.repository}/pulls/1/merge", {"merge_method": "squash"})
 
-    scene.github.when("PUT /pulls/1/merge", merge_unheard)
-    assert scene.deploy().exit_code == 0
-    assert scene.agree
-    assert "Deployed and merged" in scene.comment
-
-
-def test_running_again_after_a_merge_finishes_what_is_left(scene: Scene) -> None:
-    scene.github.answer("PUT", f"/repos/{scene.github.repository}/pulls/1/merge", {"merge_method": "squash"})
-    assert scene.deploy(scene.check_out("again")).exit_code == 0
-    assert scene.agree
-    assert "Deployed and merged" in scene.comment
+    scenario.github.when("PUT /pulls/1/merge", merge_without_response)
+    assert scenario.deploy().exit_code == 0
+    assert scenario.prod_matches_main
+    assert "Deployed and merged" in scenario.comment
 
 
-def test_a_merge_that_came_before_leaves_prod_alone_and_says_so(scene: Scene) -> None:
-    scene.github.answer("PUT", f"/repos/{scene.github.repository}/pulls/1/merge", {"merge_method": "squash"})
-    assert scene.deploy().exit_code == 1
-    assert scene.calls == []
-    assert "prod stays as it is" in scene.comment
+def test_a_deploy_after_a_merge_completes_prod(scenario: Scenario) -> None:
+    scenario.github.respond("PUT", f"/repos/{scenario.github.repository}/pulls/1/merge", {"merge_method": "squash"})
+    assert scenario.deploy(scenario.check_out("again")).exit_code == 0
+    assert scenario.prod_matches_main
+    assert "Deployed and merged" in scenario.comment
 
 
-def test_a_killed_deploy_has_said_so_and_keeps_the_lock_until_its_plan_has_ended(scene: Scene) -> None:
-    deploy = scene.start()
+def test_a_merge_before_the_deploy_leaves_prod_unchanged_and_is_reported(scenario: Scenario) -> None:
+    scenario.github.respond("PUT", f"/repos/{scenario.github.repository}/pulls/1/merge", {"merge_method": "squash"})
+    assert scenario.deploy().exit_code == 1
+    assert scenario.calls == []
+    assert "Prod is unchanged" in scenario.comment
+
+
+def test_a_killed_deploy_leaves_its_comment_and_the_lock_until_its_plan_has_ended(scenario: Scenario) -> None:
+    deploy = scenario.start()
     deploy.send_signal(signal.SIGKILL)
     deploy.wait()
-    assert "**prod may be ahead of" in scene.comment
+    assert "**Prod may be ahead of" in scenario.comment
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in scene.environment.items():
+        for name, value in scenario.environment.items():
             patch.setenv(name, value)
         with prod_lock("a test") as lock:
-            assert str(lock).startswith("deploy #1 on "), "the plan that it started still changes prod"
-        scene.go()
+            assert str(lock).startswith("deploy #1 on "), "its plan still changes prod"
+        scenario.resume()
         with prod_lock("a test", wait=30) as lock:
             assert isinstance(lock, Lock)
-    assert not scene.agree
-    assert scene.deploy(scene.check_out("again")).exit_code == 0
-    assert scene.pull.merged
-    assert scene.agree
-    assert "Deployed and merged" in scene.comment
+    assert not scenario.prod_matches_main
+    assert scenario.deploy(scenario.check_out("again")).exit_code == 0
+    assert scenario.pull.merged
+    assert scenario.prod_matches_main
+    assert "Deployed and merged" in scenario.comment
 
 
-def test_the_second_of_two_deploys_is_rejected_and_told_by_whom(scene: Scene) -> None:
-    first = scene.start()
-    result = scene.deploy(scene.check_out("second"))
+def test_the_second_of_two_deploys_is_rejected_with_the_holder_of_the_lock(scenario: Scenario) -> None:
+    first = scenario.start()
+    result = scenario.deploy(scenario.check_out("second"))
     assert result.exit_code == 1
-    assert "prod is locked by" in "".join(scene.github.comments_on(scene.pull))
-    scene.go()
+    assert "prod is locked by" in "".join(scenario.github.comments_on(scenario.pull))
+    scenario.resume()
     assert first.wait() == 0
-    assert scene.pull.merged
-    assert scene.agree
+    assert scenario.pull.merged
+    assert scenario.prod_matches_main
 
 
-def test_a_deploy_that_lost_its_lock_neither_merges_nor_touches_prod_again(scene: Scene, postgres: Server) -> None:
-    deploy = scene.start()
+def test_a_deploy_that_lost_its_lock_neither_merges_nor_changes_prod_again(
+    scenario: Scenario, postgres: Server
+) -> None:
+    deploy = scenario.start()
     postgres_url = postgres.url("postgres", "postgres")
     end_sessions(postgres_url)
-    scene.go()
+    scenario.resume()
     assert deploy.wait() == 1
-    assert not scene.pull.merged
-    assert [call.split()[0] for call in scene.calls] == ["bot"]
-    assert "The&#32;lock&#32;on&#32;prod&#32;is&#32;lost" in scene.comment
-    assert "Prod may be ahead of" in scene.comment
+    assert not scenario.pull.merged
+    assert [call.split()[0] for call in scenario.calls] == ["bot"]
+    assert "The&#32;prod&#32;lock&#32;was&#32;lost" in scenario.comment
+    assert "Prod may be ahead of" in scenario.comment
 
 
 def end_sessions(url: str) -> None:
@@ -336,7 +340,7 @@ def end_sessions(url: str) -> None:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ '^deploy'")
 
 
-def test_a_lock_is_for_one_names_its_holder_and_is_free_afterwards(
+def test_one_process_at_a_time_has_the_lock_and_the_next_learns_its_holder(
     state: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in state.items():
@@ -350,7 +354,7 @@ def test_a_lock_is_for_one_names_its_holder_and_is_free_afterwards(
         assert isinstance(again, Lock)
 
 
-def test_a_state_that_can_not_be_reached_is_named_without_its_password(
+def test_an_unreachable_state_database_is_named_without_its_password(
     state: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (state | {"MESHFLOW_STATE_PORT": "1", "MESHFLOW_STATE_PASSWORD": "emulated"}).items():

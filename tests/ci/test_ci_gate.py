@@ -1,4 +1,4 @@
-"""Who may have a pull request built with credentials, and who may have it deployed: `meshflow ci admit` and `gate`."""
+"""Which pull requests may be built with credentials and which may be deployed: `meshflow ci admit` and `gate`."""
 
 import subprocess
 from collections.abc import Iterator
@@ -23,19 +23,19 @@ def github(tmp_path: Path) -> Iterator[FakeGitHub]:
         github.push("main", {"README.md": "A warehouse.\n", "config.yaml": "gateways:\n"}, author="root")
         github.push("feature", {"models/retail/fct_sales.sql": MODEL})
         yield github
-    assert not github.faults
+    assert not github.internal_errors
 
 
 @pytest.fixture
 def pull(github: FakeGitHub) -> PullRequest:
-    """Open, green, approved by bob: there is nothing against a deploy."""
+    """Open, all checks successful, approved by bob: it may be deployed."""
     pull = github.open_pull("feature")
-    make_green(github, pull)
+    pass_checks(github, pull)
     github.review(pull, "bob", "APPROVED")
     return pull
 
 
-def make_green(github: FakeGitHub, pull: PullRequest) -> None:
+def pass_checks(github: FakeGitHub, pull: PullRequest) -> None:
     github.check(pull.head_sha, "ok")
     github.check(pull.head_sha, "PR environment", external_id=pull.base_sha)
 
@@ -60,14 +60,14 @@ def gate(  # noqa: PLR0913 - what a comment has
     return run(job, "gate", "--approvals", str(approvals)), job
 
 
-def rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path, why: str, **options: str | int) -> None:
-    """The gate fails with one comment that says `why`, and hands on nothing."""
+def assert_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path, reason: str, **options: str | int) -> None:
+    """The gate fails with one comment that contains the reason, and writes no output."""
     result, job = gate(github, pull, tmp_path, **options)  # type: ignore[arg-type]
     assert result.exit_code == 1, result.output
     assert job.outputs == {}
     (comment,) = github.comments_on(pull)
-    assert why in comment
-    assert why in result.output.replace("\n", " ")
+    assert reason in comment
+    assert reason in result.output.replace("\n", " ")
 
 
 # /deploy
@@ -88,7 +88,7 @@ def test_white_space_around_the_command_does_not_matter(
 
 
 @pytest.mark.parametrize("body", ["/deploy now", "please /deploy", "/Deploy", "> /deploy", "/deploy\n/deploy", ""])
-def test_another_comment_does_nothing(github: FakeGitHub, pull: PullRequest, tmp_path: Path, body: str) -> None:
+def test_any_other_comment_does_nothing(github: FakeGitHub, pull: PullRequest, tmp_path: Path, body: str) -> None:
     result, job = gate(github, pull, tmp_path, body=body)
     assert (result.exit_code, job.outputs, github.calls) == (0, {}, [])
 
@@ -110,9 +110,11 @@ def test_a_comment_on_a_plain_issue_does_nothing(github: FakeGitHub, tmp_path: P
 
 
 @pytest.mark.parametrize("user", ["stranger", "rita", "evil[bot]"])
-def test_who_may_not_write_may_not_deploy(github: FakeGitHub, pull: PullRequest, tmp_path: Path, user: str) -> None:
+def test_users_without_write_access_may_not_deploy(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path, user: str
+) -> None:
     github.roles["evil[bot]"] = "admin"
-    rejected(github, pull, tmp_path, f"{code(user)} may not write", user=user)
+    assert_rejected(github, pull, tmp_path, f"{code(user)} has no write access", user=user)
 
 
 @pytest.mark.parametrize("user", ["carl", "root", "ann"])
@@ -124,32 +126,32 @@ def test_maintainers_admins_and_the_author_may_deploy(
 
 def test_a_draft_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     pull.draft = True
-    rejected(github, pull, tmp_path, "it is a draft")
+    assert_rejected(github, pull, tmp_path, "the pull request is a draft")
 
 
 def test_a_closed_pull_request_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     pull.state = "closed"
-    rejected(github, pull, tmp_path, "it is closed")
+    assert_rejected(github, pull, tmp_path, "the pull request is closed")
 
 
-def test_another_base_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+def test_another_base_branch_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.push("release", {"x": "y"})
     pull.base = "release"
-    rejected(github, pull, tmp_path, "another branch than")
+    assert_rejected(github, pull, tmp_path, "the base branch of the pull request is not")
 
 
-@pytest.mark.parametrize("fork", ["mallory/meshflow", None], ids=["there", "deleted"])
+@pytest.mark.parametrize("fork", ["mallory/meshflow", None], ids=["existing", "deleted"])
 def test_a_fork_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path, fork: str | None) -> None:
     pull.head_repository = fork
-    rejected(github, pull, tmp_path, "from a fork")
+    assert_rejected(github, pull, tmp_path, "from a fork")
 
 
 def test_a_conflict_is_rejected(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.push("main", {"models/retail/fct_sales.sql": "SELECT 2\n"})
-    rejected(github, pull, tmp_path, "it conflicts with")
+    assert_rejected(github, pull, tmp_path, "the pull request conflicts with")
 
 
-def test_what_branch_protection_says_to_a_job_that_may_not_merge_is_not_asked(
+def test_the_gate_ignores_branch_protection_because_its_token_may_not_merge(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     pull.blocked = True
@@ -160,81 +162,79 @@ def test_a_change_of_workflows_is_rejected_because_no_job_may_merge_it(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     github.push("feature", {".github/workflows/new.yml": "on: push\n"})
-    rejected(github, pull, tmp_path, "which a job may not merge")
+    assert_rejected(github, pull, tmp_path, "which a job may not merge")
 
 
-def test_an_environment_that_was_built_with_an_older_main_is_rejected(
+def test_an_environment_built_with_an_older_commit_of_main_is_rejected(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     github.push("main", {"other.md": "text"})
-    rejected(github, pull, tmp_path, "which has moved on: re-run its workflow")
+    assert_rejected(github, pull, tmp_path, "which is no longer the newest: re-run the workflow")
 
 
-def test_what_is_pushed_while_the_gate_looks_is_not_let_through(
-    github: FakeGitHub, pull: PullRequest, tmp_path: Path
-) -> None:
+def test_a_push_while_the_gate_checks_is_not_accepted(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     sha = pull.head_sha
     github.when("GET /pulls/1/reviews", lambda: github.push("feature", {"macros/evil.py": "import os"}))
     _, job = gate(github, pull, tmp_path)
-    assert job.outputs == {"sha": sha}, "what deploy is held to"
+    assert job.outputs == {"sha": sha}, "the commit that deploy requires"
 
 
 def test_an_approval_of_an_earlier_commit_does_not_count(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.push("feature", {"models/retail/fct_sales.sql": MODEL + "-- more\n"})
     pull = github.open_pull("feature")
     github.review(pull, "bob", "APPROVED", commit=github.git("rev-parse", f"{pull.head_sha}^"))
-    make_green(github, pull)
-    rejected(github, pull, tmp_path, "approved by 0 of 1")
+    pass_checks(github, pull)
+    assert_rejected(github, pull, tmp_path, "approved by 0 of 1")
 
 
 @pytest.mark.parametrize("user", ["ann", "stranger", "rita", "evil[bot]"])
-def test_approvals_of_the_author_of_readers_and_of_bots_do_not_count(
+def test_approvals_by_the_author_by_readers_and_by_bots_do_not_count(
     github: FakeGitHub, tmp_path: Path, user: str
 ) -> None:
     pull = github.open_pull("feature")
-    make_green(github, pull)
+    pass_checks(github, pull)
     github.review(pull, user, "APPROVED")
-    rejected(github, pull, tmp_path, "approved by 0 of 1")
+    assert_rejected(github, pull, tmp_path, "approved by 0 of 1")
 
 
-def test_who_wrote_one_of_the_commits_can_not_approve_them(github: FakeGitHub, tmp_path: Path) -> None:
+def test_the_author_of_a_commit_can_not_approve_it(github: FakeGitHub, tmp_path: Path) -> None:
     github.push("feature", {"models/retail/fct_sales.sql": MODEL + "-- more\n"}, author="bob")
     pull = github.open_pull("feature", author="ann")
-    make_green(github, pull)
+    pass_checks(github, pull)
     github.review(pull, "bob", "APPROVED")
-    rejected(github, pull, tmp_path, "approved by 0 of 1", user="ann")
+    assert_rejected(github, pull, tmp_path, "approved by 0 of 1", user="ann")
 
 
-def test_who_pushed_a_commit_as_somebody_else_can_not_approve_it(github: FakeGitHub, tmp_path: Path) -> None:
+def test_the_pusher_of_a_commit_by_another_author_can_not_approve_it(github: FakeGitHub, tmp_path: Path) -> None:
     github.push("feature", {"models/retail/fct_sales.sql": f"{MODEL} -- 2"}, author="ann", pusher="bob")
     pull = github.open_pull("feature")
-    make_green(github, pull)
+    pass_checks(github, pull)
     github.review(pull, "bob", "APPROVED")
-    rejected(github, pull, tmp_path, "approved by 0 of 1", user="carl")
+    assert_rejected(github, pull, tmp_path, "approved by 0 of 1", user="carl")
 
 
-def test_two_approvals_are_of_two_people(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+def test_two_approvals_by_one_person_count_once(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.review(pull, "bob", "APPROVED")
-    rejected(github, pull, tmp_path, "approved by 1 of 2", approvals=2)
+    assert_rejected(github, pull, tmp_path, "approved by 1 of 2", approvals=2)
 
 
-def test_requested_changes_take_an_approval_back(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+def test_requested_changes_withdraw_an_earlier_approval(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.review(pull, "carl", "APPROVED")
     github.review(pull, "bob", "CHANGES_REQUESTED")
-    rejected(github, pull, tmp_path, f"changes are requested by {code('bob')}")
+    assert_rejected(github, pull, tmp_path, f"changes are requested by {code('bob')}")
 
 
-def test_requested_changes_hold_for_later_commits_and_comments(
+def test_requested_changes_stay_in_force_after_later_commits_and_comments(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     github.review(pull, "carl", "CHANGES_REQUESTED", commit=github.sha("main"))
     github.review(pull, "carl", "COMMENTED")
-    rejected(github, pull, tmp_path, f"changes are requested by {code('carl')}")
+    assert_rejected(github, pull, tmp_path, f"changes are requested by {code('carl')}")
 
 
 def test_an_approval_after_requested_changes_counts(github: FakeGitHub, tmp_path: Path) -> None:
     pull = github.open_pull("feature")
-    make_green(github, pull)
+    pass_checks(github, pull)
     github.review(pull, "bob", "CHANGES_REQUESTED")
     github.review(pull, "bob", "APPROVED")
     github.review(pull, "bob", "COMMENTED")
@@ -243,10 +243,10 @@ def test_an_approval_after_requested_changes_counts(github: FakeGitHub, tmp_path
 
 def test_a_dismissed_approval_does_not_count(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     pull.reviews[0].state = "DISMISSED"
-    rejected(github, pull, tmp_path, "approved by 0 of 1")
+    assert_rejected(github, pull, tmp_path, "approved by 0 of 1")
 
 
-def test_a_stranger_who_requests_changes_blocks_nothing(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+def test_requested_changes_by_a_stranger_do_not_count(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
     github.review(pull, "stranger", "CHANGES_REQUESTED")
     assert gate(github, pull, tmp_path)[0].exit_code == 0
 
@@ -255,32 +255,34 @@ def test_reviews_beyond_the_first_page_count(github: FakeGitHub, pull: PullReque
     for _ in range(120):
         github.review(pull, "stranger", "COMMENTED")
     github.review(pull, "carl", "CHANGES_REQUESTED")
-    rejected(github, pull, tmp_path, f"changes are requested by {code('carl')}")
+    assert_rejected(github, pull, tmp_path, f"changes are requested by {code('carl')}")
 
 
 @pytest.mark.parametrize("name", ["ok", "PR environment"])
 @pytest.mark.parametrize("conclusion", ["failure", "cancelled", "skipped", None])
-def test_the_newest_run_of_a_check_has_to_have_succeeded(
+def test_the_newest_run_of_each_check_has_to_have_succeeded(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path, name: str, conclusion: str | None
 ) -> None:
     github.check(pull.head_sha, name, conclusion)
-    rejected(github, pull, tmp_path, f"check `{name}` of `{pull.head_sha}` is {conclusion or 'in_progress'}")
+    assert_rejected(
+        github, pull, tmp_path, f"check `{name}` of commit `{pull.head_sha}` is {conclusion or 'in_progress'}"
+    )
 
 
 def test_a_check_of_another_app_does_not_count(github: FakeGitHub, tmp_path: Path) -> None:
     pull = github.open_pull("feature")
     github.review(pull, "bob", "APPROVED")
-    make_green(github, pull)
+    pass_checks(github, pull)
     github.checks.pop(0)
     github.check(pull.head_sha, "ok", app="mallory")
-    rejected(github, pull, tmp_path, "check `ok` of")
+    assert_rejected(github, pull, tmp_path, "check `ok` of commit")
 
 
-def test_every_reason_is_in_one_comment_that_is_updated_and_taken_back(
+def test_one_comment_lists_every_reason_and_is_updated_until_the_deploy_is_accepted(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     pull.draft, pull.head_repository = True, "mallory/meshflow"
-    rejected(github, pull, tmp_path, "it is a draft", user="stranger")
+    assert_rejected(github, pull, tmp_path, "the pull request is a draft", user="stranger")
     assert "from a fork" in github.comments_on(pull)[0]
     pull.head_repository = github.repository
     second = github.job(github.comment_event(pull, "/deploy", user="bob"), tmp_path / "second")
@@ -290,15 +292,15 @@ def test_every_reason_is_in_one_comment_that_is_updated_and_taken_back(
     third = github.job(github.comment_event(pull, "/deploy", user="bob"), tmp_path / "third")
     assert run(third, "gate").exit_code == 0
     (comment,) = github.comments_on(pull)
-    assert "is accepted" in comment
+    assert "was accepted" in comment
 
 
-def test_a_comment_of_somebody_else_with_our_marker_is_left_alone(
+def test_a_comment_of_another_author_with_our_marker_is_not_changed(
     github: FakeGitHub, pull: PullRequest, tmp_path: Path
 ) -> None:
     github.comment(pull, "<!-- meshflow gate -->\nmine", user="mallory")
     pull.draft = True
-    rejected(github, pull, tmp_path, "it is a draft")
+    assert_rejected(github, pull, tmp_path, "the pull request is a draft")
     assert github.comments_on(pull, "mallory") == ["<!-- meshflow gate -->\nmine"]
 
 
@@ -308,17 +310,19 @@ def test_a_missing_variable_is_named(github: FakeGitHub, pull: PullRequest, tmp_
     assert "GITHUB_TOKEN isn't set" in run(job, "gate").output
 
 
-def test_what_github_answers_is_one_line(github: FakeGitHub, pull: PullRequest, tmp_path: Path) -> None:
+def test_an_error_response_of_github_is_printed_as_one_line(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path
+) -> None:
     job = github.job(github.comment_event(pull, "/deploy", user="bob"), tmp_path / "job")
     job.environment["GITHUB_REPOSITORY"] = "acme/gone"
-    assert run(job, "gate").output == "Error: GitHub said 404: Not Found\n"
+    assert run(job, "gate").output == "Error: GitHub returned 404: Not Found\n"
 
 
 # pr-environment.yml
 
 
 def admit(github: FakeGitHub, pull: PullRequest, folder: Path) -> tuple[Result, Job]:
-    """`meshflow ci admit` on the head of the event, checked out as the workflow does."""
+    """`meshflow ci admit` on the head of the event, checked out as in the workflow."""
     job = github.job(github.pull_event(pull, "synchronize"), folder)
     change = folder / "change"
     subprocess.run(["git", "clone", "-q", github.git_dir, change], check=True)  # noqa: S607
@@ -326,7 +330,7 @@ def admit(github: FakeGitHub, pull: PullRequest, folder: Path) -> tuple[Result, 
     return run(job, "admit", "--path", str(change)), job
 
 
-def test_a_change_of_models_is_admitted_without_a_word(github: FakeGitHub, tmp_path: Path) -> None:
+def test_a_change_of_models_is_admitted_without_a_comment(github: FakeGitHub, tmp_path: Path) -> None:
     pull = github.open_pull("feature", draft=True)
     result, job = admit(github, pull, tmp_path / "job")
     assert result.exit_code == 0, result.output
@@ -337,8 +341,10 @@ def test_a_change_of_models_is_admitted_without_a_word(github: FakeGitHub, tmp_p
     assert github.comments_on(pull) == []
 
 
-@pytest.mark.parametrize("fork", ["mallory/meshflow", None], ids=["there", "deleted"])
-def test_a_fork_is_not_admitted_and_told_why(github: FakeGitHub, tmp_path: Path, fork: str | None) -> None:
+@pytest.mark.parametrize("fork", ["mallory/meshflow", None], ids=["existing", "deleted"])
+def test_a_fork_is_not_admitted_and_gets_a_comment_with_the_reason(
+    github: FakeGitHub, tmp_path: Path, fork: str | None
+) -> None:
     pull = github.open_pull("feature")
     pull.head_repository = fork
     result, job = admit(github, pull, tmp_path / "job")
@@ -348,7 +354,7 @@ def test_a_fork_is_not_admitted_and_told_why(github: FakeGitHub, tmp_path: Path,
 
 
 @pytest.mark.parametrize("change", [{"base": "release"}, {"state": "closed"}], ids=str)
-def test_what_is_closed_or_goes_elsewhere_is_not_admitted(
+def test_a_closed_pull_request_or_one_to_another_base_is_not_admitted(
     github: FakeGitHub, tmp_path: Path, change: dict[str, str]
 ) -> None:
     github.push("release", {"x": "y"})
@@ -367,7 +373,7 @@ def test_what_is_closed_or_goes_elsewhere_is_not_admitted(
         ("macros/`</code><img src=x onerror=1>|@everyone #1 $(id).py", "import os"),
     ],
 )
-def test_what_could_run_code_is_admitted_once_somebody_else_has_approved_it(
+def test_a_change_that_could_execute_code_is_admitted_after_a_second_person_has_approved_it(
     github: FakeGitHub, tmp_path: Path, path: str, text: str
 ) -> None:
     github.push("change", {path: text})
@@ -389,7 +395,7 @@ def test_what_could_run_code_is_admitted_once_somebody_else_has_approved_it(
     assert "is being built" in comment
 
 
-def test_who_requests_changes_holds_back_what_another_has_approved(github: FakeGitHub, tmp_path: Path) -> None:
+def test_requested_changes_block_a_build_that_another_reviewer_has_approved(github: FakeGitHub, tmp_path: Path) -> None:
     github.push("change", {"config.yaml": "gateways: evil\n"})
     pull = github.open_pull("change")
     github.review(pull, "bob", "APPROVED")
@@ -397,7 +403,7 @@ def test_who_requests_changes_holds_back_what_another_has_approved(github: FakeG
     assert admit(github, pull, tmp_path / "job")[0].exit_code == 1
 
 
-def test_what_is_pushed_meanwhile_is_not_what_is_admitted(github: FakeGitHub, tmp_path: Path) -> None:
+def test_a_commit_pushed_during_admit_is_not_admitted(github: FakeGitHub, tmp_path: Path) -> None:
     pull = github.open_pull("feature")
     sha = pull.head_sha
     github.when("GET /pulls/1$", lambda: github.push("feature", {"macros/evil.py": "import os"}))
@@ -406,7 +412,7 @@ def test_what_is_pushed_meanwhile_is_not_what_is_admitted(github: FakeGitHub, tm
     assert job.outputs["sha"] == sha
 
 
-def test_a_pull_request_is_merged_with_main_as_it_is_now(github: FakeGitHub, tmp_path: Path) -> None:
+def test_admit_merges_the_pull_request_with_the_newest_main(github: FakeGitHub, tmp_path: Path) -> None:
     pull = github.open_pull("feature")
     newest = github.push("main", {"README.md": "A larger warehouse.\n"})
     _, job = admit(github, pull, tmp_path / "job")
@@ -420,12 +426,12 @@ def test_a_conflict_is_not_admitted(github: FakeGitHub, tmp_path: Path) -> None:
     result, job = admit(github, pull, tmp_path / "job")
     assert (result.exit_code, job.outputs) == (1, {})
     (comment,) = github.comments_on(pull)
-    assert "it conflicts with" in comment
+    assert "the pull request conflicts with" in comment
 
 
 @pytest.mark.parametrize(
     "text", ["`a`", "a|b", "</code><b>", "@everyone", "#1 https://x.y", "two\nlines", "$(id) ${x}"]
 )
-def test_what_strangers_write_has_no_effect_in_a_comment(text: str) -> None:
+def test_markup_by_strangers_has_no_effect_in_a_comment(text: str) -> None:
     inside = code(text).removeprefix("<code>").removesuffix("</code>")
     assert not set(inside.replace("&#", "")) & set("`|<>@#:/.\n$(){}")

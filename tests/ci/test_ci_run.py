@@ -1,4 +1,4 @@
-"""A run of prod by the scheduler: alone, on what the checkout says, and told in numbers that hold."""
+"""The scheduled run of prod: under the prod lock, on the models of the checkout, with correct counts in its summary."""
 
 import html
 import re
@@ -18,20 +18,21 @@ from sqlmesh.core.snapshot.definition import SnapshotIdBatch
 from sqlmesh.core.snapshot.execution_tracker import QueryExecutionStats
 from workspace import Workspace, recorded, table_writes
 
+from meshflow.audit import REMEDIES
 from meshflow.ci.lock import prod_lock
 from meshflow.ci.run import Findings, Outcome, Record, run, run_prod, summary
 from meshflow.source.server import Server
 
 HOURS = 3
-"""For which prod hasn't run."""
+"""Hours since the last run of prod."""
 
 FRESHNESS = "models/ops/table_freshness.sql"
 
 
 @pytest.fixture(scope="module")
-def neglected(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def outdated(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A project whose prod was built some hours ago."""
-    workspace = built.clone(tmp_path_factory.mktemp("neglected"), data=False)
+    workspace = built.clone(tmp_path_factory.mktemp("outdated"), data=False)
     context = workspace.context()
     at = datetime.now(UTC) - timedelta(hours=HOURS)
     context.plan("prod", auto_apply=True, no_prompts=True, skip_tests=True, execution_time=at)
@@ -40,17 +41,17 @@ def neglected(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Wor
 
 
 @pytest.fixture
-def workspace(neglected: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def workspace(outdated: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     for name in ("MESHFLOW_STATE_HOST", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MESHFLOW_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     console = get_console()
-    yield neglected.clone(tmp_path)
-    assert get_console() is console, "whoever runs it gets the console back"
+    yield outdated.clone(tmp_path)
+    assert get_console() is console, "the run restores the console"
 
 
-def told(outcome: Outcome) -> str:
+def summary_text(outcome: Outcome) -> str:
     return html.unescape(summary(outcome))
 
 
@@ -59,39 +60,41 @@ def table(context: Context, model: str) -> str:
     return str(context.get_snapshot(model, raise_if_missing=True).table_name())
 
 
-def test_what_is_due_is_run_and_told_model_by_model_and_then_nothing_is_due(workspace: Workspace) -> None:
+def test_a_run_reports_each_model_that_was_due_and_then_nothing_is_due(workspace: Workspace) -> None:
     outcome = run_prod(workspace.path, "local")
-    text = told(outcome)
+    text = summary_text(outcome)
     models = outcome.record.models
     count = len([model for model in workspace.context().models.values() if model.kind.is_incremental])
     incremental = [one for one in models.values() if one.intervals != 1]
-    assert {one.intervals for one in incremental} <= {HOURS, HOURS + 1}, "the hour may turn while the test runs"
+    assert {one.intervals for one in incremental} <= {HOURS, HOURS + 1}, "the hour may change while the test runs"
     assert len(incremental) == count
     total = sum(one.intervals for one in models.values())
     assert text.startswith(f"### Run of prod: succeeded\n\n{len(models)} models, {total} intervals, ")
     assert "<code>retail.fct_sales</code> | 1 |" in text
-    assert re.search(r"\| <code>odd_rows</code> \| <code>shared.dim_location</code> \| 1 \| no, a warning \|", text)
+    warning = "<code>forall_non_blocking</code> | <code>region <> 'unknown'</code> | <code>shared.dim_location</code>"
+    assert f"| {warning} | 1 | warning |" in text
+    assert f"- <code>forall_non_blocking</code>: {REMEDIES['forall_non_blocking']}\n" in text
     again = run_prod(workspace.path, "local")
-    assert not again.due or datetime.now(UTC).minute < 2, "the hour may turn while the test runs"
+    assert not again.due or datetime.now(UTC).minute < 2, "the hour may change while the test runs"
     assert not again.failure
     if not again.due:
-        assert told(again) == "### Run of prod: nothing was due"
+        assert summary_text(again) == "### Run of prod: nothing was due"
 
 
-def test_prod_that_is_not_the_checkouts_is_brought_there_first_and_named(
+def test_drift_between_prod_and_checkout_is_repaired_before_the_run_and_reported(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     run(workspace.path, "local")
-    said = "Prod was not what the checkout says, so it was planned again: "
-    assert f"::notice::{said}ops.table_freshness\n" in capsys.readouterr().out
-    assert f"{said}<code>ops.table_freshness</code>." in html.unescape((workspace.root / "summary.md").read_text())
+    message = "Prod differed from the checkout, so it was planned again: "
+    assert f"::notice::{message}ops.table_freshness\n" in capsys.readouterr().out
+    assert f"{message}<code>ops.table_freshness</code>." in html.unescape((workspace.root / "summary.md").read_text())
     context = workspace.context()
     assert not context.plan_builder("prod", skip_tests=True).build().has_changes
 
 
-def test_prod_left_half_promoted_by_a_killed_deploy_is_promoted_again(workspace: Workspace) -> None:
+def test_a_promotion_that_a_killed_deploy_left_unfinished_is_repeated(workspace: Workspace) -> None:
     workspace.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
     context = workspace.context()
     with patch.object(SnapshotEvaluator, "promote", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
@@ -104,10 +107,10 @@ def test_prod_left_half_promoted_by_a_killed_deploy_is_promoted_again(workspace:
     context = workspace.context()
     assert context.state_reader.get_environment("prod").finalized_ts
     [(rows,)] = context.engine_adapter.fetchall("SELECT MIN(row_count - active_row_count) FROM ops.table_freshness")
-    assert rows >= 1, "the view is the checkout's"
+    assert rows >= 1, "the view is that of the checkout"
 
 
-def test_an_audit_that_stops_the_run_is_named_with_its_model_and_what_was_left_out(workspace: Workspace) -> None:
+def test_a_failed_blocking_audit_is_reported_with_its_model_and_the_skipped_models(workspace: Workspace) -> None:
     context = workspace.context()
     levels = table(context, "shared.ref_course_level")
     context.engine_adapter.execute(f"INSERT INTO {levels} SELECT * FROM {levels}")
@@ -117,25 +120,28 @@ def test_an_audit_that_stops_the_run_is_named_with_its_model_and_what_was_left_o
     text = html.unescape((workspace.root / "summary.md").read_text())
     assert text.startswith("### Run of prod: failed")
     assert re.search(
-        r"\| <code>unique_combination_of_columns</code> \| <code>edtech.dim_course</code> \| \d+ \| yes \|", text
+        r"\| <code>unique_combination_of_columns</code> \| <code>course_id</code> \| <code>edtech.dim_course</code> "
+        r"\| \d+ \| error \|",
+        text,
     )
-    assert re.search(r"Not run, as they read what failed: .*<code>edtech.rpt_student_credits</code>", text)
-    assert "| <code>edtech.dim_course</code> | 1 |" not in text, "what failed isn't counted as done"
+    assert f"- <code>unique_combination_of_columns</code>: {REMEDIES['unique_combination_of_columns']}\n" in text
+    assert re.search(r"Skipped, because they read what failed: .*<code>edtech.rpt_student_credits</code>", text)
+    assert "| <code>edtech.dim_course</code> | 1 |" not in text, "a failed model is not counted as processed"
 
 
-def test_of_an_error_the_summary_says_the_kind_and_not_the_values(workspace: Workspace) -> None:
+def test_the_summary_contains_the_kind_of_an_error_and_not_its_values(workspace: Workspace) -> None:
     context = workspace.context()
     name = table(context, "shared.ref_course_level")
     context.engine_adapter.execute(f"DROP TABLE {name}")
     context.close()
     outcome = run_prod(workspace.path, "local")
     assert outcome.failure == "The run of prod has failed at edtech.dim_course"
-    text = told(outcome)
+    text = summary_text(outcome)
     assert re.search(r"<code>edtech.dim_course</code> failed: \w+, see the log\.", text)
     assert "does not exist" not in text
 
 
-def test_a_plan_that_cannot_be_applied_fails_and_leaves_prod_as_it_was(workspace: Workspace) -> None:
+def test_a_plan_that_cannot_be_applied_fails_and_leaves_prod_unchanged(workspace: Workspace) -> None:
     workspace.edit(FRESHNESS, "last_updated_at::TIMESTAMPNTZ AS", "NULLIF(1, 1 / 0)::TIMESTAMPNTZ AS")
     workspace.edit(FRESHNESS, "source_table::VARCHAR AS", "NULL::VARCHAR AS")
     outcome = run_prod(workspace.path, "local")
@@ -145,7 +151,9 @@ def test_a_plan_that_cannot_be_applied_fails_and_leaves_prod_as_it_was(workspace
     assert rows == 4
 
 
-def test_without_prod_nothing_is_built(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_built_if_there_is_no_prod_yet(
+    built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = built.clone(tmp_path, data=False)
     monkeypatch.setenv("MESHFLOW_DATA", str(workspace.data))
     with pytest.raises(click.ClickException, match="There is no prod yet"):
@@ -153,7 +161,7 @@ def test_without_prod_nothing_is_built(built: Workspace, tmp_path: Path, monkeyp
     assert workspace.context().state_reader.get_environment("prod") is None
 
 
-def test_while_somebody_else_is_at_prod_nothing_is_done(
+def test_nothing_is_run_while_another_process_has_the_prod_lock(
     workspace: Workspace,
     postgres: Server,
     monkeypatch: pytest.MonkeyPatch,
@@ -162,13 +170,13 @@ def test_while_somebody_else_is_at_prod_nothing_is_done(
         monkeypatch.setenv(name, value)
     with prod_lock("deploy #12") as lock, recorded() as statements:
         assert not isinstance(lock, str)
-        with pytest.raises(click.ClickException, match=r"^Nothing done: prod is with deploy #12 on "):
+        with pytest.raises(click.ClickException, match=r"^Nothing was run: prod is locked by deploy #12 on "):
             run(workspace.path, "local")
     assert table_writes(statements) == []
     assert not (workspace.root / "summary.md").exists()
 
 
-def test_rows_are_summed_over_batches_and_unknown_where_the_engine_does_not_tell(workspace: Workspace) -> None:
+def test_rows_are_summed_over_batches_and_unknown_if_the_engine_does_not_report_them(workspace: Workspace) -> None:
     context = workspace.context()
     sales = context.get_snapshot("intermediate.int_retail__sales_priced", raise_if_missing=True)
     view = context.get_snapshot("retail.fct_sales", raise_if_missing=True)
@@ -181,7 +189,7 @@ def test_rows_are_summed_over_batches_and_unknown_where_the_engine_does_not_tell
         stats = QueryExecutionStats(SnapshotIdBatch(snapshot_id=sales.snapshot_id, batch_id=batch), rows)
         record.update_snapshot_evaluation_progress(sales, batches[batch], batch, 1500, 2, 1, execution_stats=stats)
     record.update_snapshot_evaluation_progress(view, (0, 9 * hour), 0, 100, 1, 0)
-    text = told(Outcome(record, Findings()))
+    text = summary_text(Outcome(record, Findings()))
     assert "2 models, 7 intervals, 12 rows written" in text
     assert "| <code>intermediate.int_retail__sales_priced</code> | 6 | 12 | 4.5 | 6 | 3 |" in text
     assert "| <code>retail.fct_sales</code> | 1 |  | 0.1 | 1 | 0 |" in text

@@ -1,4 +1,4 @@
-"""Hooks work without a network and without an activated environment, and each catches what it is there for."""
+"""Hooks work without a network and without an activated environment, and each catches a planted fault."""
 
 import os
 import shutil
@@ -11,10 +11,11 @@ import pytest
 from ruamel.yaml import YAML
 from workspace import PARTS
 
-# Put together here, so that the hooks that look for them pass this file.
+# Concatenated, so that the hooks that search for them pass this file.
 PEM = "-----BEGIN {}PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END {}PRIVATE KEY-----\n"
 AWS = "AKIA" + "IOSFODNN7EXAMPL3"
 VALUE = "Winter-" + "2026-is-here"
+RETIRED = "led" + "ger"
 WORKFLOW = "on: push\njobs: {{a: {{runs-on: ubuntu-24.04, steps: [{{{}}}]}}}}\n"
 CONFLICT = "<" * 7 + " HEAD\nmine\n" + "=" * 7 + "\ntheirs\n" + ">" * 7 + " change\n"
 
@@ -43,36 +44,39 @@ FAULTS = [
     ("secrets", "src/meshflow/planted.py", f'connect(user="CI", password="{VALUE}")\n', "Secret Keyword"),
     ("keys-and-env", "docs/key.md", PEM.format("ENCRYPTED ", "ENCRYPTED "), "docs/key.md"),
     ("keys-and-env", "prod.env", f"MESHFLOW_STATE_PASSWORD={VALUE}\n", "prod.env"),
+    ("retired-words", "docs/page.md", f"The {RETIRED} of loads.\n", "docs/page.md"),
     ("merge-conflict", "docs/page.md", CONFLICT, "docs/page.md"),
     ("large-files", "seeds/planted.csv", "x" * 520_000, "seeds/planted.csv"),
 ]  # fmt: skip
 
 UNCHANGED = ["ruff-check", "actionlint", "zizmor", "secrets", "keys-and-env", "merge-conflict", "large-files"]
-"""Quick ones that look at whole files and have something to look at in the project."""
+"""Quick hooks that check complete files and have files to check in the project."""
 
 MYPY_CACHE = str(Path(__file__).parents[2] / ".mypy_cache")
-"""Of `make lint`: without, mypy reads SQLMesh for 20 s."""
+"""The cache of `make lint`. Without it, mypy reads SQLMesh for 20 s."""
 
 
 def run(clone: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """In the clone, with nothing activated, no home to write to and a proxy that nobody answers at."""
-    dead = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    who = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    """Run a command in the clone, without an activated environment, a writable home or a reachable proxy."""
+    unreachable = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    identity = {
+        f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
     environment = {
         "PATH": os.defpath, "HOME": "/nonexistent", "PRE_COMMIT_HOME": str(clone / ".cache/pre-commit"),
-        "GIT_CONFIG_NOSYSTEM": "1", "MYPY_CACHE_DIR": MYPY_CACHE, **dead, **who,
+        "GIT_CONFIG_NOSYSTEM": "1", "MYPY_CACHE_DIR": MYPY_CACHE, **unreachable, **identity,
     }  # fmt: skip
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
 
 
-def must(clone: Path, *command: str) -> None:
+def run_checked(clone: Path, *command: str) -> None:
     done = run(clone, *command)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def cloned(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one commit: the project as it stands, without its Python, which would take mypy 15 s."""
+    """A repository with one commit: the current project without its Python, which would take mypy 15 s."""
     clone = tmp_path_factory.mktemp("clone")
     parts = (
         ".pre-commit-config.yaml",
@@ -91,26 +95,26 @@ def cloned(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (clone / "data").mkdir()
     (clone / "src/meshflow").mkdir(parents=True)
     (clone / ".venv").symlink_to(sys.prefix)
-    must(clone, "git", "init", "--quiet", "--initial-branch", "main")
+    run_checked(clone, "git", "init", "--quiet", "--initial-branch", "main")
     (clone / ".git/info/exclude").write_text(".venv\n__pycache__\n")
-    must(clone, "git", "add", "--all")
-    must(clone, "git", "commit", "--quiet", "--message", "As it is")
+    run_checked(clone, "git", "add", "--all")
+    run_checked(clone, "git", "commit", "--quiet", "--message", "The project")
     return clone
 
 
 @pytest.fixture
 def clone(cloned: Path) -> Iterator[Path]:
     yield cloned
-    must(cloned, "git", "reset", "--quiet", "--hard", "HEAD")
+    run_checked(cloned, "git", "reset", "--quiet", "--hard", "HEAD")
 
 
 def plant(clone: Path, file: str, text: str) -> None:
     (clone / file).parent.mkdir(parents=True, exist_ok=True)
     (clone / file).write_text(text, encoding="utf-8")
-    must(clone, "git", "add", "--force", file)
+    run_checked(clone, "git", "add", "--force", file)
 
 
-def test_every_hook_comes_from_the_locked_environment_and_is_proved_here(project: Path) -> None:
+def test_every_hook_comes_from_the_locked_environment_and_has_a_planted_fault_here(project: Path) -> None:
     config = YAML(typ="safe").load((project / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert [repo["repo"] for repo in config["repos"]] == ["local"]
     hooks = config["repos"][0]["hooks"]
@@ -119,39 +123,39 @@ def test_every_hook_comes_from_the_locked_environment_and_is_proved_here(project
     assert {hook["id"] for hook in hooks} == {hook for hook, *_ in FAULTS} | {"unit-tests"}
 
 
-@pytest.mark.parametrize(("hook", "file", "text", "said"), FAULTS)
-def test_a_hook_catches(hook: str, file: str, text: str, said: str, clone: Path) -> None:
+@pytest.mark.parametrize(("hook", "file", "text", "message"), FAULTS)
+def test_a_hook_catches_a_planted_fault(hook: str, file: str, text: str, message: str, clone: Path) -> None:
     plant(clone, file, text)
     checked = run(clone, ".venv/bin/pre-commit", "run", hook, "--files", file)
     assert checked.returncode == 1
-    assert said in checked.stdout
+    assert message in checked.stdout
     assert "Traceback" not in checked.stdout
 
 
 @pytest.mark.parametrize("hook", UNCHANGED)
-def test_a_hook_passes_what_is_committed(hook: str, clone: Path) -> None:
+def test_a_hook_accepts_the_committed_files(hook: str, clone: Path) -> None:
     checked = run(clone, ".venv/bin/pre-commit", "run", hook, "--all-files")
     assert checked.returncode == 0, checked.stdout
 
 
-def test_installed_hooks_reject_a_commit_and_a_push(clone: Path, tmp_path: Path) -> None:
-    must(clone, ".venv/bin/pre-commit", "install")
+def test_installed_hooks_stop_a_commit_and_a_push(clone: Path, tmp_path: Path) -> None:
+    run_checked(clone, ".venv/bin/pre-commit", "install")
 
     plant(clone, "docs/key.md", f"aws: {AWS}\n")
     rejected = run(clone, "git", "commit", "--message", "A key")
     assert rejected.returncode == 1
     assert "AWS Access Key" in rejected.stderr + rejected.stdout
-    must(clone, "git", "reset", "--quiet", "--hard")
+    run_checked(clone, "git", "reset", "--quiet", "--hard")
 
     test = "tests/models/retail/test_dim_product.yaml"
     for other in (clone / "tests/models").rglob("*.yaml"):  # 160 more would take half a minute
         if other != clone / test:
             other.unlink()
     plant(clone, test, (clone / test).read_text(encoding="utf-8").replace("Desk Lamp", "Lamp", 1))
-    must(clone, "git", "commit", "--all", "--no-verify", "--quiet", "--message", "A wrong test")
-    must(clone, "git", "init", "--quiet", "--bare", str(tmp_path))
+    run_checked(clone, "git", "commit", "--all", "--no-verify", "--quiet", "--message", "A wrong test")
+    run_checked(clone, "git", "init", "--quiet", "--bare", str(tmp_path))
     pushed = run(clone, "git", "push", "--quiet", str(tmp_path), "main")
     assert pushed.returncode == 1
     assert "unit tests of models" in pushed.stdout + pushed.stderr
     assert "Expected" in pushed.stdout + pushed.stderr
-    must(clone, "git", "reset", "--quiet", "--hard", "HEAD~")
+    run_checked(clone, "git", "reset", "--quiet", "--hard", "HEAD~")

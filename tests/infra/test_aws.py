@@ -1,4 +1,4 @@
-"""The sources on AWS: what the template makes, deployed to moto, and the handler, run on a real PostgreSQL."""
+"""The sources on AWS: the template, deployed to moto, and the handler, run on a real PostgreSQL."""
 
 import ipaddress
 import json
@@ -28,7 +28,7 @@ from moto.rds.models import DBInstance, rds_backends
 from psycopg.conninfo import conninfo_to_dict
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
-from sources import Sources, new_database
+from sources import SourceDatabase, new_database
 
 from meshflow.source import lambda_handler
 from meshflow.source.aws import connect, install_once
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS.* supported b
 
 REGION = "eu-west-1"
 Resource = dict[str, Any]
-"""What one of AWS's describe calls says of a resource."""
+"""A resource, as a describe call of AWS returns it."""
 
 FIRST = {
     "version": "0",
@@ -51,18 +51,18 @@ FIRST = {
     "resources": ["arn:aws:events:eu-west-1:123456789012:rule/meshflow-source-TrafficEveryThreeMinutes"],
     "detail": {},
 }
-"""As EventBridge writes it."""
+"""A scheduled event in the format of EventBridge."""
 SECOND = {**FIRST, "id": "0f9c3e21-5a36-4b0e-a8a5-4a1d3d1f7a52", "time": "2026-11-01T10:06:00Z"}
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The template, deployed."""
+    """The deployed template."""
 
     resources: dict[str, str]
     """Physical ids by logical id."""
     traffic: Resource
-    """The function."""
+    """The Lambda function."""
     database: Resource
 
     @property
@@ -84,7 +84,7 @@ def template(project: Path) -> Resource:
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[None]:
-    """An AWS account of moto's, with a network as every account has."""
+    """An AWS account of moto, with the default network of every account."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         complete_moto(patch)
@@ -121,7 +121,7 @@ def stack(template: Resource, account: None) -> Stack:
 
 
 def packaged(template: Resource) -> Resource:
-    """`template` as `sam package` leaves it: code and layer in S3 and no longer in a folder."""
+    """`template` as `sam package` returns it: with code and layer in S3 instead of folders."""
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="packages", CreateBucketConfiguration={"LocationConstraint": REGION})
     s3.put_object(Bucket="packages", Key="package", Body=b"")
@@ -132,8 +132,8 @@ def packaged(template: Resource) -> Resource:
 
 
 def complete_moto(patch: pytest.MonkeyPatch) -> None:
-    """Let moto's CloudFormation use all of moto's RDS, and answer two attributes that it doesn't know."""
-    answer = DBInstance.get_cfn_attribute
+    """Give moto's CloudFormation all properties of moto's RDS, and two attributes that it lacks."""
+    get_attribute = DBInstance.get_cfn_attribute
 
     def create(_name: str, resource: Resource, account: str, region: str, **_options: Any) -> DBInstance:
         properties = dict(resource["Properties"])
@@ -147,27 +147,27 @@ def complete_moto(patch: pytest.MonkeyPatch) -> None:
         (database,) = rds_backends[account][region].describe_db_instances("database")
         return database
 
-    def of_database(database: DBInstance, name: str) -> Any:
+    def database_attribute(database: DBInstance, name: str) -> Any:
         if name == "MasterUserSecret.SecretArn":
             return database.master_user_secret.secret_arn
-        return answer(database, name)
+        return get_attribute(database, name)
 
-    def of_endpoint(endpoint: VPCEndPoint, name: str) -> list[str]:
+    def endpoint_attribute(endpoint: VPCEndPoint, name: str) -> list[str]:
         assert name == "DnsEntries"
         return [f"{entry['hosted_zone_id']}:{entry['dns_name']}" for entry in endpoint.dns_entries]
 
     patch.setattr(DBInstance, "create_from_cloudformation_json", create)
     patch.setattr(DBInstance, "has_cfn_attr", lambda _name: True)
-    patch.setattr(DBInstance, "get_cfn_attribute", of_database)
-    patch.setattr(VPCEndPoint, "get_cfn_attribute", of_endpoint, raising=False)
+    patch.setattr(DBInstance, "get_cfn_attribute", database_attribute)
+    patch.setattr(VPCEndPoint, "get_cfn_attribute", endpoint_attribute, raising=False)
 
 
-def test_template_has_no_finding_of_cfn_lint(project: Path) -> None:
+def test_template_passes_cfn_lint(project: Path) -> None:
     findings = lint((project / "infra/aws/template.yaml").read_text(), regions=["us-east-1", REGION])
     assert [str(finding) for finding in findings] == []
 
 
-def test_package_holds_the_versions_that_the_tests_run_with(project: Path) -> None:
+def test_package_contains_the_versions_that_the_tests_use(project: Path) -> None:
     package = pins(project / "infra/aws/requirements.txt")
     assert {name for name, _ in package} >= {"click", "numpy", "psycopg", "psycopg-binary"}
     assert package <= pins(project / "requirements/loading.lock")
@@ -178,11 +178,11 @@ def pins(lock: Path) -> set[tuple[str, str]]:
     return set(re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(), re.MULTILINE))
 
 
-def test_package_of_the_sources_is_imported_without_what_only_the_handler_needs() -> None:
+def test_importing_meshflow_source_imports_no_package_that_only_the_handler_needs() -> None:
     assert not {"numpy", "psycopg", "boto3"} & imported_by("meshflow.source")
 
 
-def test_handler_imports_nothing_that_its_package_does_not_hold(project: Path) -> None:
+def test_handler_imports_only_packages_that_its_package_contains(project: Path) -> None:
     packages_of = packages_distributions()
     imported = {package for module in imported_by("meshflow.source.aws") for package in packages_of.get(module, [])}
     assert {"meshflow", "numpy", "psycopg"} <= imported
@@ -191,10 +191,10 @@ def test_handler_imports_nothing_that_its_package_does_not_hold(project: Path) -
 
 
 def imported_by(module: str) -> set[str]:
-    """The top-level modules that a fresh Python has after importing `module` and had not before."""
+    """The top-level modules that a new Python process imports with `module`."""
     program = f"import sys; before = {{*sys.modules}}; import {module}; print(*{{*sys.modules}} - before)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in result.stdout.split()}
 
 
 def test_traffic_is_due_every_three_minutes(stack: Stack) -> None:
@@ -215,8 +215,8 @@ def test_two_batches_never_run_at_the_same_time(stack: Stack) -> None:
     assert concurrency["ReservedConcurrentExecutions"] == 1
 
 
-def test_batch_is_not_tried_again_once_the_next_is_due(template: Resource) -> None:
-    """In the template: moto's CloudFormation does not know these settings."""
+def test_batch_is_not_retried_after_the_next_is_due(template: Resource) -> None:
+    """Checks the template, because moto's CloudFormation ignores these settings."""
     settings = template["Resources"]["Traffic"]["Properties"]["EventInvokeConfig"]
     assert settings == {"MaximumRetryAttempts": 1, "MaximumEventAgeInSeconds": 3 * 60}
 
@@ -227,7 +227,7 @@ def test_traffic_and_database_are_in_the_given_subnets(stack: Stack) -> None:
     assert [subnet["SubnetIdentifier"] for subnet in stack.database["DBSubnetGroup"]["Subnets"]] == subnets
 
 
-def test_database_is_private_encrypted_and_hard_to_lose(stack: Stack, template: Resource) -> None:
+def test_database_is_private_encrypted_and_protected_against_loss(stack: Stack, template: Resource) -> None:
     assert stack.database["PubliclyAccessible"] is False
     assert stack.database["StorageEncrypted"] is True
     assert stack.database["DeletionProtection"] is True
@@ -236,51 +236,60 @@ def test_database_is_private_encrypted_and_hard_to_lose(stack: Stack, template: 
     assert (database["DeletionPolicy"], database["UpdateReplacePolicy"]) == ("Snapshot", "Snapshot")
 
 
-def test_password_is_made_by_rds_and_is_nowhere_in_the_template(stack: Stack, template: Resource) -> None:
+def test_names_of_database_and_owner_are_no_key_words(template: Resource, stack: Stack, postgres: Server) -> None:
+    """RDS rejects SQL key words as names, even those that PostgreSQL doesn't reserve."""
+    with psycopg.connect(postgres.url("postgres", "postgres")) as connection:
+        key_words = {word for (word,) in connection.execute("SELECT word FROM pg_get_keywords()")}
+    database = template["Resources"]["Database"]["Properties"]
+    assert not {database["DBName"], database["MasterUsername"]} & key_words
+    assert stack.environment["PGDATABASE"] == database["DBName"]
+
+
+def test_password_is_generated_by_rds_and_not_in_the_template(stack: Stack, template: Resource) -> None:
     assert stack.database["MasterUserSecret"]["SecretArn"] == stack.environment["MESHFLOW_SECRET_ARN"]
     assert "MasterUserPassword" not in template["Resources"]["Database"]["Properties"]
 
 
 def test_only_the_traffic_and_the_loader_reach_the_database_and_only_its_port(stack: Stack) -> None:
     group = stack.security_group("DatabaseSecurityGroup")
-    assert [known["VpcSecurityGroupId"] for known in stack.database["VpcSecurityGroups"]] == [group["GroupId"]]
+    assert [member["VpcSecurityGroupId"] for member in stack.database["VpcSecurityGroups"]] == [group["GroupId"]]
     assert {(rule["FromPort"], rule["ToPort"], rule["IpProtocol"]) for rule in group["IpPermissions"]} == {
         (5432, 5432, "tcp")
     }
     assert allowed_groups(group) == stack.traffic["VpcConfig"]["SecurityGroupIds"]
-    assert [known["CidrIp"] for rule in group["IpPermissions"] for known in rule["IpRanges"]] == ["10.0.4.0/24"]
+    assert [range_["CidrIp"] for rule in group["IpPermissions"] for range_ in rule["IpRanges"]] == ["10.0.4.0/24"]
     assert not any(rule["Ipv6Ranges"] or rule["PrefixListIds"] for rule in group["IpPermissions"])
 
 
 @pytest.mark.parametrize("cidr", ["0.0.0.0/0", "10.0.0.0/8", "8.8.8.0/24", "172.32.0.0/16", "10.0.4.0"])
-def test_loader_can_not_be_given_addresses_that_are_public_or_too_many(template: Resource, cidr: str) -> None:
+def test_loader_addresses_must_not_be_public_or_too_many(template: Resource, cidr: str) -> None:
     assert not re.fullmatch(template["Parameters"]["LoaderCidr"]["AllowedPattern"], cidr)
 
 
 @pytest.mark.parametrize("cidr", ["10.0.4.0/24", "172.31.0.0/16", "192.168.1.7/32"])
-def test_loader_can_be_given_private_addresses(template: Resource, cidr: str) -> None:
+def test_loader_addresses_may_be_private(template: Resource, cidr: str) -> None:
     assert ipaddress.ip_network(cidr).is_private
     assert re.fullmatch(template["Parameters"]["LoaderCidr"]["AllowedPattern"], cidr)
 
 
-def test_only_the_traffic_reaches_secrets_manager_which_answers_to_its_own_name_only(stack: Stack) -> None:
+def test_only_the_traffic_reaches_secrets_manager_and_only_by_the_name_of_its_endpoint(stack: Stack) -> None:
     (endpoint,) = boto3.client("ec2").describe_vpc_endpoints()["VpcEndpoints"]
     group = stack.security_group("EndpointSecurityGroup")
-    assert [known["GroupId"] for known in endpoint["Groups"]] == [group["GroupId"]]
+    assert [member["GroupId"] for member in endpoint["Groups"]] == [group["GroupId"]]
     assert [(rule["FromPort"], rule["ToPort"]) for rule in group["IpPermissions"]] == [(443, 443)]
     assert allowed_groups(group) == stack.traffic["VpcConfig"]["SecurityGroupIds"]
-    assert [known for rule in group["IpPermissions"] for known in rule["IpRanges"]] == []
+    assert [range_ for rule in group["IpPermissions"] for range_ in rule["IpRanges"]] == []
     assert endpoint["PrivateDnsEnabled"] is False
     assert stack.environment["AWS_ENDPOINT_URL_SECRETS_MANAGER"] == f"https://{endpoint['DnsEntries'][0]['DnsName']}"
 
 
 def allowed_groups(group: Resource) -> list[str]:
-    return [known["GroupId"] for rule in group["IpPermissions"] for known in rule["UserIdGroupPairs"]]
+    return [pair["GroupId"] for rule in group["IpPermissions"] for pair in rule["UserIdGroupPairs"]]
 
 
 def test_role_reads_one_secret_writes_one_log_and_joins_the_network(stack: Stack) -> None:
     (log,) = boto3.client("logs").describe_log_groups()["logGroups"]
-    log_streams = log["arn"].removesuffix(":*")  # which the attribute that the template asks for ends in only on AWS
+    log_streams = log["arn"].removesuffix(":*")  # the template's attribute ends in it only on AWS
     statements = statements_of(stack.resources["TrafficRole"])
     assert [statement["Effect"] for statement in statements] == ["Allow"] * 3
     assert {statement["Resource"]: statement["Action"] for statement in statements} == {
@@ -299,7 +308,7 @@ def test_role_reads_one_secret_writes_one_log_and_joins_the_network(stack: Stack
 
 
 def statements_of(role: str) -> list[Resource]:
-    """What `role` allows, in all of its policies."""
+    """The statements of all policies of `role`."""
     iam = boto3.client("iam")
     assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
     names = iam.list_role_policies(RoleName=role)["PolicyNames"]
@@ -314,8 +323,8 @@ def test_log_is_json_and_kept_for_a_month(stack: Stack, template: Resource) -> N
     assert (log["logGroupName"], log["retentionInDays"]) == (stack.resources["TrafficLog"], 30)
 
 
-def test_alarm_is_raised_by_a_failed_batch_and_by_none(template: Resource) -> None:
-    """In the template: moto's CloudFormation knows no alarm."""
+def test_alarm_is_raised_by_a_failed_batch_and_by_a_missing_one(template: Resource) -> None:
+    """Checks the template, because moto's CloudFormation has no alarms."""
     alarm = template["Resources"]["Alarm"]["Properties"]
     assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("AWS/Lambda", "Errors", "Sum")
     assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "Traffic"}}]
@@ -331,24 +340,24 @@ def test_alarm_reaches_the_given_address(stack: Stack) -> None:
 
 
 @pytest.fixture
-def new_lambda(stack: Stack, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Sources]:
-    """Starts a Lambda in the environment of the stack, but for an empty database in the place of RDS; gives that."""
+def new_lambda(stack: Stack, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[], SourceDatabase]:
+    """A function that starts a Lambda in the stack's environment, and returns the empty database that replaces RDS."""
 
-    def start() -> Sources:
-        sources = Sources(postgres, new_database(postgres, "source"))
+    def start() -> SourceDatabase:
+        sources = SourceDatabase(postgres, new_database(postgres, "source"))
         secrets_manager = boto3.client("secretsmanager")
-        in_place_of_rds = {
+        instead_of_rds = {
             "PGHOST": "127.0.0.1",
             "PGPORT": str(postgres.port),
             "PGDATABASE": sources.database,
             "PGSSLMODE": "disable",  # the embedded server has no TLS
             "MESHFLOW_SECRET_ARN": secrets_manager.create_secret(
-                Name=f"rds!db-{uuid4()}", SecretString=owner_with(password_of(sources))
+                Name=f"rds!db-{uuid4()}", SecretString=owner_secret(password_of(sources))
             )["ARN"],
         }
-        for name, value in {**stack.environment, **in_place_of_rds}.items():
+        for name, value in {**stack.environment, **instead_of_rds}.items():
             monkeypatch.setenv(name, str(value))
-        monkeypatch.delenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")  # an address that only AWS has
+        monkeypatch.delenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")  # an address that exists only on AWS
         install_once.cache_clear()
         return sources
 
@@ -356,30 +365,30 @@ def new_lambda(stack: Stack, postgres: Server, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def sources(new_lambda: Callable[[], Sources]) -> Sources:
+def sources(new_lambda: Callable[[], SourceDatabase]) -> SourceDatabase:
     return new_lambda()
 
 
-def password_of(sources: Sources) -> str:
+def password_of(sources: SourceDatabase) -> str:
     return str(conninfo_to_dict(sources.url)["password"])
 
 
-def owner_with(password: str) -> str:
-    """What RDS writes in a secret."""
+def owner_secret(password: str) -> str:
+    """A secret in the format of RDS."""
     return json.dumps({"username": "source", "password": password})
 
 
-def rows(sources: Sources) -> dict[str, list[tuple[object, ...]]]:
-    """What each table holds for everyone but the handler."""
+def rows(sources: SourceDatabase) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of each table that other sessions can read."""
     tables = {"students": "edtech", "courses": "edtech", "enrollments": "edtech", "sales": "retail"}
     return {table: sources.execute(f"SELECT * FROM {schema}.{table} ORDER BY 1, 2") for table, schema in tables.items()}
 
 
-def counts(sources: Sources) -> dict[str, int]:
+def counts(sources: SourceDatabase) -> dict[str, int]:
     return {table: len(found) for table, found in rows(sources).items()}
 
 
-def test_first_event_makes_the_tables_and_writes_the_batch_that_it_reports(sources: Sources) -> None:
+def test_first_event_creates_the_tables_and_writes_the_batch_that_it_reports(sources: SourceDatabase) -> None:
     batch = lambda_handler(FIRST, None)
     assert json.loads(json.dumps(batch)) == batch
     assert batch["time"] == "2026-11-01T10:03:00+00:00"
@@ -387,14 +396,16 @@ def test_first_event_makes_the_tables_and_writes_the_batch_that_it_reports(sourc
     assert batch["sales"] == 20
 
 
-def test_orders_are_as_old_as_the_event_and_not_as_the_clock(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MESHFLOW_FAULT_RATE", "0")  # which dates orders years ahead
+def test_orders_are_dated_by_the_event_and_not_by_the_clock(
+    sources: SourceDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHFLOW_FAULT_RATE", "0")  # faults date orders years ahead
     lambda_handler(FIRST, None)
     ((oldest, newest),) = sources.execute("SELECT min(order_date_at), max(order_date_at) FROM retail.sales")
     assert datetime(2026, 10, 29, tzinfo=UTC) <= oldest <= newest <= datetime(2026, 11, 1, 10, 3, tzinfo=UTC)
 
 
-def test_next_event_adds_other_rows(sources: Sources) -> None:
+def test_next_event_adds_other_rows(sources: SourceDatabase) -> None:
     lambda_handler(FIRST, None)
     before = counts(sources)
     batch = lambda_handler(SECOND, None)
@@ -404,7 +415,9 @@ def test_next_event_adds_other_rows(sources: Sources) -> None:
     assert customers[:20] != customers[20:]
 
 
-def test_same_event_writes_the_same_rows_and_another_event_others(new_lambda: Callable[[], Sources]) -> None:
+def test_same_event_writes_the_same_rows_and_another_event_writes_others(
+    new_lambda: Callable[[], SourceDatabase],
+) -> None:
     def students_after(event: Resource) -> list[tuple[object, ...]]:
         sources = new_lambda()
         lambda_handler(event, None)
@@ -418,16 +431,16 @@ def test_same_event_writes_the_same_rows_and_another_event_others(new_lambda: Ca
     [{}, {"time": None}, {"time": "yesterday"}, {"time": "2026-11-01T10:03:00"}, []],
     ids=["no time", "null", "not a time", "no time zone", "no object"],
 )
-def test_anything_but_a_scheduled_event_is_rejected(sources: Sources, event: Any) -> None:
+def test_anything_but_a_scheduled_event_is_rejected(sources: SourceDatabase, event: Any) -> None:
     with pytest.raises(ValueError, match="Not a scheduled event of EventBridge: "):
         lambda_handler(event, None)
     assert not sources.execute("SELECT 1 FROM pg_tables WHERE schemaname IN ('edtech', 'retail')")
 
 
-def test_batch_that_the_database_rejects_leaves_nothing_and_the_next_try_succeeds(sources: Sources) -> None:
+def test_batch_that_the_database_rejects_leaves_no_rows_and_its_retry_succeeds(sources: SourceDatabase) -> None:
     lambda_handler(FIRST, None)
     before = rows(sources)
-    # The sales go in last: by then the batch has written to the other tables.
+    # The batch writes sales last, after the other tables.
     sources.execute("ALTER TABLE retail.sales ADD CONSTRAINT closed CHECK (false) NOT VALID")
     with pytest.raises(psycopg.errors.CheckViolation):
         lambda_handler(SECOND, None)
@@ -436,7 +449,7 @@ def test_batch_that_the_database_rejects_leaves_nothing_and_the_next_try_succeed
     assert lambda_handler(SECOND, None)["sales"] == 20
 
 
-def test_password_is_read_for_every_batch_and_no_error_quotes_it(sources: Sources) -> None:
+def test_password_is_read_for_every_batch_and_no_error_quotes_it(sources: SourceDatabase) -> None:
     lambda_handler(FIRST, None)
     change_password("no-longer-it")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed") as rejected:
@@ -447,14 +460,14 @@ def test_password_is_read_for_every_batch_and_no_error_quotes_it(sources: Source
 
 
 def change_password(password: str) -> None:
-    """As RDS does every week, in the secret of the Lambda."""
+    """Change the password in the secret of the Lambda, as RDS does every week."""
     boto3.client("secretsmanager").put_secret_value(
-        SecretId=os.environ["MESHFLOW_SECRET_ARN"], SecretString=owner_with(password)
+        SecretId=os.environ["MESHFLOW_SECRET_ARN"], SecretString=owner_secret(password)
     )
 
 
 def test_batch_is_logged_in_one_record_without_the_password(
-    sources: Sources, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    sources: SourceDatabase, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.INFO):
         batch = lambda_handler(FIRST, None)
@@ -464,8 +477,8 @@ def test_batch_is_logged_in_one_record_without_the_password(
     assert password_of(sources) not in logged + "".join(capsys.readouterr())
 
 
-def test_server_without_tls_is_rejected_unless_the_environment_says_otherwise(
-    sources: Sources, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_server_without_tls_is_rejected_unless_the_environment_allows_it(
+    sources: SourceDatabase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "rds.pem").touch()
     monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / "rds.pem"))
@@ -474,14 +487,14 @@ def test_server_without_tls_is_rejected_unless_the_environment_says_otherwise(
         lambda_handler(FIRST, None)
 
 
-def test_transaction_ends_when_the_time_of_the_lambda_does(sources: Sources, stack: Stack) -> None:
+def test_transaction_times_out_with_the_lambda(sources: SourceDatabase, stack: Stack) -> None:
     with connect() as connection:
         assert connection.execute("SHOW transaction_timeout").fetchone() == ("1min",)
     assert stack.traffic["Timeout"] == 60
 
 
-def test_long_transaction_of_someone_else_does_not_hold_a_batch_up(sources: Sources) -> None:
+def test_long_transaction_of_another_session_does_not_delay_a_batch(sources: SourceDatabase) -> None:
     lambda_handler(FIRST, None)
-    with psycopg.connect(sources.url) as someone_else:
-        someone_else.execute("UPDATE edtech.courses SET credits = credits WHERE course_id = 0")
+    with psycopg.connect(sources.url) as other:
+        other.execute("UPDATE edtech.courses SET credits = credits WHERE course_id = 0")
         assert lambda_handler(SECOND, None)["sales"] == 20

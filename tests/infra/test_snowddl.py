@@ -1,6 +1,6 @@
-"""Who may do what on Snowflake, read from the DDL that SnowDDL makes of infra/snowflake/config/.
+"""Privileges on Snowflake, read from the DDL that SnowDDL generates from infra/snowflake/config/.
 
-No Snowflake runs here: a promise holds as far as Snowflake keeps to its own grants.
+No Snowflake runs here: the tests assume that Snowflake enforces its grants.
 """
 
 import re
@@ -31,7 +31,7 @@ MEMBERSHIP = re.compile(r"GRANT ROLE (?P<role>\w+) TO (?:ROLE|USER) (?P<member>\
 
 @dataclass(frozen=True)
 class Grant:
-    """A privilege on one object, or on all objects of `kinds` that are or will be in it."""
+    """A privilege on one object, or on all present and future objects of `kinds` in it."""
 
     role: str
     privilege: str
@@ -44,7 +44,7 @@ class Grant:
 
 
 def statements(file: str) -> list[str]:
-    """Without comments, quotes around names, and line breaks."""
+    """The statements of a file, without comments, quotes around names and line breaks."""
     text = re.sub(r"^--.*\n", "", (SNOWFLAKE / file).read_text(), flags=re.MULTILINE)
     return [" ".join(statement.replace('"', "").split()) for statement in text.split(";\n") if statement.strip()]
 
@@ -58,17 +58,17 @@ USERS = {s.split()[2]: s for s in DDL if s.startswith("CREATE USER")}
 
 @cache
 def inherited(role: str) -> frozenset[str]:
-    """The role and every role below it."""
+    """The role and all roles that it inherits."""
     return frozenset({role}).union(*(inherited(below) for below, member in MEMBERSHIPS if member == role))
 
 
 def reach(role: str) -> set[str]:
-    """All privileges of a role, but for the right to wake and suspend its warehouse."""
+    """All privileges of a role, except OPERATE: to resume and suspend its warehouse."""
     return {str(grant) for grant in GRANTS if grant.role in inherited(role) and grant.privilege != "OPERATE"}
 
 
 def holders(privilege: str) -> set[str]:
-    """The business roles that have the privilege."""
+    """The business roles with the privilege."""
     return {role.removesuffix("__B_ROLE") for role in ROLES if role.endswith("__B_ROLE") and privilege in reach(role)}
 
 
@@ -103,24 +103,24 @@ def validate(account: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_configuration_is_valid_and_every_file_of_it_is_used() -> None:
-    validation = validate(SNOWFLAKE / "account.example.yaml")
-    assert (validation.returncode, validation.stderr) == (0, "")
+def test_the_configuration_is_valid_and_every_file_is_used() -> None:
+    result = validate(SNOWFLAKE / "account.example.yaml")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_an_account_without_a_service_s_key_is_rejected_by_name(tmp_path: Path) -> None:
+def test_validation_names_a_missing_service_key(tmp_path: Path) -> None:
     account = tmp_path / "account.yaml"
     example = (SNOWFLAKE / "account.example.yaml").read_text()
     account.write_text(example.replace("ci_public_key: public-key-of-ci\n", ""))
-    validation = validate(account)
-    assert validation.returncode == 1
-    assert "Unknown placeholder [CI_PUBLIC_KEY]" in validation.stderr
+    result = validate(account)
+    assert result.returncode == 1
+    assert "Unknown placeholder [CI_PUBLIC_KEY]" in result.stderr
 
 
 def test_a_new_account_gets_the_committed_ddl(dry_run: ModuleType) -> None:
     committed = (SNOWFLAKE / "new_account.sql").read_text().splitlines()
-    diff = "\n".join(unified_diff(committed, dry_run.new_account().splitlines(), "committed", "made", lineterm=""))
-    assert not diff, f"infra/snowflake/new_account.sql is not what config/ means: run dry_run.py and review\n{diff}"
+    diff = "\n".join(unified_diff(committed, dry_run.new_account().splitlines(), "committed", "generated", lineterm=""))
+    assert not diff, f"infra/snowflake/new_account.sql differs from config/: run dry_run.py and review it\n{diff}"
 
 
 def test_the_runbook_deploys_as_the_dry_run_does(dry_run: ModuleType) -> None:
@@ -135,38 +135,38 @@ def test_the_runbook_deploys_as_the_dry_run_does(dry_run: ModuleType) -> None:
     assert set(dry_run.ROLES_AND_USERS[1:]) <= set(second.split())
 
 
-def test_every_statement_is_read() -> None:
+def test_every_grant_is_parsed() -> None:
     grants = [s for s in DDL if s.startswith("GRANT")]
     assert [s for s in grants if not GRANT.fullmatch(s) and not MEMBERSHIP.fullmatch(s)] == []
     assert len(GRANTS) > 100
 
 
-def test_a_statement_names_only_what_was_made_before_it() -> None:
-    made = {("ROLE", "ACCOUNTADMIN"), ("SCHEMA", "ANALYTICS.PUBLIC"), ("SCHEMA", "RAW.PUBLIC")}
+def test_a_statement_names_only_objects_created_before_it() -> None:
+    created = {("ROLE", "ACCOUNTADMIN"), ("SCHEMA", "ANALYTICS.PUBLIC"), ("SCHEMA", "RAW.PUBLIC")}
     kinds = r"DATABASE|SCHEMA|WAREHOUSE|RESOURCE MONITOR|MASKING POLICY|NETWORK POLICY|ROLE|USER"
     for statement in statements("bootstrap.sql") + DDL:
         code = re.sub(r"'[^']*'", "", statement.replace("_MONITOR = ", " MONITOR ").replace("_POLICY = ", " POLICY "))
         create = re.match(rf"CREATE (?P<kind>{kinds}) (?P<name>[\w.]+)", code)
         if create:
-            made.add((create["kind"], create["name"]))
+            created.add((create["kind"], create["name"]))
             continue
         named = set(re.findall(rf"\b({kinds}) (?!ON\b)([\w.]+)", code))
         assert named
-        assert named <= made, f"{statement}: not there yet: {named - made}"
+        assert named <= created, f"{statement}: not created yet: {named - created}"
 
 
-def test_a_second_deployment_leaves_what_sqlmesh_and_the_loader_made_to_them(dry_run: ModuleType) -> None:
+def test_a_second_deployment_keeps_the_owners_of_what_sqlmesh_and_the_loader_created(dry_run: ModuleType) -> None:
     assert second_deployment(dry_run, builder="CI__U_ROLE") == []
 
 
-def test_it_would_take_tables_from_a_business_role_so_sessions_use_user_roles(dry_run: ModuleType) -> None:
-    (taken,) = second_deployment(dry_run, builder="CI__B_ROLE")
-    assert taken.startswith('GRANT OWNERSHIP ON TABLE "ANALYTICS"."SQLMESH_EDTECH"."DIM_STUDENT__1" TO ROLE')
+def test_a_second_deployment_takes_tables_from_business_roles_so_sessions_use_user_roles(dry_run: ModuleType) -> None:
+    (transfer,) = second_deployment(dry_run, builder="CI__B_ROLE")
+    assert transfer.startswith('GRANT OWNERSHIP ON TABLE "ANALYTICS"."SQLMESH_EDTECH"."DIM_STUDENT__1" TO ROLE')
     assert all(f"DEFAULT_ROLE = {user}__U_ROLE" in statement for user, statement in USERS.items())
 
 
 def second_deployment(dry_run: ModuleType, builder: str) -> list[str]:
-    """What SnowDDL does to the roles of an account in use, where `builder` owns the table behind a view of prod."""
+    """The DDL for the roles of an account in use, where `builder` owns the table behind a view of prod."""
     built = {
         Grant(builder, "OWNERSHIP", "TABLE", "ANALYTICS.SQLMESH_EDTECH.DIM_STUDENT__1"),
         Grant("CI__U_ROLE", "OWNERSHIP", "SCHEMA", "ANALYTICS.EDTECH__PR_12"),
@@ -186,27 +186,27 @@ def second_deployment(dry_run: ModuleType, builder: str) -> list[str]:
     }
 
     class AccountInUse(dry_run.NewAccount):
-        def answer(self, question: str) -> list[dict[str, object]]:
-            name = question.rpartition(" ")[2].strip("'\"")
-            if question.startswith("SHOW ROLES"):
+        def rows(self, query: str) -> list[dict[str, object]]:
+            name = query.rpartition(" ")[2].strip("'\"")
+            if query.startswith("SHOW ROLES"):
                 pattern = name.replace("\\\\", "").replace("%", ".*")
                 return [
                     {"name": role, "owner": ADMIN, "comment": comments.get(role)}
                     for role in ROLES
                     if re.fullmatch(pattern, role)
                 ]
-            held = [grant for grant in GRANTS | built if grant.role == name]
-            if question.startswith("SHOW GRANTS TO ROLE"):
+            direct = [grant for grant in GRANTS | built if grant.role == name]
+            if query.startswith("SHOW GRANTS TO ROLE"):
                 memberships = [Grant(name, "USAGE", "ROLE", below) for below, member in MEMBERSHIPS if member == name]
                 return [
                     {"privilege": g.privilege, "granted_on": g.kind.replace(" ", "_"), "name": g.name}
-                    for g in held + memberships
+                    for g in direct + memberships
                     if not g.kinds
                 ]
-            if question.startswith("SHOW FUTURE GRANTS TO ROLE"):
+            if query.startswith("SHOW FUTURE GRANTS TO ROLE"):
                 return [
                     {"privilege": g.privilege, "grant_on": g.kinds[:-1], "name": f"{g.name}.<{g.kinds[:-1]}>"}
-                    for g in held
+                    for g in direct
                     if g.kinds
                 ]
             return []
@@ -219,11 +219,11 @@ def test_an_analyst_reads_marts_and_history_and_nothing_else() -> None:
     assert reach("ANALYST__B_ROLE") == reading(*MARTS, "HISTORY") | using("BI")
 
 
-def test_dashboards_read_marts_and_whether_all_arrived_and_nothing_else() -> None:
+def test_dashboards_read_marts_and_ops_and_nothing_else() -> None:
     assert reach("DASHBOARDS__U_ROLE") == reading(*MARTS, "OPS") | using("BI")
 
 
-def test_the_data_team_reads_what_was_rejected_and_whether_all_arrived() -> None:
+def test_the_data_team_reads_rejected_rows_and_ops_and_nothing_else() -> None:
     assert reach("DATA_TEAM__B_ROLE") == reading("OPS", "QUARANTINE") | using("BI")
 
 
@@ -231,7 +231,7 @@ def test_a_pii_reader_reads_identifiers_and_nothing_else() -> None:
     assert reach("PII_READER__B_ROLE") == reading("PII") | using("BI")
 
 
-def test_identifiers_are_read_by_their_readers_and_the_pipeline_alone() -> None:
+def test_only_pii_readers_and_the_pipeline_read_identifiers() -> None:
     assert holders("SELECT ON VIEWS IN SCHEMA ANALYTICS.PII") == {"CI", "ENGINEER", "PII_READER", "TRANSFORMER"}
 
 
@@ -257,7 +257,7 @@ def test_ci_writes_neither_a_schema_of_prod_nor_raw() -> None:
     }
 
 
-def test_ci_reads_everything_that_a_plan_builds_on() -> None:
+def test_ci_reads_every_upstream_table_of_a_plan() -> None:
     reads = {privilege for privilege in reach("CI__U_ROLE") if privilege.startswith("SELECT ")}
     assert {f"SELECT ON VIEWS IN SCHEMA ANALYTICS.{schema}" for schema in PROD} <= reads
     assert {f"SELECT ON {kind} IN SCHEMA ANALYTICS.SQLMESH_{s}" for s in PROD for kind in ("TABLES", "VIEWS")} <= reads
@@ -265,23 +265,23 @@ def test_ci_reads_everything_that_a_plan_builds_on() -> None:
 
 
 @pytest.mark.parametrize("schema", PROD)
-def test_prod_s_views_are_the_transformer_s_alone(schema: str) -> None:
+def test_only_the_transformer_creates_views_of_prod(schema: str) -> None:
     assert holders(f"CREATE VIEW ON SCHEMA ANALYTICS.{schema}") == {"TRANSFORMER"}
 
 
-def test_the_transformer_owns_what_ci_built() -> None:
+def test_the_transformer_inherits_ownership_of_tables_that_ci_built() -> None:
     assert "CI__U_ROLE" in inherited("TRANSFORMER__U_ROLE")
     assert "TRANSFORMER__B_ROLE" not in inherited("CI__U_ROLE")
 
 
-def test_nobody_is_given_tables_and_views_that_others_make() -> None:
+def test_no_role_is_granted_ownership_of_tables_and_views_that_others_create() -> None:
     assert {str(grant) for grant in GRANTS if grant.privilege == "OWNERSHIP"} == {
         "OWNERSHIP ON SCHEMAS IN DATABASE RAW"
     }
 
 
 def test_no_future_grant_of_a_schema_hides_one_of_its_database() -> None:
-    # Where a schema has future grants on a kind, Snowflake ignores the database's on that kind, for every role.
+    # If a schema has future grants on a kind, Snowflake ignores those of its database on that kind, for all roles.
     of_databases = {(grant.name, grant.kinds) for grant in GRANTS if grant.kinds and grant.kind == "DATABASE"}
     of_schemas = {(grant.name.split(".")[0], grant.kinds) for grant in GRANTS if grant.kinds and grant.kind == "SCHEMA"}
     assert of_databases
@@ -289,11 +289,11 @@ def test_no_future_grant_of_a_schema_hides_one_of_its_database() -> None:
     assert not of_databases & of_schemas
 
 
-def test_every_schema_of_the_project_has_its_two_on_snowflake() -> None:
+def test_every_schema_of_the_project_has_two_on_snowflake() -> None:
     physical = dict(re.findall(r"'\^(\w+)\$': (SQLMESH_\w+)", (ROOT / "config.yaml").read_text()))
     assert set(physical) == {path.name for path in (ROOT / "models").iterdir() if path.is_dir()} - {"raw"}
-    made = {s.split()[2] for s in DDL if s.startswith("CREATE SCHEMA")}
-    assert made == {
+    created = {s.split()[2] for s in DDL if s.startswith("CREATE SCHEMA")}
+    assert created == {
         "ANALYTICS.GOVERNANCE",
         *(f"ANALYTICS.{name.upper()}" for name in physical),
         *(f"ANALYTICS.{name}" for name in physical.values()),
@@ -309,7 +309,7 @@ def test_services_sign_in_with_a_key_from_a_known_address() -> None:
         assert [s for s in DDL if s.startswith(f"ALTER USER {user} SET NETWORK_POLICY")]
 
 
-def test_each_job_has_a_warehouse_that_stops_by_itself() -> None:
+def test_each_job_has_a_warehouse_that_suspends_itself() -> None:
     warehouses = {s.split()[2]: s for s in DDL if s.startswith("CREATE WAREHOUSE")}
     assert set(warehouses) == {"BI", "CI", "LOAD", "TRANSFORM"}
     for name, statement in warehouses.items():
@@ -333,17 +333,17 @@ def test_only_pii_readers_see_what_is_masked(policy: str) -> None:
     assert {member for role, member in MEMBERSHIPS if role == "PII_READER__B_ROLE"} == {ADMIN}
 
 
-def test_every_column_that_is_said_to_be_masked_is_masked() -> None:
-    said = masked = 0
+def test_every_column_that_is_documented_as_masked_is_masked() -> None:
+    documented = masked = 0
     for model in sorted((ROOT / "models").rglob("*.sql")):
         text = model.read_text()
         columns = set(re.findall(r"AS (\w+),? /\*[^*]*masked on Snowflake", text))
         masks = dict(re.findall(r"^@mask\((\w+), ([\w, ]+)\);$", text, re.MULTILINE))
         assert columns <= {column for list_ in masks.values() for column in list_.split(", ")}, model
         assert set(masks) <= {"mask_date", "mask_text"}, model
-        said += len(columns)
+        documented += len(columns)
         masked += len(masks)
-    assert said
+    assert documented
     assert masked
     identifiers = (ROOT / "models/pii/student.sql").read_text()
     assert "@mask(mask_text, first_name, last_name, email);\n@mask(mask_date, date_of_birth);" in identifiers

@@ -1,6 +1,6 @@
-"""`make` brings an environment about on a machine that has Python, make and a package index, whatever interrupts it.
+"""`make` creates an environment on a machine with Python, make and a package index, whatever interrupts it.
 
-The index is the real one; what uv has downloaded before comes from its cache.
+The index is the real one. Packages that uv has downloaded before come from its cache.
 """
 
 import csv
@@ -21,12 +21,12 @@ import pytest
 
 PARTS = ("Makefile", "README.md", "LICENSE", "pyproject.toml", "requirements", "src")
 NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
-"""A proxy that nobody answers at."""
+"""A proxy address at which nothing listens."""
 BASE = ".venv/base.installed"
 
 
 class Checkout:
-    """A clone of the project, with an environment or not yet, in a folder with spaces and umlauts."""
+    """A clone of the project in a folder with spaces and umlauts, with or without an environment."""
 
     def __init__(self, project: Path, folder: Path) -> None:
         self.root, self.programs = folder / "Über dem Fluß", folder / "bin"
@@ -48,11 +48,12 @@ class Checkout:
 
     def start(self, target: str = BASE, **variables: str) -> "subprocess.Popen[str]":
         """`make TARGET` with nothing but Python and make on PATH, in a process group of its own."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "VIRTUAL"))}
+        excluded = ("MAKE", "MFLAGS", "VIRTUAL")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(excluded)}
         return subprocess.Popen(
             [self.programs / "make", target],
             cwd=self.root,
-            env=kept | {"PATH": str(self.programs)} | variables,
+            env=inherited | {"PATH": str(self.programs)} | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -61,13 +62,13 @@ class Checkout:
         )
 
     def make(self, target: str = BASE, **variables: str) -> tuple[int, list[str]]:
-        """The exit status of `make TARGET`, and the lines on standard error without those of make itself."""
+        """The exit status of `make TARGET`, and its lines on standard error, without those of make itself."""
         process = self.start(target, **variables)
         _, errors = process.communicate(timeout=300)
         return process.returncode, [line for line in errors.splitlines() if not line.startswith("make:")]
 
-    def missing(self) -> list[str]:
-        """Files that an installed package should have and doesn't."""
+    def missing_files(self) -> list[str]:
+        """Files that installed packages list in RECORD but don't have, and packages without RECORD."""
         [packages] = self.environment.glob("lib/python3*/site-packages")
         records = list(packages.glob("*.dist-info/RECORD"))
         files = [row[0] for record in records for row in csv.reader(record.read_text().splitlines())]
@@ -79,14 +80,14 @@ class Checkout:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def works(self) -> bool:
-        """Whether all locked packages are there, whole, and the project's own command starts."""
-        wanted = set(re.findall(r"^([\w.-]+)==[^;\n]*$", self.lock.read_text(), re.MULTILINE))
-        there = {package["name"] for package in json.loads(self.uv("list", "--format", "json"))}
+        """Whether all locked packages are installed completely, and the project's own command starts."""
+        expected = set(re.findall(r"^([\w.-]+)==[^;\n]*$", self.lock.read_text(), re.MULTILINE))
+        installed = {package["name"] for package in json.loads(self.uv("list", "--format", "json"))}
         started = subprocess.run([self.environment / "bin/meshflow", "--help"], capture_output=True, check=False)
-        return not self.missing() and wanted <= there and started.returncode == 0
+        return not self.missing_files() and expected <= installed and started.returncode == 0
 
-    def spoil(self, package: str) -> None:
-        """Replace the hashes of a package in the lock by wrong ones."""
+    def corrupt_hashes(self, package: str) -> None:
+        """Replace the hashes of a package in the lock with wrong ones."""
         text = self.lock.read_text()
         [block] = re.findall(rf"^{package}==.*?(?=^\w)", text, re.MULTILINE | re.DOTALL)
         self.lock.write_text(text.replace(block, re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", block)))
@@ -99,7 +100,7 @@ def checkout(project: Path, tmp_path: Path) -> Checkout:
 
 @pytest.fixture(scope="module")
 def installed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """With its environment. To be cloned."""
+    """A checkout with its environment. Tests clone it."""
     checkout = Checkout(project, tmp_path_factory.mktemp("installed"))
     assert checkout.make() == (0, [])
     return checkout
@@ -107,7 +108,7 @@ def installed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Checko
 
 @pytest.fixture
 def clone(installed: Checkout, checkout: Checkout) -> Checkout:
-    """A checkout with its environment."""
+    """A checkout with a copy of that environment."""
     shutil.copytree(installed.environment, checkout.environment, symlinks=True)
     return checkout
 
@@ -117,10 +118,10 @@ def test_a_fresh_clone_needs_only_python_and_make(installed: Checkout) -> None:
     assert installed.make() == (0, [])
 
 
-def test_a_wrong_hash_is_one_line_and_leaves_the_environment_as_it_was(clone: Checkout) -> None:
-    clone.uv("uninstall", "croniter")  # what is installed is not downloaded
+def test_a_wrong_hash_prints_one_line_and_leaves_the_environment_as_it_was(clone: Checkout) -> None:
+    clone.uv("uninstall", "croniter")  # an installed package is not downloaded
     right = clone.lock.read_text()
-    clone.spoil("croniter")
+    clone.corrupt_hashes("croniter")
     status, errors = clone.make()
     assert status
     assert len(errors) == 1
@@ -133,7 +134,7 @@ def test_a_wrong_hash_is_one_line_and_leaves_the_environment_as_it_was(clone: Ch
     assert clone.works()
 
 
-def test_a_wrong_hash_of_the_installer_is_one_line(checkout: Checkout) -> None:
+def test_a_wrong_hash_of_the_installer_prints_one_line(checkout: Checkout) -> None:
     installer = checkout.root / "requirements/installer.lock"
     right = installer.read_text()
     installer.write_text(re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", right))
@@ -148,7 +149,7 @@ def test_a_wrong_hash_of_the_installer_is_one_line(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("step", ["the installer", "the lock"])
-def test_no_network_is_one_line(step: str, checkout: Checkout, clone: Checkout, tmp_path: Path) -> None:
+def test_a_missing_network_prints_one_line(step: str, checkout: Checkout, clone: Checkout, tmp_path: Path) -> None:
     if step == "the installer":
         shutil.rmtree(checkout.environment)
     else:
@@ -163,10 +164,10 @@ def test_no_network_is_one_line(step: str, checkout: Checkout, clone: Checkout, 
     assert checkout.works()
 
 
-def test_another_make_is_told_that_one_is_at_work(clone: Checkout) -> None:
+def test_a_second_make_fails_while_the_first_is_running(clone: Checkout) -> None:
     clone.lock.touch()
-    with (clone.environment / "installing").open("a+") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with (clone.environment / "installing").open("a+") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
         status, errors = clone.make()
     assert status
     assert len(errors) == 1
@@ -174,26 +175,28 @@ def test_another_make_is_told_that_one_is_at_work(clone: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "packages"), [(signal.SIGKILL, 0), (signal.SIGKILL, 5), (signal.SIGKILL, 25), (signal.SIGINT, 25)]
+    ("kill_signal", "packages"), [(signal.SIGKILL, 0), (signal.SIGKILL, 5), (signal.SIGKILL, 25), (signal.SIGINT, 25)]
 )
-def test_the_next_make_heals_what_was_interrupted(how: signal.Signals, packages: int, checkout: Checkout) -> None:
+def test_the_next_make_repairs_an_interrupted_installation(
+    kill_signal: signal.Signals, packages: int, checkout: Checkout
+) -> None:
     with checkout.start() as process:
         while len(list(checkout.environment.glob("lib/python3*/site-packages/*.dist-info"))) < packages:
-            assert process.poll() is None, "it was not interrupted"
+            assert process.poll() is None, "the installation ended before its interruption"
             time.sleep(0.002)
-        os.killpg(process.pid, how)
+        os.killpg(process.pid, kill_signal)
         _, errors = process.communicate()
     assert process.returncode
-    if how is signal.SIGINT:
-        said = [line for line in errors.splitlines() if not line.startswith("make:")]
-        assert said == ["Interrupted: the next make builds .venv again"]
+    if kill_signal is signal.SIGINT:
+        lines = [line for line in errors.splitlines() if not line.startswith("make:")]
+        assert lines == ["Interrupted: the next make builds .venv again"]
     assert not list(checkout.environment.glob("*installed"))
     assert checkout.make() == (0, [])
     assert checkout.works()
 
 
-def test_an_interruption_costs_no_lock_that_was_installed_before(clone: Checkout) -> None:
-    """A second lock is being installed when the power fails: the next make brings both."""
+def test_the_next_make_reinstalls_every_lock_that_an_interruption_left_behind(clone: Checkout) -> None:
+    """A second lock was being installed when the power failed: the next make installs both."""
     second = clone.root / "requirements/second.lock"
     second.write_text(clone.lock.read_text())
     stamps = {"base.installed": "requirements/base.lock", "second.installed": "requirements/second.lock"}
@@ -211,7 +214,7 @@ Resize = Callable[[int], None]
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Resize]:
-    """A file system so small in the place of `folder`, until it is made larger; the right to mount is root's."""
+    """Mount a small file system as `folder`, and yield a function that resizes it. Only root may mount."""
 
     def as_root(*command: object) -> None:
         subprocess.run([*([] if os.geteuid() == 0 else ["sudo", "-n"]), *map(str, command)], check=True)
@@ -228,8 +231,8 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Resize]:
 
 
 @pytest.mark.parametrize("megabytes", [1, 90])
-def test_a_full_disk_is_one_line(megabytes: int, checkout: Checkout) -> None:
-    """While the environment is created, and while packages are copied."""
+def test_a_full_disk_prints_one_line(megabytes: int, checkout: Checkout) -> None:
+    """The disk is full while the environment is created, or while packages are copied."""
     with small_disk(checkout.environment, megabytes) as resize:
         status, errors = checkout.make()
         assert status
@@ -240,17 +243,17 @@ def test_a_full_disk_is_one_line(megabytes: int, checkout: Checkout) -> None:
         assert checkout.works()
 
 
-def test_stamps_of_an_older_makefile_and_of_a_lock_that_is_gone_are_left_out(clone: Checkout) -> None:
+def test_stamps_of_an_older_makefile_and_of_a_deleted_lock_are_ignored(clone: Checkout) -> None:
     (clone.environment / "gone.installed").write_text("requirements/gone.lock")
     (clone.root / BASE).write_text("")
     (clone.environment / "bin/uv").unlink()
     clone.lock.touch()
-    assert clone.make(PYTHON=".venv/bin/python") == (0, []), "whose environment is activated"
+    assert clone.make(PYTHON=".venv/bin/python") == (0, []), "with the environment activated"
     assert clone.works()
     assert [path.name for path in clone.environment.glob("*installed")] == ["base.installed"]
 
 
-def test_an_environment_that_cannot_be_made_is_one_line(checkout: Checkout) -> None:
+def test_an_environment_that_cannot_be_created_prints_one_line(checkout: Checkout) -> None:
     checkout.environment.touch()
     status, errors = checkout.make()
     assert status
@@ -258,7 +261,7 @@ def test_an_environment_that_cannot_be_made_is_one_line(checkout: Checkout) -> N
     assert "requirements/base.lock can't be installed into .venv" in errors[0]
 
 
-def test_what_was_being_written_when_the_disk_was_full_is_built_again(clone: Checkout) -> None:
+def test_a_partly_written_list_of_stamps_leads_to_a_rebuild(clone: Checkout) -> None:
     (clone.root / BASE).unlink()
     (clone.environment / "installing").write_text('{"base.inst')
     assert clone.make() == (0, [])

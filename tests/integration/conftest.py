@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 from emulated import Keys, Snowflake
-from sources import Sources
+from sources import SourceDatabase
 
 from meshflow.loading.load import Session, load_tables, session
 from meshflow.loading.report import JsonReporter
@@ -27,7 +27,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 
 @pytest.fixture(scope="module")
 def snowflake(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snowflake]:
-    """An account with empty databases, which this process, SQLMesh and the loader in it take for their Snowflake."""
+    """An emulated account with empty databases. SQLMesh and the loader in this process use it as their Snowflake."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REQUESTS_CA_BUNDLE", str(keys.authority))
         emulator = Snowflake.start(keys, tmp_path_factory.mktemp("snowflake"))
@@ -38,30 +38,30 @@ def snowflake(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def sources(postgres: Server) -> Sources:
-    """The two sources with some hundred rows, a tenth of them faulty: always the same."""
-    sources = Sources.new(postgres)
+def sources(postgres: Server) -> SourceDatabase:
+    """The two source systems with a few hundred rows, a tenth of them faulty. The rows are always the same."""
+    sources = SourceDatabase.new(postgres)
     write(sources, seed=1)
     return sources
 
 
-def write(sources: Sources, seed: int, sales: int = 300) -> None:
-    """New rows and corrections."""
+def write(sources: SourceDatabase, seed: int, sales: int = 300) -> None:
+    """Write new rows and corrections to the sources."""
     with psycopg.connect(sources.url) as connection:
         write_batch(connection, np.random.default_rng(seed), sales=sales, fault_rate=0.1, now=WRITTEN_AT, days=10)
 
 
 @contextmanager
-def opened(sources: Sources, data: Path, at: datetime | None = None) -> Iterator[Session]:
-    """The right to load into Snowflake, as if it were `at`."""
-    with session(sources.loader_url, "snowflake", data, 0, JsonReporter(), at=at) as held:
-        assert held
-        yield held
+def open_session(sources: SourceDatabase, data: Path, at: datetime | None = None) -> Iterator[Session]:
+    """A session that loads into Snowflake, as if it were `at`."""
+    with session(sources.loader_url, "snowflake", data, 0, JsonReporter(), at=at) as opened:
+        assert opened
+        yield opened
 
 
-def load(sources: Sources, data: Path, *, at: datetime | None = None, full: bool = False) -> None:
-    with opened(sources, data, at) as held:
-        assert load_tables(held, JsonReporter(), full_refresh=full)
+def load(sources: SourceDatabase, data: Path, *, at: datetime | None = None, full: bool = False) -> None:
+    with open_session(sources, data, at) as opened:
+        assert load_tables(opened, JsonReporter(), full_refresh=full)
 
 
 @pytest.fixture(scope="module")

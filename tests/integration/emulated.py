@@ -1,4 +1,4 @@
-"""The emulated Snowflake that tests start, and what they may ask it."""
+"""Start an emulated Snowflake, query it and read its logs."""
 
 import ipaddress
 import json
@@ -24,14 +24,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 PYTHON = Path(__file__).parents[2] / ".venv-emulator" / "bin" / "python"
-"""Of the environment that `make .venv-emulator/installed` makes."""
+"""The Python of the environment that `make .venv-emulator/installed` creates."""
 
 USERS = ("TRANSFORMER", "LOADER", "CI")
 
 
 @dataclass
 class Keys:
-    """A throw-away certificate authority, a certificate for localhost, and a key pair for each user."""
+    """A temporary certificate authority, a certificate for localhost, and a key pair for each user."""
 
     folder: Path
 
@@ -96,7 +96,7 @@ def _certificate(
 
 @dataclass
 class Snowflake:
-    """An emulator with the databases of a new account, nothing in them."""
+    """An emulator with the empty databases of a new account."""
 
     keys: Keys
     log: Path
@@ -105,7 +105,7 @@ class Snowflake:
 
     @classmethod
     def start(cls, keys: Keys, folder: Path) -> "Snowflake":
-        """Start it. `folder` takes its logs."""
+        """Start an emulator. Its logs go to `folder`."""
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -121,7 +121,7 @@ class Snowflake:
                 stderr=subprocess.STDOUT,
             )
         emulator = cls(keys, log, port, process)
-        while not emulator._answers():
+        while not emulator._is_listening():
             assert process.poll() is None, (folder / "emulator.log").read_text()
             time.sleep(0.1)
         emulator.query("CREATE DATABASE RAW")
@@ -133,7 +133,7 @@ class Snowflake:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes SQLMesh and the loader use it."""
+        """Variables with which SQLMesh and the loader use it."""
         return {
             "MESHFLOW_SNOWFLAKE_ACCOUNT": "emulated",
             "MESHFLOW_SNOWFLAKE_USER": "TRANSFORMER",
@@ -146,7 +146,7 @@ class Snowflake:
         }
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """What it answers to somebody who isn't SQLMesh."""
+        """The rows of a statement, sent by a user that isn't SQLMesh."""
         with closing(
             snowflake.connector.connect(
                 account="emulated",
@@ -168,19 +168,19 @@ class Snowflake:
         """Every statement that SQLMesh sends while the block runs, without its comments."""
         start, statements = len(self.statements()), list[str]()
         yield statements
-        statements += [re.sub(r"/\*.*?\*/", "", one).strip() for one in self.statements()[start:]]
+        statements += [re.sub(r"/\*.*?\*/", "", sql).strip() for sql in self.statements()[start:]]
 
     def definitions(self, schema: str = "") -> dict[str, str]:
-        """What the views of prod's schemas, or of one schema, select from."""
+        """The queries of the views in prod's schemas, or in one schema, by `SCHEMA.VIEW`."""
         rows = self.query("SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM ANALYTICS.INFORMATION_SCHEMA.VIEWS")
         return {
-            f"{where}.{name}": text
-            for where, name, text in rows
-            if (where == schema if schema else "__" not in where and not where.startswith("SQLMESH_"))
+            f"{view_schema}.{view}": text
+            for view_schema, view, text in rows
+            if (view_schema == schema if schema else "__" not in view_schema and not view_schema.startswith("SQLMESH_"))
         }
 
     def entries(self) -> list[dict[str, Any]]:
-        """Every statement with its user and session, and whether the emulator only said yes to it."""
+        """Every statement with its user and session, and whether the emulator accepted it without executing it."""
         return [entry for entry in self._log() if "statement" in entry]
 
     def logins(self, user: str = "TRANSFORMER") -> list[dict[str, Any]]:
@@ -191,13 +191,13 @@ class Snowflake:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def fail(self, *faults: dict[str, Any]) -> None:
-        """Have the next login, or the next statement that matches, fail; each fault once."""
+        """Make the next login, or the next matching statement, fail. Each fault occurs once."""
         request = urllib.request.Request(
             f"https://localhost:{self.port}/faults", json.dumps(faults).encode(), method="POST"
         )
         context = ssl.create_default_context(cafile=str(self.keys.authority))
         urllib.request.urlopen(request, context=context).close()  # noqa: S310
 
-    def _answers(self) -> bool:
+    def _is_listening(self) -> bool:
         with closing(socket.socket()) as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -1,12 +1,12 @@
 """A Snowflake on loopback: fakesnow 0.12.1, and what SQLMesh's adapter, dlt and write_pandas need beyond it.
 
-An ASGI source for an environment of its own (requirements/emulator.lock), since fakesnow wants other versions of
-DuckDB and SQLGlot than SQLMesh. It reaches into fakesnow, which is why that is pinned exactly.
+An ASGI app in an environment of its own (requirements/emulator.lock), because fakesnow needs other versions of DuckDB
+and SQLGlot than SQLMesh. It patches fakesnow's internals, so fakesnow is pinned exactly.
 
-Every login and every statement goes to the file EMULATOR_LOG as a line of JSON: {"login", "parameters", "warehouse",
-"roleName"} or {"statement", "user", "session", "unchecked"}. `unchecked` is true where the emulator says yes without
-doing anything, so no test can take that for a proof. POST /faults makes the next login or matching statement fail as
-Snowflake would, or go unanswered; EMULATOR_USERS are the users whose keys it knows.
+It logs every login and statement to the file EMULATOR_LOG as a line of JSON: {"login", "parameters", "warehouse",
+"roleName"} or {"statement", "user", "session", "unchecked"}. `unchecked` is true where the emulator accepts a statement
+without executing it, so that no test mistakes this for a proof. POST /faults makes the next login or matching statement
+fail as Snowflake would, or closes its connection. EMULATOR_USERS contains the users that may log in and their keys.
 """
 
 import base64
@@ -47,13 +47,13 @@ USERS: dict[str, str] = json.loads(os.environ.get("EMULATOR_USERS", "{}"))
 ACCOUNT = "emulated"
 
 FAULTS: list[dict[str, Any]] = []
-"""What is to fail, once each: {"statement": a regular expression, or "login": true; "code": …, "message": …}.
+"""Faults, each of which occurs once: {"statement": a regular expression, or "login": true; "code": …, "message": …}.
 
-Without a code, the connection is closed before an answer.
+Without a code, the connection closes before the response is complete.
 """
 
 HEAD = r"^(\s*(?:/\*.*?\*/\s*)?)"
-"""SQLMesh begins statements with a comment that names the plan."""
+"""SQLMesh begins a statement with a comment that identifies the plan."""
 
 DONE = "SELECT 'Statement executed successfully.' AS status"
 
@@ -68,7 +68,7 @@ UNCHECKED = [
         r"REMOVE\b",
     )
 ]
-"""Kinds of statements that the emulator accepts and does nothing about."""
+"""Kinds of statements that the emulator accepts without executing them."""
 
 REWRITTEN = [
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), replacement)
@@ -76,7 +76,7 @@ REWRITTEN = [
         (HEAD + r'USE\s+("?[\w$]+"?)\s*$', r"\1USE DATABASE \2"),
         (HEAD + r"(CREATE\s+(?:OR\s+REPLACE\s+)?)TEMP(?:ORARY)?\s+TABLE\b", r"\1\2TABLE"),
         (r"'(@[^']+)'", r"\1"),  # stages in quotes
-        (r"\bFILE_FORMAT\s*=\s*\(\s*(TYPE\s*=\s*'?\w+'?)[^)]*\)", r"FILE_FORMAT = (\1)"),  # how Parquet is read
+        (r"\bFILE_FORMAT\s*=\s*\(\s*(TYPE\s*=\s*'?\w+'?)[^)]*\)", r"FILE_FORMAT = (\1)"),  # options of reading Parquet
         (r"\b(MATCH_BY_COLUMN_NAME\s*=\s*)'(\w+)'", r"\1\2"),
         (r"\bTO_NUMBER\((.*?), 'X+'\)", r"_emulated_hex(\1)"),
         (r"\bDATE_PART\(EPOCH_MICROSECOND, (\w+)\)", r"_emulated_epoch_us(\1)"),
@@ -102,16 +102,16 @@ _macros = fakesnow.macros.creation_sql
 
 
 def macros(catalog: str) -> str:
-    """Functions that each database has."""
+    """SQL that creates the functions of each database."""
     return f"""
         {_macros(catalog)}
         CREATE OR REPLACE MACRO {catalog}._emulated_hex(digits) AS ('0x' || digits)::BIGINT;
-        CREATE OR REPLACE MACRO {catalog}._emulated_epoch_us(moment) AS epoch_us(moment);
+        CREATE OR REPLACE MACRO {catalog}._emulated_epoch_us(ts) AS epoch_us(ts);
     """
 
 
 def execute(cursor: Any, command: str, *arguments: Any, **options: Any) -> Any:
-    """What FakeSnowflakeCursor.execute does, for more of Snowflake's SQL."""
+    """FakeSnowflakeCursor.execute, extended to more of Snowflake's SQL."""
     if any(kind.match(command) for kind in UNCHECKED):
         command = DONE
     for pattern, replacement in REWRITTEN:
@@ -126,7 +126,7 @@ def execute(cursor: Any, command: str, *arguments: Any, **options: Any) -> Any:
 
 
 def grant(cursor: Any, verb: str, privilege: str, *on_and_to: str) -> str:
-    """Note a right on a table; nothing is enforced."""
+    """Record a privilege on a table. Nothing enforces it."""
     row = [privilege, *on_and_to]
     cursor._duck_conn.execute(
         "DELETE FROM _fs_global.main.grants "
@@ -146,7 +146,7 @@ def comment_columns(cursor: Any, table: str, actions: str) -> str:
 
 
 def infer_schema(cursor: Any, location: str) -> str:
-    """The columns of a staged Parquet file, as write_pandas asks for them."""
+    """A query of the columns of a staged Parquet file, as write_pandas expects it."""
     parts = stage.parts_from_var(location[1:], cursor._conn.database, cursor._conn.schema)
     file = glob(stage.internal_dir(".".join(parts)) + "*")[0]  # noqa: PTH207
     columns = ", ".join(f"('{field.name}', '{snowflake_type(field.type)}')" for field in pq.read_schema(file))
@@ -167,7 +167,7 @@ def snowflake_type(type_: pa.DataType) -> str:
 
 
 def identifier(node: exp.Expression, parameters: Any) -> exp.Expression:
-    """IDENTIFIER('"A"."B"'), which fakesnow takes for one name."""
+    """Split IDENTIFIER('"A"."B"') into its parts, which fakesnow treats as one name."""
     result = _identifier(node, parameters)
     if result is not node and '"."' in result.name:
         return exp.to_table(f'"{result.name}"', dialect="snowflake")
@@ -175,17 +175,17 @@ def identifier(node: exp.Expression, parameters: Any) -> exp.Expression:
 
 
 def integers(node: exp.Expression) -> exp.Expression:
-    """NUMBER(38, 0) keeps its 38 digits; fakesnow gives it 64 bits, as it does all integers."""
+    """Keep the 38 digits of NUMBER(38, 0). fakesnow gives it 64 bits, as it does all integers."""
     return node if isinstance(node, exp.DataType) and node.is_type("DECIMAL(38, 0)") else _integers(node)
 
 
 def unchanged(node: exp.Expression) -> exp.Expression:
-    """As it is: fakesnow would sum NUMBER as DOUBLE, and forget which characters TRIM takes away."""
+    """Leave the node as it is. fakesnow would sum NUMBER as DOUBLE, and ignore which characters TRIM removes."""
     return node
 
 
 def timestamps(values: Any) -> pa.StructArray:
-    """Timestamps as the connector reads them; fakesnow gives NULL as 1970, which breaks histories."""
+    """Timestamps as the connector reads them. fakesnow returns NULL as 1970, which breaks histories."""
     values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     struct = _timestamps(values)
     fields = [pc.fill_null(struct.field(i), 0) for i in range(struct.type.num_fields)]
@@ -193,7 +193,7 @@ def timestamps(values: Any) -> pa.StructArray:
 
 
 def unhandled(message: str, exc_info: BaseException | None = None) -> None:
-    """Answer fakesnow's own errors as errors: the connector tries again without end after an HTTP 500."""
+    """Return fakesnow's own errors as SQL errors, because the connector retries forever after an HTTP 500."""
     raise ProgrammingError(f"{type(exc_info).__name__}: {exc_info}")
 
 
@@ -207,25 +207,25 @@ def failure(code: str, message: str, state: str = "42000") -> JSONResponse:
     return JSONResponse({"success": False, "code": code, "message": message, "data": data})
 
 
-def due(**what: str) -> dict[str, Any] | None:
-    """The fault that is to happen now, if any."""
+def next_fault(**event: str) -> dict[str, Any] | None:
+    """Remove and return the fault that is due at this login or statement, if any."""
     for fault in FAULTS:
-        if ("login" in what and fault.get("login")) or (
-            "statement" in what and fault.get("statement") and re.search(fault["statement"], what["statement"])
+        if ("login" in event and fault.get("login")) or (
+            "statement" in event and fault.get("statement") and re.search(fault["statement"], event["statement"])
         ):
             FAULTS.remove(fault)
             return fault
     return None
 
 
-async def hang_up(scope: Any, receive: Any, send: Any) -> None:
-    """Close the connection in the middle of an answer."""
+async def close_midway(scope: Any, receive: Any, send: Any) -> None:
+    """Close the connection in the middle of a response."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
 
 
-def failed(fault: dict[str, Any], state: str = "42000") -> ASGIApp:
+def fault_response(fault: dict[str, Any], state: str = "42000") -> ASGIApp:
     if "code" not in fault:
-        return hang_up
+        return close_midway
     return failure(fault["code"], fault["message"], fault.get("state", state))
 
 
@@ -237,13 +237,13 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 
 async def login(request: Request) -> ASGIApp:
-    """Log in with a key pair that is known here, as Snowflake does; whoever comes with a token is let in."""
+    """Log in a user with a valid key pair, as Snowflake does, or with any OAuth token."""
     data = (await body_of(request))["data"]
-    if fault := due(login=""):
-        return failed(fault, "08001")
+    if fault := next_fault(login=""):
+        return fault_response(fault, "08001")
     if data["ACCOUNT_NAME"] != ACCOUNT:
         return JSONResponse({}, 404)
-    if data.get("AUTHENTICATOR") == "SNOWFLAKE_JWT" and not knows(data["LOGIN_NAME"], data["TOKEN"]):
+    if data.get("AUTHENTICATOR") == "SNOWFLAKE_JWT" and not has_valid_signature(data["LOGIN_NAME"], data["TOKEN"]):
         return failure("394304", "JWT token is invalid.", "08001")
     response = await fakesnow.server.login_request(request)
     write(login=data["LOGIN_NAME"], parameters=data["SESSION_PARAMETERS"], **request.query_params)
@@ -255,8 +255,8 @@ NAMES: dict[str, str] = {}
 """The user of each session's token."""
 
 
-def knows(user: str, token: str) -> bool:
-    """Whether `token` is signed with the private key that belongs to the user's public one."""
+def has_valid_signature(user: str, token: str) -> bool:
+    """Whether `token` is signed with the private key of the user's public key."""
     if user.upper() not in USERS:
         return False
     key = serialization.load_pem_public_key(USERS[user.upper()].encode())
@@ -270,26 +270,26 @@ def knows(user: str, token: str) -> bool:
 
 
 async def query(request: Request) -> ASGIApp:
-    """A statement, or several in one request; of several, the last answers, which is all that dlt reads."""
+    """Run one statement or several. Of several, return the response to the last, which is all that dlt reads."""
     body = await body_of(request)
     statement = body["sqlText"]
     token = fakesnow.server.to_token(request)
     unchecked = any(kind.match(statement) for kind in UNCHECKED)
     write(statement=" ".join(statement.split()), user=NAMES.get(token, ""), session=token[:8], unchecked=unchecked)
-    if fault := due(statement=statement):
-        return failed(fault)
+    if fault := next_fault(statement=statement):
+        return fault_response(fault)
     response: Response = JSONResponse({})
-    for one in statements(body):
+    for sql in statements(body):
         try:
-            response = await fakesnow.server.query_request(asking(request, {**body, "sqlText": one}))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the connector has to hear of it
+            response = await fakesnow.server.query_request(with_body(request, {**body, "sqlText": sql}))
+        except Exception as error:  # noqa: BLE001 - the connector needs a response to any error
             return failure("001003", str(error))
         if not json.loads(response.body)["success"]:
             return response
     return response
 
 
-def asking(request: Request, body: dict[str, Any]) -> Request:
+def with_body(request: Request, body: dict[str, Any]) -> Request:
     """The same request with another body."""
     headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-encoding"]
 
@@ -318,7 +318,7 @@ async def faults(request: Request) -> Response:
     return JSONResponse({})
 
 
-# Views too stand in INFORMATION_SCHEMA.TABLES.
+# INFORMATION_SCHEMA.TABLES contains views too.
 template = fakesnow.info_schema.SQL_CREATE_INFORMATION_SCHEMA_TABLES_VIEW.template
 views = template.split(" AS\n", 1)[1]
 for old, new in (
@@ -339,7 +339,7 @@ fakesnow.transforms.trim_cast_varchar = unchanged
 fakesnow.transforms.integer_precision = integers
 fakesnow.arrow.timestamp_to_sf_struct = timestamps
 fakesnow.server.logger.error = unhandled
-# The schema that a session begins in, where it names none.
+# The default schema of a session.
 fakesnow.server.shared_fs.connect = lambda database=None, schema=None, **options: _connect(
     database, schema or (database and "PUBLIC"), **options
 )

@@ -1,4 +1,4 @@
-"""A pull request's environment against prod on Snowflake, and what a run of prod tells there."""
+"""A pull request's environment compared with prod on Snowflake."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import load
 from emulated import Snowflake
-from sources import Sources, new_state
+from sources import SourceDatabase, new_state
 from workspace import Workspace, plan
 
 from meshflow.ci.diff import compare
@@ -21,11 +21,11 @@ def workspace(
     project: Path,
     postgres: Server,
     snowflake: Snowflake,
-    sources: Sources,
+    sources: SourceDatabase,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Workspace:
-    """Prod, and environment pr_1 with two marts and a view of rejected rows changed."""
+    """Prod, and an environment pr_1 in which two marts and a view of rejected rows differ."""
     load(sources, data, at=datetime.now(UTC))
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
     plan(workspace.context("snowflake"), "prod")
@@ -38,34 +38,34 @@ def workspace(
     return workspace
 
 
-def test_differences_are_what_the_server_counts_by_hand(workspace: Workspace, snowflake: Snowflake) -> None:
+def test_differences_equal_hand_written_counts(workspace: Workspace, snowflake: Snowflake) -> None:
     context = workspace.context("snowflake")
     names = ["PII.STUDENT", "OPS.TABLE_FRESHNESS", "QUARANTINE.RETAIL_SALES"]
     with snowflake.sent() as statements:
         found = compare(context, "pr_1", [context.get_model(name).fqn for name in names], [])
     assert not found.skipped
-    by_model = {one.model: one for one in found.differences}
+    by_model = {difference.model: difference for difference in found.differences}
 
-    def ask(query: str) -> tuple[int, ...]:
+    def count(query: str) -> tuple[int, ...]:
         [row] = snowflake.query(query)
         return tuple(map(int, row))
 
     student, freshness, rejected = (by_model[name.lower()] for name in names)
-    total, emails = ask("SELECT COUNT(*), COUNT_IF(EMAIL <> UPPER(EMAIL)) FROM ANALYTICS.PII.STUDENT")
+    total, emails = count("SELECT COUNT(*), COUNT_IF(EMAIL <> UPPER(EMAIL)) FROM ANALYTICS.PII.STUDENT")
     assert emails
     assert (student.prod_rows, student.environment_rows, student.added, student.removed) == (total, total, 0, 0)
     assert (student.changed, student.columns) == (emails, {"email": emails})
 
-    # Of four tables one is called otherwise, one is gone, and the other two have one row more than they have.
+    # Of four tables, one has another name, one is gone, and two count one row more than they have.
     assert (freshness.prod_rows, freshness.environment_rows) == (4, 3)
     assert (freshness.added, freshness.removed, freshness.changed) == (1, 2, 2)
     assert freshness.columns == {"row_count": 2}
 
-    rows, changed = ask("SELECT COUNT(*), COUNT_IF(CITY <> UPPER(CITY)) FROM ANALYTICS.QUARANTINE.RETAIL_SALES")
+    rows, changed = count("SELECT COUNT(*), COUNT_IF(CITY <> UPPER(CITY)) FROM ANALYTICS.QUARANTINE.RETAIL_SALES")
     assert changed
     assert (rejected.prod_rows, rejected.added, rejected.removed, rejected.changed) == (rows, 0, 0, changed)
-    assert all(one.is_unique for one in found.differences)
-    selects = [one for one in statements if "CROSS JOIN" in one]
-    assert len(selects) == len(names), "one query a model"
-    assert all("SQLMESH_" in one.split("FROM")[2] for one in selects), "not of the views, which mask"
-    assert not [one for one in statements if one.startswith(("CREATE", "INSERT", "DROP"))], "nothing is left behind"
+    assert all(difference.is_unique for difference in found.differences)
+    comparisons = [sql for sql in statements if "CROSS JOIN" in sql]
+    assert len(comparisons) == len(names), "one query per model"
+    assert all("SQLMESH_" in sql.split("FROM")[2] for sql in comparisons), "of tables, because views mask"
+    assert not [sql for sql in statements if sql.startswith(("CREATE", "INSERT", "DROP"))], "nothing is left behind"

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to Snowflake: what people read, and what the next plan or load makes of it."""
+"""Failures on the way to Snowflake: the messages that users read, and how the next plan or load recovers."""
 
 import os
 import re
@@ -14,7 +14,7 @@ import click
 import pytest
 from conftest import load
 from emulated import Snowflake, pem, private_key
-from sources import Sources, new_state
+from sources import SourceDatabase, new_state
 from workspace import Workspace, plan
 
 from meshflow.loading.contract import contract, source_tables
@@ -33,7 +33,7 @@ KEYS = {
     "another passphrase": {"PRIVATE_KEY": pem(private_key(), "secret"), "PRIVATE_KEY_PASSPHRASE": PASSPHRASE},
     "no passphrase": {"PRIVATE_KEY": pem(private_key(), PASSPHRASE)},
 }
-"""Variables of a key that doesn't open, after MESHFLOW_SNOWFLAKE_ or MESHFLOW_SNOWFLAKE_LOADER_."""
+"""Variables of a key that can't be read. Their names follow MESHFLOW_SNOWFLAKE_ or MESHFLOW_SNOWFLAKE_LOADER_."""
 
 ANOTHER_KEY = pem(private_key())
 
@@ -51,12 +51,12 @@ def no_faults_remain(snowflake: Snowflake) -> Iterator[None]:
     snowflake.fail()
 
 
-def run(workspace: Workspace, sources: Sources, *command: str, **variables: str) -> tuple[int, str]:
-    """The exit status of a command, and what it prints."""
+def run(workspace: Workspace, sources: SourceDatabase, *command: str, **variables: str) -> tuple[int, str]:
+    """The exit status and the output of a command, which must not print a secret."""
     environment = os.environ | workspace.environment | sources.environment
     environment |= {f"MESHFLOW_SNOWFLAKE_{name}": value for name, value in variables.items()}
     program = Path(sys.executable).with_name(command[0])
-    done = subprocess.run(
+    result = subprocess.run(
         [program, *command[1:]],
         cwd=workspace.path,
         env=environment,
@@ -65,16 +65,16 @@ def run(workspace: Workspace, sources: Sources, *command: str, **variables: str)
         timeout=90,
         check=False,
     )
-    output = done.stdout + done.stderr
+    output = result.stdout + result.stderr
     for name, value in environment.items():
         if re.search("KEY|TOKEN|PASSPHRASE|PASSWORD", name) and name.startswith("MESHFLOW_") and len(value) > 6:
             for line in value.splitlines():
-                assert line.startswith("-----") or line not in output, f"{name} is told"
-    return done.returncode, output
+                assert line.startswith("-----") or line not in output, f"the output contains {name}"
+    return result.returncode, output
 
 
-def loads_not(workspace: Workspace, sources: Sources, **variables: str) -> str:
-    """The one line that `meshflow load` prints."""
+def failed_load(workspace: Workspace, sources: SourceDatabase, **variables: str) -> str:
+    """The one line that `meshflow load` prints when it fails."""
     status, output = run(
         workspace,
         sources,
@@ -87,8 +87,8 @@ def loads_not(workspace: Workspace, sources: Sources, **variables: str) -> str:
     return line
 
 
-def plans_not(workspace: Workspace, sources: Sources, environment: str = "dev", **variables: str) -> str:
-    """What `sqlmesh plan` prints."""
+def failed_plan(workspace: Workspace, sources: SourceDatabase, environment: str = "dev", **variables: str) -> str:
+    """The output of `sqlmesh plan` when it fails."""
     status, output = run(
         workspace,
         sources,
@@ -100,14 +100,14 @@ def plans_not(workspace: Workspace, sources: Sources, environment: str = "dev", 
 
 
 @pytest.mark.parametrize("case", KEYS)
-def test_a_load_names_the_variable_of_a_key_that_does_not_open(
-    case: str, workspace: Workspace, sources: Sources
+def test_a_load_names_the_variable_of_a_key_that_cannot_be_read(
+    case: str, workspace: Workspace, sources: SourceDatabase
 ) -> None:
-    assert "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY" in loads_not(workspace, sources, **KEYS[case])
+    assert "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY" in failed_load(workspace, sources, **KEYS[case])
 
 
 @pytest.mark.parametrize(
-    ("variables", "fault", "said"),
+    ("variables", "fault", "message"),
     [
         ({"PRIVATE_KEY": ANOTHER_KEY}, {}, "JWT token is invalid. Check MESHFLOW_SNOWFLAKE_ACCOUNT"),
         ({"USER": "NOBODY"}, {}, "JWT token is invalid. Check MESHFLOW_SNOWFLAKE_ACCOUNT"),
@@ -119,20 +119,20 @@ def test_a_load_names_the_variable_of_a_key_that_does_not_open(
     ],
     ids=["another key", "another user", "another account", "expired token", "suspended", "no warehouse", "lost"],
 )
-def test_a_load_that_snowflake_rejects_says_so_in_one_line(
+def test_a_load_that_snowflake_rejects_fails_with_one_line(
     variables: dict[str, str],
     fault: dict[str, Any],
-    said: str,
+    message: str,
     workspace: Workspace,
-    sources: Sources,
+    sources: SourceDatabase,
     snowflake: Snowflake,
 ) -> None:
     snowflake.fail(*[fault] * bool(fault))
-    assert said in loads_not(workspace, sources, **variables)
+    assert message in failed_load(workspace, sources, **variables)
 
 
-def test_a_load_that_loses_snowflake_is_finished_by_the_next(
-    sources: Sources, snowflake: Snowflake, data: Path
+def test_the_next_load_finishes_one_that_lost_its_connection(
+    sources: SourceDatabase, snowflake: Snowflake, data: Path
 ) -> None:
     snowflake.fail({"statement": "COPY INTO .*ENROLLMENTS"})
     with pytest.raises(click.ClickException, match=r"edtech\.enrollments can't be written to RAW"):
@@ -140,32 +140,34 @@ def test_a_load_that_loses_snowflake_is_finished_by_the_next(
     load(sources, data)
     for table in source_tables(contract()):
         key = ", ".join(table.key)
-        there = snowflake.query(f"SELECT {key} FROM RAW.{table} ORDER BY {key}")
-        assert there == sources.execute(f"SELECT {key} FROM {table} ORDER BY {key}")
+        in_raw = snowflake.query(f"SELECT {key} FROM RAW.{table} ORDER BY {key}")
+        assert in_raw == sources.execute(f"SELECT {key} FROM {table} ORDER BY {key}")
 
 
-def test_a_plan_names_a_missing_key(workspace: Workspace, sources: Sources) -> None:
-    output = plans_not(workspace, sources, **KEYS["no key"])
+def test_a_plan_names_a_missing_key(workspace: Workspace, sources: SourceDatabase) -> None:
+    output = failed_plan(workspace, sources, **KEYS["no key"])
     assert "Traceback" not in output
     assert "Invalid field 'MESHFLOW_SNOWFLAKE_PRIVATE_KEY'" in output
 
 
 @pytest.mark.parametrize(
-    ("case", "said"),
+    ("case", "message"),
     [
         ("no PEM", "Could not deserialize key data"),
         ("no base64", "Could not deserialize key data"),
         ("another passphrase", "Incorrect password, could not decrypt key"),
     ],
 )
-def test_a_plan_says_what_is_wrong_with_a_key(case: str, said: str, workspace: Workspace, sources: Sources) -> None:
-    output = plans_not(workspace, sources, **KEYS[case])
+def test_a_plan_reports_what_is_wrong_with_a_key(
+    case: str, message: str, workspace: Workspace, sources: SourceDatabase
+) -> None:
+    output = failed_plan(workspace, sources, **KEYS[case])
     assert "Traceback" not in output
-    assert f"Invalid 'snowflake' connection config: Value error, {said}" in " ".join(output.split())
+    assert f"Invalid 'snowflake' connection config: Value error, {message}" in " ".join(output.split())
 
 
 @pytest.mark.parametrize(
-    ("variables", "faults", "said"),
+    ("variables", "faults", "message"),
     [
         ({"PRIVATE_KEY": ANOTHER_KEY}, [], "JWT token is invalid."),
         ({"ACCOUNT": "nobody"}, [], "404 Not Found"),
@@ -173,39 +175,39 @@ def test_a_plan_says_what_is_wrong_with_a_key(case: str, said: str, workspace: W
     ],
     ids=["another key", "another account", "expired token"],
 )
-def test_a_plan_that_is_not_let_in_ends_with_the_reason_and_info_tells_it_alone(
+def test_a_plan_whose_login_fails_ends_with_the_reason_and_info_prints_the_reason_alone(
     variables: dict[str, str],
     faults: list[dict[str, Any]],
-    said: str,
+    message: str,
     workspace: Workspace,
-    sources: Sources,
+    sources: SourceDatabase,
     snowflake: Snowflake,
 ) -> None:
     snowflake.fail(*faults)
-    # The first to call Snowflake is the signal `source_loaded`, and SQLMesh prints what a signal raises with its traceback.
-    assert said in plans_not(workspace, sources, **variables).partition("snowflake.connector.errors.")[2]
+    # The signal `source_loaded` calls Snowflake first. SQLMesh prints an error of a signal with its traceback.
+    assert message in failed_plan(workspace, sources, **variables).partition("snowflake.connector.errors.")[2]
     snowflake.fail(*faults)
     _, output = run(workspace, sources, "sqlmesh", "--gateway", "snowflake", "info", **variables)
     [line] = re.findall(r"Data warehouse connection failed\. (.*?) State backend", " ".join(output.split()))
-    assert said in line
+    assert message in line
 
 
-def test_a_plan_that_loses_snowflake_leaves_prod_as_it_was_and_the_next_finishes_the_job(
-    workspace: Workspace, sources: Sources, snowflake: Snowflake, data: Path
+def test_a_plan_that_loses_its_connection_leaves_prod_as_it_was_and_the_next_finishes_it(
+    workspace: Workspace, sources: SourceDatabase, snowflake: Snowflake, data: Path
 ) -> None:
     load(sources, data, at=datetime.now(UTC))
     plan(workspace.context("snowflake"), "prod")
     undisturbed, served, start = figures(snowflake), snowflake.definitions(), len(snowflake.statements())
-    # The same figures from another query: all that depends on it is built anew.
+    # Another query with the same figures: the plan rebuilds all tables that depend on it.
     swapped = ("quantity * unit_price_amount::DECIMAL(19, 2)", "unit_price_amount::DECIMAL(19, 2) * quantity")
     workspace.edit("models/intermediate/int_retail__sales_priced.sql", *swapped)
-    for fault, said in (
+    for fault, message in (
         ({"statement": f"CREATE OR REPLACE TABLE .*{LOST}__"}, "IncompleteRead"),
         ({"statement": f"CREATE OR REPLACE TABLE .*{STOPPED}__", **SUSPENDED}, SUSPENDED["message"]),
     ):
         snowflake.fail(fault)
-        output = plans_not(workspace, sources, "prod")
-        assert said in " ".join(output.split())
+        output = failed_plan(workspace, sources, "prod")
+        assert message in " ".join(output.split())
         assert snowflake.definitions() == served
         assert figures(snowflake) == undisturbed
     plan(workspace.context("snowflake"), "prod")
@@ -218,13 +220,13 @@ def test_a_plan_that_loses_snowflake_leaves_prod_as_it_was_and_the_next_finishes
 
 
 LOST, STOPPED = "INTERMEDIATE__INT_RETAIL__SALES_AGGREGATED", "RETAIL__RPT_NET_REVENUE_BY_CITY"
-"""Tables that depend on the changed one, directly and from far, at which a plan loses its connection or warehouse."""
+"""Tables downstream of the changed one, near and far, at which a plan loses its connection or warehouse."""
 
 BUILT = re.compile(r'CREATE OR REPLACE TABLE "\w+"\."\w+"\."(\w+?)__\d+" ')
 
 
 def figures(snowflake: Snowflake) -> list[tuple[Any, ...]]:
-    """Count and sum of all that the changed query leads to."""
+    """Counts and sums of the tables downstream of the changed query."""
     tables = ("FCT_SALES", "RPT_REVENUE_DAILY", "RPT_NET_REVENUE_BY_CITY", "RPT_NET_REVENUE_BY_COUNTRY")
     sums = (f"SELECT '{table}', COUNT(*), SUM(NET_REVENUE_AMOUNT) FROM ANALYTICS.RETAIL.{table}" for table in tables)
     return snowflake.query(f"{' UNION ALL '.join(sums)} ORDER BY 1")

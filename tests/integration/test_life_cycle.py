@@ -1,6 +1,6 @@
-"""A story of prod and its environments on Snowflake, validated by what the server was sent and by what it then answers.
+"""The life cycle of prod and its environments on Snowflake, checked by the statements sent and the rows returned.
 
-The tests stand in the order of the story and share one warehouse; each leaves prod in a state that the next can use.
+The tests run in the order of the life cycle and share one warehouse. Each leaves prod in a state that the next can use.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import load, write
 from emulated import Snowflake
-from sources import Sources, new_state
+from sources import SourceDatabase, new_state
 from sqlmesh.core.context import Context
 from sqlmesh.utils.errors import PlanError
 from workspace import Workspace, plan, run, table_writes, writes
@@ -23,7 +23,7 @@ MART = "models/retail/rpt_net_revenue_by_country.sql"
 MART_COLUMN = "SUM(states.shipping_amount)::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */"
 NEW_COLUMN = MART_COLUMN.replace(" /*", ", /*") + "\n  COUNT(*)::INT AS state_count /* States */"
 UNCHECKED = {r"REMOVE '@.*'", r"ALTER VIEW \S+ MODIFY COLUMN \w+ SET MASKING POLICY \S+"}
-"""What loads, plans and runs send here and the emulator says yes to without doing it."""
+"""Statements of loads, plans and runs that the emulator accepts without executing them."""
 
 HISTORIES = {f"HISTORY__HIST_{entity}" for entity in ("STUDENT", "COURSE", "CUSTOMER")}
 
@@ -35,11 +35,11 @@ def workspace(
     project: Path,
     postgres: Server,
     snowflake: Snowflake,
-    sources: Sources,
+    sources: SourceDatabase,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Workspace:
-    """The project, all of it, in prod on Snowflake, with its state in PostgreSQL."""
+    """The project in prod on Snowflake, with its state in PostgreSQL."""
     load(sources, data, at=datetime.now(UTC))
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
     plan(workspace.context("snowflake"), "prod")
@@ -48,7 +48,7 @@ def workspace(
 
 @contextmanager
 def changed(workspace: Workspace, file: str, old: str, new: str) -> Iterator[Context]:
-    """The project with one file changed, for as long as the block takes."""
+    """The project with one file changed while the block runs."""
     before = (workspace.path / file).read_text()
     workspace.edit(file, old, new)
     try:
@@ -59,8 +59,8 @@ def changed(workspace: Workspace, file: str, old: str, new: str) -> Iterator[Con
 
 def tables_written(statements: list[str]) -> set[str]:
     """Names of the tables created or written to, without their version: RETAIL__DIM_PRODUCT."""
-    written = [re.findall(r'"SQLMESH_\w+"\."(\w+?__\w+?)__\d+(?:__dev)?"', one)[:1] for one in table_writes(statements)]
-    return {table for found in written for table in found}
+    written = [re.findall(r'"SQLMESH_\w+"\."(\w+?__\w+?)__\d+(?:__dev)?"', sql)[:1] for sql in table_writes(statements)]
+    return {table for tables in written for table in tables}
 
 
 def columns(snowflake: Snowflake, view: str) -> set[str]:
@@ -77,19 +77,19 @@ def test_prod_is_built_by_four_tasks_with_its_state_in_postgresql(workspace: Wor
     assert len(snowflake.definitions()) == len(
         [model for model in context.models.values() if not model.kind.is_external]
     )
-    missing = "SELECT SUM(LOADED_COUNT), SUM(MISSING_COUNT) FROM ANALYTICS.OPS.ROW_RECONCILIATION"
-    [(loaded, lost)] = snowflake.query(missing)
+    counts = "SELECT SUM(LOADED_COUNT), SUM(MISSING_COUNT) FROM ANALYTICS.OPS.ROW_RECONCILIATION"
+    [(loaded, missing)] = snowflake.query(counts)
     assert loaded > 1000
-    assert lost == 0
+    assert missing == 0
 
 
-def test_what_identifies_people_is_masked_in_every_view(workspace: Workspace, snowflake: Snowflake) -> None:
-    """By the statements: the emulator has no masking."""
+def test_personal_identifiers_are_masked_in_every_view(workspace: Workspace, snowflake: Snowflake) -> None:
+    """Checks the statements, because the emulator has no masking."""
     pattern = (
         r'ALTER VIEW "(\w+)"\."(\w+)" MODIFY COLUMN (\w+) SET MASKING POLICY ANALYTICS\.GOVERNANCE\.mask_(?:text|date)$'
     )
-    found = [re.search(pattern, one) for one in snowflake.statements()]
-    masked = {f"{one[1]}.{one[2]}.{one[3]}".lower() for one in found if one and "__" not in one[1]}
+    matches = [re.search(pattern, sql) for sql in snowflake.statements()]
+    masked = {f"{match[1]}.{match[2]}.{match[3]}".lower() for match in matches if match and "__" not in match[1]}
     described = {
         f"{model.schema_name}.{model.view_name}.{column}".lower()
         for model in workspace.context("snowflake").models.values()
@@ -105,10 +105,10 @@ def test_what_identifies_people_is_masked_in_every_view(workspace: Workspace, sn
     }
 
 
-def test_big_tables_that_raw_can_make_anew_are_transient_and_clustered(
+def test_big_tables_that_can_be_rebuilt_from_raw_are_transient_and_clustered(
     workspace: Workspace, snowflake: Snowflake
 ) -> None:
-    """By the statements: the emulator has neither."""
+    """Checks the statements, because the emulator has neither."""
     created = [one for one in snowflake.statements() if re.search(r"CREATE (OR REPLACE )?(TRANSIENT )?TABLE", one)]
     names = r"(SALES_VALIDATED|SALES_PRICED|ENROLLMENTS_VALIDATED|ENROLLMENTS_FLAGGED)__\d+\""
     big = [one for one in created if re.search(names, one.split("(")[0].split(" AS ")[0])]
@@ -118,10 +118,10 @@ def test_big_tables_that_raw_can_make_anew_are_transient_and_clustered(
     assert not [one for one in created if " TRANSIENT " in one and "HISTORY" in one.split("(")[0]]
 
 
-def test_sessions_are_in_utc_and_say_for_whom_they_work(workspace: Workspace, snowflake: Snowflake) -> None:
+def test_sessions_are_in_utc_and_tagged_as_sqlmesh(workspace: Workspace, snowflake: Snowflake) -> None:
     for login in snowflake.logins():
         assert (login["roleName"], login["warehouse"]) == ("TRANSFORMER__U_ROLE", "TRANSFORM")
-        assert login["parameters"]["TIMEZONE"] in {"UTC", "Etc/UTC"}, "the emulator's answer to the first login"
+        assert login["parameters"]["TIMEZONE"] in {"UTC", "Etc/UTC"}, "as the emulator returns it for the first login"
         assert login["parameters"]["TIMESTAMP_TYPE_MAPPING"] == "TIMESTAMP_NTZ"
         assert login["parameters"]["DEFAULT_NULL_ORDERING"] == "LAST"
         assert login["parameters"]["QUERY_TAG"].startswith("sqlmesh ")
@@ -130,10 +130,10 @@ def test_sessions_are_in_utc_and_say_for_whom_they_work(workspace: Workspace, sn
 def test_planning_dev_with_nothing_changed_writes_nothing(workspace: Workspace, snowflake: Snowflake) -> None:
     with snowflake.sent() as first:
         plan(workspace.context("snowflake"), "dev")
-    # Of forward-only models, empty tables that no view shows: one that is changed in dev would be filled there.
+    # Forward-only models get empty tables that no view reads: dev fills one only if its model has changed there.
     assert tables_written(first) <= HISTORIES
     assert not [one for one in table_writes(first) if re.search(r" AS (SELECT|WITH) ", one)]
-    assert writes(first), "its views"
+    assert writes(first), "dev gets its views"
     with snowflake.sent() as again:
         plan(workspace.context("snowflake"), "dev")
     assert writes(again) == []
@@ -163,7 +163,7 @@ def test_promotion_swaps_views_and_builds_nothing(workspace: Workspace, snowflak
     in_prod = snowflake.definitions()["RETAIL.RPT_NET_REVENUE_BY_COUNTRY"]
     assert re.findall(r"COUNTRY__\d+", in_prod) == re.findall(r"COUNTRY__\d+", in_dev)
     with snowflake.sent() as statements:
-        plan(workspace.context("snowflake"), "prod")  # back, to the table that is still there
+        plan(workspace.context("snowflake"), "prod")  # back to the table that still exists
     assert table_writes(statements) == []
     assert "STATE_COUNT" not in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
 
@@ -183,7 +183,7 @@ def test_the_janitor_drops_what_only_an_invalidated_environment_used(
         plan(context, "dev")
     context = workspace.context("snowflake")
     plan(context, "prod")
-    prods = {snapshot.table_name().split(".")[-1].strip('"') for snapshot in context.snapshots.values()}
+    tables_of_prod = {snapshot.table_name().split(".")[-1].strip('"') for snapshot in context.snapshots.values()}
     before = snowflake.definitions()
     tables = "SELECT TABLE_SCHEMA, TABLE_NAME FROM ANALYTICS.INFORMATION_SCHEMA.TABLES"
     used = {name for schema, name in snowflake.query(tables) if schema.startswith("SQLMESH_")}
@@ -193,8 +193,8 @@ def test_the_janitor_drops_what_only_an_invalidated_environment_used(
     assert not [schema for schema, _ in rows if schema.endswith("__DEV")]
     physical = {name for schema, name in rows if schema.startswith("SQLMESH_")}
     assert "RETAIL__RPT_NET_REVENUE_BY_COUNTRY" in {name.rsplit("__", 1)[0] for name in used - physical}
-    assert physical & prods == used & prods
-    assert {name.rsplit("__", 2)[0] for name in physical - prods} <= HISTORIES
+    assert physical & tables_of_prod == used & tables_of_prod
+    assert {name.rsplit("__", 2)[0] for name in physical - tables_of_prod} <= HISTORIES
     assert snowflake.definitions() == before
     assert snowflake.query(FIGURES)
 
@@ -229,8 +229,8 @@ def test_a_failing_audit_stops_promotion_and_prod_keeps_serving(workspace: Works
     assert snowflake.query(FIGURES) == figures
 
 
-def test_a_later_interval_merges_what_has_loaded_since(
-    workspace: Workspace, snowflake: Snowflake, sources: Sources, data: Path
+def test_a_later_interval_merges_the_rows_loaded_since(
+    workspace: Workspace, snowflake: Snowflake, sources: SourceDatabase, data: Path
 ) -> None:
     plan(workspace.context("snowflake"), "prod")
     count = "SELECT COUNT(*) FROM ANALYTICS.RETAIL.FCT_SALES"
@@ -251,7 +251,7 @@ def test_a_later_interval_merges_what_has_loaded_since(
     assert facts == report > 0
 
 
-def test_a_restatement_computes_again_what_was_lost(workspace: Workspace, snowflake: Snowflake) -> None:
+def test_a_restatement_recomputes_lost_rows(workspace: Workspace, snowflake: Snowflake) -> None:
     context = workspace.context("snowflake")
     table = context.get_snapshot("intermediate.int_retail__sales_priced", raise_if_missing=True).table_name()
     figures = snowflake.query(FIGURES)
@@ -266,7 +266,9 @@ def test_a_restatement_computes_again_what_was_lost(workspace: Workspace, snowfl
     assert snowflake.query(FIGURES) == figures
 
 
-def test_whatever_the_emulator_let_pass_unchecked_is_known(workspace: Workspace, snowflake: Snowflake) -> None:
+def test_the_emulator_accepted_only_known_statements_without_executing_them(
+    workspace: Workspace, snowflake: Snowflake
+) -> None:
     unchecked = [re.sub(r"/\*.*?\*/ ", "", entry["statement"]) for entry in snowflake.entries() if entry["unchecked"]]
     for kind in UNCHECKED:
         assert [one for one in unchecked if re.fullmatch(kind, one)]

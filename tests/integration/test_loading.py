@@ -2,26 +2,30 @@
 
 from pathlib import Path
 
-from conftest import load, opened, write
+from conftest import load, open_session, write
 from emulated import Snowflake
-from sources import Sources
+from sources import SourceDatabase
 
 from meshflow.loading.contract import contract, source_tables
 from meshflow.loading.reconcile import reconcile_all
 from meshflow.loading.report import JsonReporter
 
 
-def test_loads_load_every_row_as_it_is_in_the_sources(snowflake: Snowflake, sources: Sources, data: Path) -> None:
+def test_loads_copy_every_row_as_it_is_in_the_sources(
+    snowflake: Snowflake, sources: SourceDatabase, data: Path
+) -> None:
     load(sources, data)
     write(sources, seed=2)
     sources.execute("UPDATE edtech.students SET deleted_at = now() WHERE student_id = 1")
     load(sources, data)
     load(sources, data, full=True)
     for table in source_tables(contract()):
-        columns = ", ".join(column.name for column in table.read)
+        columns = ", ".join(column.name for column in table.source_columns)
         key = ", ".join(table.key)
-        there = snowflake.query(f"SELECT {columns} FROM RAW.{table} ORDER BY {key}")
-        here = sources.execute(f"SELECT {columns} FROM {table} ORDER BY {key}")
-        assert there == [tuple(v.replace(tzinfo=None) if hasattr(v, "tzinfo") else v for v in row) for row in here]
-    with opened(sources, data) as held:
-        assert reconcile_all(held, JsonReporter(), repair=False)
+        in_raw = snowflake.query(f"SELECT {columns} FROM RAW.{table} ORDER BY {key}")
+        in_source = sources.execute(f"SELECT {columns} FROM {table} ORDER BY {key}")
+        assert in_raw == [
+            tuple(v.replace(tzinfo=None) if hasattr(v, "tzinfo") else v for v in row) for row in in_source
+        ]
+    with open_session(sources, data) as opened:
+        assert reconcile_all(opened, JsonReporter(), repair=False)

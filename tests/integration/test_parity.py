@@ -1,7 +1,7 @@
-"""The same loaded rows make the same warehouse on DuckDB and on Snowflake: every model, cell by cell, type by type.
+"""The same loaded rows produce the same warehouse on DuckDB and Snowflake: every model, cell by cell, type by type.
 
-The emulator is DuckDB too. Proved here is that loads, plans and runs of both gateways do the same; what Snowflake makes
-of each function stands in docs/snowflake-functions.md.
+The emulator is DuckDB too. So these tests prove that loads, plans and runs do the same on both gateways.
+docs/snowflake-functions.md lists how Snowflake evaluates each function.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from conftest import WRITTEN_AT, write
 from emulated import Snowflake
-from sources import Sources, new_state
+from sources import SourceDatabase, new_state
 from sqlglot import exp
 from sqlmesh.core.model import Model
 from workspace import Workspace, run
@@ -51,8 +51,8 @@ INSERT INTO retail.sales (order_id, product_id, cust_name, product, customer_id,
   (900001, 4, 'Müller', 'Nothing yet', 900001, 0, 1.10, 0.05, 0, '2026-11-09Z', 'Köln', 'NRW', 'Germany'),
   (900002, 1, 'Absurd', '_%', 900002, 2147483647, 9999999999999999.99, 99999.9999, 0, '2026-11-09Z', 'X', 'Y', 'Z');
 """
-"""Half cents of discount (0.005, 0.025, 0.045), leap days, birthdays today and tomorrow, blanks that TRIM leaves, two
-spellings of a town, and an order line beyond a billion."""
+"""Half cents of discount (0.005, 0.025, 0.045), leap days, birthdays today and tomorrow, blanks that TRIM keeps, two
+spellings of a city, and an order line beyond a billion."""
 
 SECOND = """
 UPDATE edtech.students SET last_name = 'Ünder', enrollment_date = '2024-03-01' WHERE student_id = 9001;
@@ -65,7 +65,7 @@ UPDATE retail.sales SET quantity = 1 WHERE (order_id, product_id) = (900001, 4);
 INSERT INTO retail.sales (order_id, product_id, quantity, price, discount, customer_id, order_date_at)
   VALUES (900003, 1, 1, 0.70, 0.05, 900001, '2010-01-01Z');
 """
-"""Corrections, also of what was rejected, deletions, one of them for good, and a line that comes years late."""
+"""Corrections, also of rejected rows, soft deletes, one hard delete, and an order line that arrives years late."""
 
 SNOWFLAKE_TYPES = {
     "INT": "DECIMAL(38, 0)",
@@ -73,13 +73,13 @@ SNOWFLAKE_TYPES = {
     "VARCHAR": "VARCHAR(16777216)",
     "TIMESTAMPNTZ": "TIMESTAMPNTZ(9)",
 }
-"""What Snowflake says of a type declared so, as SQLGlot writes it. The emulator says it whatever the length or the
-fraction of a second: of its word only the kind of type counts, and of NUMBER precision and scale."""
+"""How Snowflake reports a type that is declared so, as SQLGlot writes it. The emulator reports it for any length or
+fraction of a second: only the kind of type is proved, and of NUMBER the precision and scale."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A model on one gateway: types as declared and as the engine reports them, rows, and where in a row its key is."""
+class Relation:
+    """A model on one gateway: types as declared and as the engine reports them, positions of the key, and rows."""
 
     declared: dict[str, exp.DataType]
     reported: dict[str, exp.DataType]
@@ -87,11 +87,11 @@ class Shown:
     rows: list[list[str]]
 
 
-Warehouse = dict[str, Shown]
+Warehouse = dict[str, Relation]
 
 
-def set_clock(sources: Sources, at: datetime) -> None:
-    """Stop the sources' clock: the loads into both warehouses, at different times, then read the same rows."""
+def set_clock(sources: SourceDatabase, at: datetime) -> None:
+    """Stop the clock of the sources: loads into both warehouses then read the same rows, though at different times."""
     sources.execute(
         f"""
         CREATE OR REPLACE FUNCTION meshflow.set_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -111,7 +111,7 @@ def warehouses(
     project: Path, postgres: Server, snowflake: Snowflake, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Warehouse, Warehouse]:
     """DuckDB's and Snowflake's, after a load, a plan, corrections, a load with a reconciliation, and a run."""
-    sources = Sources.new(postgres)
+    sources = SourceDatabase.new(postgres)
     workspaces = {
         gateway: Workspace.copy_of(project, tmp_path_factory.mktemp(gateway), new_state(postgres))
         for gateway in ("live", "snowflake")
@@ -121,9 +121,9 @@ def warehouses(
     sources.execute(FIRST)
     set_clock(sources, PLANNED_AT)
     for gateway, workspace in workspaces.items():
-        with session(sources.loader_url, gateway, workspace.data, 0, JsonReporter(), at=PLANNED_AT) as held:
-            assert held
-            assert load_tables(held, JsonReporter())
+        with session(sources.loader_url, gateway, workspace.data, 0, JsonReporter(), at=PLANNED_AT) as opened:
+            assert opened
+            assert load_tables(opened, JsonReporter())
         with closing(workspace.context(gateway)) as context:
             context.plan("prod", execution_time=PLANNED_AT, auto_apply=True, no_prompts=True, skip_tests=True)
     set_clock(sources, CORRECTED_AT)
@@ -131,15 +131,15 @@ def warehouses(
     sources.execute(SECOND)
     set_clock(sources, RUN_AT)
     for gateway, workspace in workspaces.items():
-        with session(sources.loader_url, gateway, workspace.data, 0, JsonReporter(), at=RUN_AT) as held:
-            assert held
-            assert reconcile_all(held, JsonReporter(), repair=True)
+        with session(sources.loader_url, gateway, workspace.data, 0, JsonReporter(), at=RUN_AT) as opened:
+            assert opened
+            assert reconcile_all(opened, JsonReporter(), repair=True)
     duckdb, on_snowflake = (dict(after_run(workspace, gateway)) for gateway, workspace in workspaces.items())
     return duckdb, on_snowflake
 
 
-def after_run(workspace: Workspace, gateway: str) -> Iterator[tuple[str, Shown]]:
-    """Every model that has a view in prod, none left out."""
+def after_run(workspace: Workspace, gateway: str) -> Iterator[tuple[str, Relation]]:
+    """Run prod, then yield every model that has a view in prod."""
     with closing(workspace.context(gateway)) as context:
         run(context, RUN_AT)
         for model in context.models.values():
@@ -148,43 +148,48 @@ def after_run(workspace: Workspace, gateway: str) -> Iterator[tuple[str, Shown]]
                 rows = context.engine_adapter.fetchall(exp.select("*").from_(view), quote_identifiers=True)
                 yield (
                     model.name,
-                    Shown(
+                    Relation(
                         model.columns_to_types_or_raise,
                         context.engine_adapter.columns(view),
-                        key(model),
-                        [[written(cell) for cell in row] for row in rows],
+                        key_positions(model),
+                        [[text(cell) for cell in row] for row in rows],
                     ),
                 )
 
 
-def written(cell: Any) -> str:
-    """So that 1, 1.0, Decimal('1.00'), True and '1' differ; of NUMBER(38, 0) only DuckDB makes a Decimal."""
+def text(cell: Any) -> str:
+    """The cell as text in which 1, 1.0, Decimal('1.00'), True and '1' differ.
+
+    An integral Decimal becomes an integer, because only DuckDB returns NUMBER(38, 0) as Decimal.
+    """
     return repr(int(cell) if isinstance(cell, Decimal) and cell.as_tuple().exponent == 0 else cell)
 
 
-def key(model: Model) -> list[int]:
-    """Where the columns of its grain stand; without a grain, all columns."""
+def key_positions(model: Model) -> list[int]:
+    """The positions of the columns of its grain; without a grain, of all columns."""
     columns = list(model.columns_to_types_or_raise)
     grain = [column.name.upper() for grain in model.grains for column in grain.find_all(exp.Column)]
     return [columns.index(name) for name in grain] or list(range(len(columns)))
 
 
-def differences(name: str, duckdb: Shown, snowflake: Shown) -> list[str]:
-    """Rows that only one has, and cells that differ: model, key, column and both values. Nothing if all is the same."""
+def differences(name: str, duckdb: Relation, snowflake: Relation) -> list[str]:
+    """Rows that only one has, and cells that differ: model, key, column and both values. Empty if all are equal."""
     if Counter(map(tuple, duckdb.rows)) == Counter(map(tuple, snowflake.rows)):
         return []
     found = [f"{name}: {len(duckdb.rows)} rows on DuckDB, {len(snowflake.rows)} on Snowflake"]
-    here, there = ({tuple(row[i] for i in shown.key): row for row in shown.rows} for shown in (duckdb, snowflake))
-    found += [f"{name} ({', '.join(key)}): only on DuckDB" for key in here.keys() - there.keys()]
-    found += [f"{name} ({', '.join(key)}): only on Snowflake" for key in there.keys() - here.keys()]
-    for key in here.keys() & there.keys():
-        for column, one, other in zip(duckdb.declared, here[key], there[key], strict=True):
+    left, right = (
+        {tuple(row[i] for i in relation.key): row for row in relation.rows} for relation in (duckdb, snowflake)
+    )
+    found += [f"{name} ({', '.join(key)}): only on DuckDB" for key in left.keys() - right.keys()]
+    found += [f"{name} ({', '.join(key)}): only on Snowflake" for key in right.keys() - left.keys()]
+    for key in left.keys() & right.keys():
+        for column, one, other in zip(duckdb.declared, left[key], right[key], strict=True):
             if one != other:
                 found.append(f"{name} ({', '.join(key)}), {column}: {one} on DuckDB, {other} on Snowflake")
     return [found[0], *sorted(found[1:])]
 
 
-def test_every_cell_of_every_model_is_the_same(warehouses: tuple[Warehouse, Warehouse]) -> None:
+def test_every_cell_of_every_model_is_equal(warehouses: tuple[Warehouse, Warehouse]) -> None:
     duckdb, snowflake = warehouses
     assert duckdb.keys() == snowflake.keys()
     found = [line for name in duckdb for line in differences(name, duckdb[name], snowflake[name])[:5]]
@@ -195,26 +200,26 @@ def test_every_cell_of_every_model_is_the_same(warehouses: tuple[Warehouse, Ware
 def test_every_column_has_the_declared_type_in_the_declared_order(warehouses: tuple[Warehouse, Warehouse]) -> None:
     duckdb, snowflake = warehouses
     for name in duckdb:
-        declared = in_words(duckdb[name].declared)
-        assert declared == in_words(snowflake[name].declared), name
-        assert in_words(duckdb[name].reported, "duckdb") == in_words(duckdb[name].declared, "duckdb"), name
+        declared = type_names(duckdb[name].declared)
+        assert declared == type_names(snowflake[name].declared), name
+        assert type_names(duckdb[name].reported, "duckdb") == type_names(duckdb[name].declared, "duckdb"), name
         expected = [(column, SNOWFLAKE_TYPES.get(type_, type_)) for column, type_ in declared]
-        assert in_words(snowflake[name].reported) == expected, name
+        assert type_names(snowflake[name].reported) == expected, name
 
 
-def in_words(types: dict[str, exp.DataType], dialect: str = "snowflake") -> list[tuple[str, str]]:
+def type_names(types: dict[str, exp.DataType], dialect: str = "snowflake") -> list[tuple[str, str]]:
     return [(column, type_.sql(dialect)) for column, type_ in types.items()]
 
 
-def test_the_rows_are_such_as_engines_may_disagree_on(warehouses: tuple[Warehouse, Warehouse]) -> None:
-    """Otherwise the two tests above would prove little."""
+def test_the_rows_contain_values_on_which_engines_may_disagree(warehouses: tuple[Warehouse, Warehouse]) -> None:
+    """Otherwise the two tests above prove little."""
     _, snowflake = warehouses
 
     def cells(model: str, column: str, key: int) -> list[str]:
-        shown = snowflake[model]
-        return sorted(row[list(shown.declared).index(column)] for row in shown.rows if row[0] == str(key))
+        relation = snowflake[model]
+        return sorted(row[list(relation.declared).index(column)] for row in relation.rows if row[0] == str(key))
 
-    assert [name for name, shown in snowflake.items() if not shown.rows] == []
+    assert [name for name, relation in snowflake.items() if not relation.rows] == []
     discounts = cells("retail.fct_sales", "TOTAL_DISCOUNT_AMOUNT", 900001)
     assert discounts == ["Decimal('0.02')", "Decimal('0.03')", "Decimal('0.06')"], "0.015, 0.025 and 0.055, rounded"
     assert "amount_out_of_range" in cells("quarantine.retail_sales", "REJECT_REASONS", 900002)[0]

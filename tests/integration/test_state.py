@@ -1,4 +1,4 @@
-"""SQLMesh's state lost and brought back, and a bad promotion undone: docs/runbooks/state.md, rehearsed."""
+"""Tests of docs/runbooks/state.md: a lost SQLMesh state is restored, and a bad promotion is reverted."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 from conftest import load, write
 from emulated import Snowflake
 from psycopg import sql
-from sources import Sources, new_state
+from sources import SourceDatabase, new_state
 from workspace import Workspace, plan, run, table_writes, writes
 
 from meshflow.source.server import Server
@@ -24,7 +24,7 @@ def workspace(
     project: Path,
     postgres: Server,
     snowflake: Snowflake,
-    sources: Sources,
+    sources: SourceDatabase,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Workspace:
@@ -48,7 +48,7 @@ def drop_and_create(postgres: Server, database: str) -> None:
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER sqlmesh").format(name))
 
 
-def test_a_lost_state_comes_back_from_its_export(
+def test_a_lost_state_is_restored_from_its_export(
     workspace: Workspace, snowflake: Snowflake, postgres: Server, tmp_path: Path
 ) -> None:
     before, export = snowflake.definitions(), tmp_path / "state.json"
@@ -63,8 +63,8 @@ def test_a_lost_state_comes_back_from_its_export(
     assert snowflake.definitions() == before
 
 
-def test_a_run_goes_on_where_the_export_stood(
-    workspace: Workspace, snowflake: Snowflake, sources: Sources, data: Path
+def test_a_run_continues_from_the_exported_state(
+    workspace: Workspace, snowflake: Snowflake, sources: SourceDatabase, data: Path
 ) -> None:
     [(rows,)] = snowflake.query("SELECT COUNT(*) FROM ANALYTICS.RETAIL.FCT_SALES")
     write(sources, seed=7)
@@ -78,7 +78,9 @@ def test_a_run_goes_on_where_the_export_stood(
     assert more > rows
 
 
-def test_a_bad_promotion_is_undone_by_planning_what_was_before(workspace: Workspace, snowflake: Snowflake) -> None:
+def test_a_bad_promotion_is_reverted_by_planning_the_previous_models(
+    workspace: Workspace, snowflake: Snowflake
+) -> None:
     mart = workspace.path / "models/retail/dim_product.sql"
     names = "SELECT PRODUCT_ID, PRODUCT_NAME FROM ANALYTICS.RETAIL.DIM_PRODUCT ORDER BY 1"
     before, good, text = snowflake.definitions(), snowflake.query(names), mart.read_text()
@@ -89,6 +91,6 @@ def test_a_bad_promotion_is_undone_by_planning_what_was_before(workspace: Worksp
     with snowflake.sent() as statements:
         plan(workspace.context("snowflake"), "prod")
     assert table_writes(statements) == []
-    assert writes(statements), "its view"
+    assert writes(statements), "the view of the mart"
     assert snowflake.definitions() == before
     assert snowflake.query(names) == good

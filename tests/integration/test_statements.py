@@ -1,6 +1,6 @@
-"""How many statements Snowflake is sent for a plan, a run and a promotion: as many as docs/scale.md notes.
+"""A plan, a run and a promotion send Snowflake as many statements as docs/scale.md lists.
 
-What they cost can't be measured on an emulator; how many there are, the real adapter decides.
+An emulator can't measure their cost. Their number depends on the real adapter alone.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 from conftest import load, write
 from emulated import Snowflake
 from report import markdown
-from sources import Sources, new_state
+from sources import SourceDatabase, new_state
 from workspace import Workspace, plan, run
 
 from meshflow.source.server import Server
@@ -28,7 +28,7 @@ KINDS = {
     "questions": r"SELECT |SHOW |DESCRIBE |DESC ",
     "commits and others": r"",
 }
-"""The first that a statement begins with."""
+"""A statement is of the first kind whose pattern it begins with."""
 MARKED = re.compile(r"(?<=<!-- statements -->\n).*(?=<!-- /statements -->)", re.DOTALL)
 
 Counts = dict[str, dict[str, int]]
@@ -44,11 +44,11 @@ def counts(
     project: Path,
     postgres: Server,
     snowflake: Snowflake,
-    sources: Sources,
+    sources: SourceDatabase,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Counts:
-    """By step and kind."""
+    """Number of statements by step and kind."""
     found: Counts = {}
 
     def step(name: str, work: Callable[[], None]) -> None:
@@ -79,8 +79,8 @@ def table(counts: Counts) -> str:
     return markdown(["", *KINDS, "all"], rows) + "\n"
 
 
-def test_as_many_statements_as_noted(counts: Counts, project: Path) -> None:
-    """After a change that means to send more or fewer: run this with MESHFLOW_NOTE=1 and review the difference."""
+def test_the_number_of_statements_is_as_documented(counts: Counts, project: Path) -> None:
+    """After an intended change: run this test with MESHFLOW_NOTE=1 and review the difference."""
     file, page = project / "benchmarks" / "results" / "snowflake.json", project / "docs" / "scale.md"
     if os.environ.get("MESHFLOW_NOTE"):
         file.write_text(json.dumps(counts, indent=2) + "\n")
@@ -89,7 +89,7 @@ def test_as_many_statements_as_noted(counts: Counts, project: Path) -> None:
     assert table(counts) in page.read_text()
 
 
-def test_a_promotion_writes_no_row_and_asks_for_no_audit(counts: Counts) -> None:
+def test_a_promotion_writes_no_row_and_runs_no_audit(counts: Counts) -> None:
     assert counts["its promotion"]["rows written"] == counts["its promotion"]["audits"] == 0
 
 

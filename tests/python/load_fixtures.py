@@ -1,4 +1,4 @@
-"""Fixtures of the tests of `meshflow load`: a source without rows, one whose rows have loaded, a server to kill."""
+"""Fixtures of the tests of `meshflow load`: an empty source, a loaded source, and a server that a test may stop."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,53 +7,55 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from loads import ALL, LoadedSource, backdate, insert
+from loads import SOURCE_TABLES, LoadPipeline, backdate, insert
 from sharing import new_server
-from sources import Sources
+from sources import SourceDatabase
 
 from meshflow.source.server import Server
 
 
 @pytest.fixture
-def loading(source: Sources, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedSource:
-    """Sources without rows, and no load yet."""
+def pipeline(source: SourceDatabase, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadPipeline:
+    """An empty source, and no load yet."""
     monkeypatch.chdir(tmp_path)
-    return LoadedSource.new(source, project, tmp_path)
+    return LoadPipeline.new(source, project, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def after_a_load(postgres: Server, project: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedSource:
-    """Two rows or more in every table, two hours old, and all of them loaded. To be cloned."""
-    loading = LoadedSource.new(Sources.new(postgres), project, tmp_path_factory.mktemp("after_a_load"))
-    insert(loading.source, "edtech.students", [{"first_name": name} for name in ("Ada", "Grace", "Emmy")])
-    insert(loading.source, "edtech.courses", [{"course_name": name, "credits": 5} for name in ("Logic", "Compilers")])
-    insert(loading.source, "edtech.enrollments", [{"student_id": 1, "course_id": 1}, {"student_id": 2, "course_id": 2}])
+def loaded_template(postgres: Server, project: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadPipeline:
+    """Two or more rows per table, two hours old and loaded. Clone it before use."""
+    pipeline = LoadPipeline.new(SourceDatabase.new(postgres), project, tmp_path_factory.mktemp("loaded_template"))
+    insert(pipeline.source, "edtech.students", [{"first_name": name} for name in ("Ada", "Grace", "Emmy")])
+    insert(pipeline.source, "edtech.courses", [{"course_name": name, "credits": 5} for name in ("Logic", "Compilers")])
+    insert(
+        pipeline.source, "edtech.enrollments", [{"student_id": 1, "course_id": 1}, {"student_id": 2, "course_id": 2}]
+    )
     lines = [(1, 10), (1, 11), (2, 10)]
     insert(
-        loading.source,
+        pipeline.source,
         "retail.sales",
         [
             {"order_id": order, "product_id": product, "price": Decimal("19.99"), "quantity": 1}
             for order, product in lines
         ],
     )
-    backdate(loading.source, *ALL)
+    backdate(pipeline.source, *SOURCE_TABLES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(loading.project)
-        assert loading.load().complete
-    return loading
+        patch.chdir(pipeline.project)
+        assert pipeline.load().complete
+    return pipeline
 
 
 @pytest.fixture
-def settled(after_a_load: LoadedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedSource:
-    """A few rows in every table, two hours old, and all of them loaded."""
+def loaded_pipeline(loaded_template: LoadPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadPipeline:
+    """A few rows per table, two hours old and loaded."""
     monkeypatch.chdir(tmp_path)
-    return after_a_load.clone(tmp_path)
+    return loaded_template.clone(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def own_server(postgres_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A PostgreSQL to kill, that knows prepared transactions."""
+    """A separate PostgreSQL that a test may stop, with prepared transactions enabled."""
     server = new_server(postgres_template, tmp_path_factory.mktemp("own_server"))
     with closing(psycopg.connect(server.url("postgres", "postgres"), autocommit=True)) as connection:
         connection.execute("ALTER SYSTEM SET max_prepared_transactions = 4")

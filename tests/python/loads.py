@@ -1,4 +1,4 @@
-"""A source of loads and a place for them: what the tests of `meshflow load` share."""
+"""Helpers for the tests of `meshflow load`: a source database with a project folder, and a recording reporter."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ import duckdb
 import psycopg
 from click.testing import CliRunner, Result
 from psycopg import sql
-from sources import Sources
+from sources import SourceDatabase
 
 from meshflow.cli import main
 from meshflow.loading.contract import LOADED_AT, Table, contract
@@ -24,17 +24,13 @@ from meshflow.loading.load import load_tables, session
 from meshflow.loading.load_log import Load
 
 Process = subprocess.Popen[str]
-
-
-ALL = ("edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales")
-
-
+SOURCE_TABLES = ("edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales")
 MESHFLOW = Path(sys.executable).with_name("meshflow")
 
 
 @dataclass
-class Told:
-    """What a load told, by table."""
+class RecordingReporter:
+    """Records the events of a load, by table."""
 
     complete: bool = True
     started_at: datetime | None = None
@@ -71,26 +67,26 @@ class Told:
 
 
 @dataclass(frozen=True)
-class LoadedSource:
-    """Sources, and the working directory of loads of theirs: external_models and the folder data."""
+class LoadPipeline:
+    """A source database, and a project folder with external_models and data for its loads."""
 
-    source: Sources
+    source: SourceDatabase
     project: Path
 
     @classmethod
-    def new(cls, source: Sources, project: Path, root: Path) -> "LoadedSource":
+    def new(cls, source: SourceDatabase, project: Path, root: Path) -> "LoadPipeline":
         (root / "external_models").symlink_to(project / "external_models")
         (root / "data").mkdir()
         return cls(source, root)
 
-    def clone(self, root: Path) -> "LoadedSource":
-        """Another one, with all rows as they are now on both sides."""
+    def clone(self, root: Path) -> "LoadPipeline":
+        """A copy, with the same rows in the source and in RAW."""
         shutil.copytree(self.project, root, symlinks=True, dirs_exist_ok=True)
         name = f"source_{uuid4().hex[:12]}"
         statement = "CREATE DATABASE {} TEMPLATE {} OWNER source"
-        with closing(administrator(self.source, "postgres", autocommit=True)) as connection:
+        with closing(connect_as_superuser(self.source, "postgres", autocommit=True)) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(self.source.database)))
-        return LoadedSource(Sources(self.source.server, name), root)
+        return LoadPipeline(SourceDatabase(self.source.server, name), root)
 
     @property
     def data(self) -> Path:
@@ -102,21 +98,23 @@ class LoadedSource:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of a shell in the project."""
+        """The environment variables of a shell in the project."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MESHFLOW_")}
         return inherited | self.source.environment
 
-    def load(self, *tables: str, told: Told | None = None, at: datetime | None = None, full: bool = False) -> Told:
+    def load(
+        self, *tables: str, reporter: RecordingReporter | None = None, at: datetime | None = None, full: bool = False
+    ) -> RecordingReporter:
         """Load `tables`, or all, in this process."""
-        told = told or Told()
-        with session(self.source.loader_url, "live", self.data, 30, told, at=at) as held:
-            assert held
-            told.started_at = held.started_at
-            told.complete = load_tables(held, told, only=tables, full_refresh=full)
-        return told
+        reporter = reporter or RecordingReporter()
+        with session(self.source.loader_url, "live", self.data, 30, reporter, at=at) as opened:
+            assert opened
+            reporter.started_at = opened.started_at
+            reporter.complete = load_tables(opened, reporter, only=tables, full_refresh=full)
+        return reporter
 
     def start(self, *arguments: str, program: Iterable[str | Path] = (MESHFLOW,), **environment: str) -> Process:
-        """`meshflow load ARGUMENTS` in a process of its own."""
+        """Start `meshflow load ARGUMENTS` in another process."""
         return subprocess.Popen(
             [*program, "load", *arguments],
             cwd=self.project,
@@ -128,17 +126,17 @@ class LoadedSource:
         )
 
     def query(self, statement: str) -> list[tuple]:
-        """What RAW answers."""
+        """The result of `statement` in RAW."""
         with closing(duckdb.connect(str(self.raw), read_only=True)) as connection:
             return connection.execute(statement).fetchall()
 
     def in_raw(self, table: str) -> list[tuple]:
-        """The rows that have loaded, in the order of their key, without `_loaded_at`."""
+        """The loaded rows, ordered, without `_loaded_at`."""
         return self.query(f"SELECT * EXCLUDE ({LOADED_AT}) FROM {table} ORDER BY ALL")
 
     def in_source(self, table: str) -> list[tuple]:
-        """The source's rows, in the order of their key; moments as the UTC they are."""
-        columns = ", ".join(column.name for column in contract(self.project)[table].read)
+        """The source rows, ordered by key; timestamps in UTC without a zone."""
+        columns = ", ".join(column.name for column in contract(self.project)[table].source_columns)
         rows = self.source.execute(
             f"SELECT {columns} FROM {table} ORDER BY {', '.join(contract(self.project)[table].key)}"
         )
@@ -149,18 +147,18 @@ class LoadedSource:
     def loaded_at(self, table: str) -> dict[object, datetime]:
         """`_loaded_at` by the first column of the key, UTC."""
         rows = self.query(f"SELECT {contract(self.project)[table].key[0]}, {LOADED_AT} FROM {table}")
-        return {key: moment.replace(tzinfo=UTC) for key, moment in rows}
+        return {key: time.replace(tzinfo=UTC) for key, time in rows}
 
     def load_log(self) -> list[tuple]:
         return self.query("FROM loader.loads ORDER BY started_at, finished_at")
 
 
-def administrator(source: Sources, database: str = "", **options: object) -> psycopg.Connection:
+def connect_as_superuser(source: SourceDatabase, database: str = "", **options: object) -> psycopg.Connection:
     return psycopg.connect(source.server.url("postgres", database or source.database), **options)
 
 
-def insert(source: Sources, table: str, rows: list[dict[str, object]]) -> None:
-    """As the sources do, in one transaction."""
+def insert(source: SourceDatabase, table: str, rows: list[dict[str, object]]) -> None:
+    """Insert rows as the owner, in one transaction."""
     columns = [sql.Identifier(name) for name in rows[0]]
     statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
         sql.Identifier(*table.split(".")),
@@ -171,22 +169,22 @@ def insert(source: Sources, table: str, rows: list[dict[str, object]]) -> None:
         connection.cursor().executemany(statement, [tuple(row.values()) for row in rows])
 
 
-def backdate(source: Sources, *tables: str) -> None:
-    """Have all rows written two hours earlier, behind the back of the trigger that keeps the time."""
-    with administrator(source, options="-c session_replication_role=replica") as connection:
+def backdate(source: SourceDatabase, *tables: str) -> None:
+    """Set updated_at of all rows two hours back, bypassing the trigger."""
+    with connect_as_superuser(source, options="-c session_replication_role=replica") as connection:
         for table in tables:
             connection.execute(f"UPDATE {table} SET updated_at = updated_at - interval '2 hours'".encode())
 
 
 def wait_until(condition: Callable[[], object], process: Process) -> None:
-    """Until `condition` holds; `process` has to be running until then."""
+    """Wait until `condition` is true; `process` has to run until then."""
     while not condition():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
 
 
-def the_error(output: str) -> str:
-    """The one error in `output`: one line."""
+def error_line(output: str) -> str:
+    """The only error in `output`, which is its last line."""
     assert "Traceback" not in output, output
     lines = output.splitlines()
     errors = [line for line in lines if line.startswith("Error: ")]
@@ -196,14 +194,14 @@ def the_error(output: str) -> str:
 
 
 @contextmanager
-def frozen_load(loading: LoadedSource, last: int, **environment: str) -> Iterator[tuple[Process, psycopg.Connection]]:
-    """`meshflow load` in another process, frozen in the middle of edtech.students, of which it has read all but `last`.
+def frozen_load(pipeline: LoadPipeline, last: int, **environment: str) -> Iterator[tuple[Process, psycopg.Connection]]:
+    """`meshflow load` in another process, blocked while it reads edtech.students, on the row `last`.
 
-    That row can't be read before the connection does pg_advisory_unlock_all().
+    It can read that row after the yielded connection executes pg_advisory_unlock_all().
     """
-    loading.source.execute("UPDATE edtech.students SET email = 'new'")
-    loading.source.execute("ALTER TABLE edtech.students ENABLE ROW LEVEL SECURITY")
-    loading.source.execute(
+    pipeline.source.execute("UPDATE edtech.students SET email = 'new'")
+    pipeline.source.execute("ALTER TABLE edtech.students ENABLE ROW LEVEL SECURITY")
+    pipeline.source.execute(
         "CREATE POLICY frozen ON edtech.students "
         f"USING (student_id <> {last} OR pg_advisory_xact_lock_shared(1) IS NOT NULL)"
     )
@@ -211,17 +209,17 @@ def frozen_load(loading: LoadedSource, last: int, **environment: str) -> Iterato
         "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database "
         "WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
     )
-    with closing(psycopg.connect(loading.source.url, autocommit=True)) as writer:
+    with closing(psycopg.connect(pipeline.source.url, autocommit=True)) as writer:
         writer.execute("SELECT pg_advisory_lock(1)")
-        process = loading.start(**environment)
+        process = pipeline.start(**environment)
         try:
-            wait_until(lambda: loading.source.execute(waiting), process)
+            wait_until(lambda: pipeline.source.execute(waiting), process)
             yield process, writer
         finally:
             process.kill()
             process.communicate()
 
 
-def meshflow(loading: LoadedSource, *arguments: str, **environment: str) -> Result:
-    """The `meshflow` command in this process."""
-    return CliRunner(env=loading.source.environment | environment).invoke(main, arguments)
+def run_meshflow(pipeline: LoadPipeline, *arguments: str, **environment: str) -> Result:
+    """Run the `meshflow` command in this process."""
+    return CliRunner(env=pipeline.source.environment | environment).invoke(main, arguments)

@@ -1,4 +1,4 @@
-"""The sources of a test, in a database of their own on the server that all tests share."""
+"""A source database per test, on the server that all tests share."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -7,27 +7,27 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from meshflow.source.schema import admit_loader, install
+from meshflow.source.schema import grant_loader_access, install
 from meshflow.source.server import Server
 
 
 @dataclass(frozen=True)
-class Sources:
+class SourceDatabase:
     server: Server
     database: str
 
     @classmethod
-    def new(cls, server: Server) -> "Sources":
-        """Empty tables, as `meshflow source up` makes them."""
-        sources = cls(server, new_database(server, "source"))
-        with closing(psycopg.connect(sources.url)) as connection:
+    def new(cls, server: Server) -> "SourceDatabase":
+        """A database with the empty tables that `meshflow source up` creates."""
+        source = cls(server, new_database(server, "source"))
+        with closing(psycopg.connect(source.url)) as connection:
             install(connection)
-            admit_loader(connection, "loader")
-        return sources
+            grant_loader_access(connection, "loader")
+        return source
 
     @property
     def url(self) -> str:
-        """The owner's."""
+        """The URL for the owner of the tables."""
         return self.server.url("source", self.database)
 
     @property
@@ -36,11 +36,11 @@ class Sources:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes the `meshflow` command use these sources."""
+        """The variables that make the `meshflow` command use this database."""
         return {"MESHFLOW_SOURCE_URL": self.url, "MESHFLOW_LOADER_URL": self.loader_url}
 
     def execute(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
-        """As the sources do: one statement, committed."""
+        """Execute one statement as the owner and commit."""
         with psycopg.connect(self.url) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
@@ -54,5 +54,5 @@ def new_database(server: Server, owner: str) -> str:
 
 
 def new_state(server: Server) -> dict[str, str]:
-    """An empty state for SQLMesh's gateway `live`, as config.yaml asks for it."""
+    """A new state database for gateway `live`, as the variables that config.yaml reads."""
     return {**server.state, "MESHFLOW_STATE_DATABASE": new_database(server, "sqlmesh")}

@@ -1,5 +1,6 @@
-"""Every audit in audits/ on DuckDB: tables it lets pass, and one planted fault of each kind it promises to find."""
+"""Every audit of the models on DuckDB: tables that pass, and one planted fault of each kind that it has to find."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 from sqlglot import exp
 from sqlmesh.cli.main import cli
 from sqlmesh.core.audit import Audit, ModelAudit, load_multiple_audits
+from sqlmesh.core.audit.builtin import BUILT_IN_AUDITS
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.context import Context
 from sqlmesh.core.dialect import parse
@@ -17,9 +19,10 @@ from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.model import AuditResult, load_sql_based_model
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotChangeCategory, SnapshotEvaluator
 
+from meshflow.audit import REMEDIES, RUNBOOK
+
 AUDITS = Path(__file__).parents[2] / "audits"
 FILES = sorted(AUDITS.glob("*.sql"))
-NON_BLOCKING = {"odd_rows"}
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,23 @@ TWO_KEYS = Call("unique_combination_of_columns(columns := (id, day))", "id INT, 
 DROP = Call("max_deletion_rate(max_rate := 0.2, min_rows := 1)", "is_deleted BOOLEAN, updated_at TIMESTAMP")
 DROP_OF_100 = Call("max_deletion_rate(max_rate := 0.2)", "is_deleted BOOLEAN, updated_at TIMESTAMP")
 NET = Call(
-    "money_is_net(gross := gross, discount := discount, net := net)",
+    "forall(criteria := (net IS NOT NULL, net IS NOT DISTINCT FROM gross - discount, discount <= gross))",
     "id INT, gross DECIMAL(18, 2), discount DECIMAL(18, 2), net DECIMAL(18, 2)",
 )
-FIRST = Call("never_changes(column := day, first_value := first_day)", "id INT, day DATE, first_day DATE")
-FIRST_OF_COPY_1 = Call(
-    "never_changes(column := day, first_value := first_day, condition := copy = 1)",
-    "id INT, day DATE, first_day DATE, copy INT",
+FIRST = Call(
+    "forall(criteria := day IS NOT DISTINCT FROM first_day, condition := rank = 1)",
+    "id INT, day DATE, first_day DATE, rank INT",
 )
 FILLED = Call("not_null(columns := id)", "id INT")
 BOTH_FILLED = Call("not_null(columns := (id, name))", "id INT, name VARCHAR")
 FILLED_IF_VALID = Call(
     "not_null(columns := (id, name), condition := is_valid)", "id INT, name VARCHAR, is_valid BOOLEAN"
 )
-ODD = Call("odd_rows(flag := is_odd)", "id INT, is_odd BOOLEAN")
+ANOMALY = Call("forall_non_blocking(criteria := NOT is_anomaly)", "id INT, is_anomaly BOOLEAN")
+ANOMALY_IF_VALID = Call(
+    "forall_non_blocking(criteria := NOT is_anomaly, condition := is_valid)",
+    "id INT, is_anomaly BOOLEAN, is_valid BOOLEAN",
+)
 PARENT = Call(
     "relationships(column := parent_id, parent := audited.other, parent_column := id)", "parent_id INT", "id INT"
 )
@@ -75,18 +81,18 @@ PARENT_IF_VALID = Call(
     "relationships(column := parent_id, parent := audited.other, parent_column := id, condition := is_valid)",
     "parent_id INT, is_valid BOOLEAN",
 )
-VALIDATION = Call(
-    "row_counts_reconcile(loaded := audited.other, key := id)",
+COUNTS = Call(
+    "row_counts_reconcile(against := audited.other, key := id)",
     "id INT, reject_reasons VARCHAR, _loaded_at TIMESTAMP",
     "id INT, _loaded_at TIMESTAMP",
 )
-VALIDATION_TWO_KEYS = Call(
-    "row_counts_reconcile(loaded := audited.other, key := (id, line))",
+COUNTS_TWO_KEYS = Call(
+    "row_counts_reconcile(against := audited.other, key := (id, line))",
     "id INT, line INT, reject_reasons VARCHAR, _loaded_at TIMESTAMP",
     "id INT, line INT, _loaded_at TIMESTAMP",
 )
-VALIDATION_SINCE = Call(
-    "row_counts_reconcile(loaded := audited.other, key := id, since := '2026-01-06'::TIMESTAMP)",
+COUNTS_SINCE = Call(
+    "row_counts_reconcile(against := audited.other, key := id, since := '2026-01-06'::TIMESTAMP)",
     "id INT, reject_reasons VARCHAR, _loaded_at TIMESTAMP",
     "id INT, _loaded_at TIMESTAMP",
 )
@@ -97,13 +103,12 @@ TOTAL = Call(
     "day INT, amount DECIMAL(18, 2)",
 )
 TOTALS = Call(
-    "totals_reconcile(measures := (amount, 1), against := audited.other, against_measures := (paid, n), by := (day, city))",
+    "totals_reconcile(measures := (amount, 1), against := audited.other, "
+    "against_measures := (paid, n), by := (day, city))",
     "day INT, city VARCHAR, amount DECIMAL(18, 2)",
     "day INT, city VARCHAR, paid DECIMAL(18, 2), n INT",
 )
-LEVEL = Call("accepted_values(column := level, accepted := ('Low', 'High'))", "level VARCHAR")
-EQUAL = Call("accepted_values(column := is_equal, accepted := TRUE)", "is_equal BOOLEAN")
-ZERO = Call("accepted_values(column := missing, accepted := 0)", "missing INT")
+LEVEL = Call("accepted_values(column := level, is_in := ('Low', 'High'))", "level VARCHAR")
 
 MON, TUE, WED, THU = (f"'2026-01-0{day}'" for day in (5, 6, 7, 8))
 DELETED, ALIVE = f"(TRUE, {TUE})", f"(FALSE, {MON})"
@@ -118,8 +123,8 @@ CASES = (
     Case(KEY, "a row per key", "(1), (2)"),
     Case(KEY, "a key twice", "(1), (2), (2)", finds=(2,)),
     Case(KEY, "no key twice", "(1), (NULL), (NULL)", finds=(None,)),
-    Case(TWO_KEYS, "half the key repeated", f"(1, {MON}), (1, {TUE}), (2, {MON})"),
-    Case(TWO_KEYS, "the whole key repeated", f"(1, {MON}), (1, {MON}), (2, {MON})", finds=(1,)),
+    Case(TWO_KEYS, "half of the key repeated", f"(1, {MON}), (1, {TUE}), (2, {MON})"),
+    Case(TWO_KEYS, "the full key repeated", f"(1, {MON}), (1, {MON}), (2, {MON})", finds=(1,)),
     Case(DROP, "nothing deleted", f"{ALIVE}, {ALIVE}"),
     Case(DROP, "as many deleted as allowed", f"{DELETED}, {ALIVE}, {ALIVE}, {ALIVE}, {ALIVE}"),
     Case(DROP, "more deleted than allowed", f"{DELETED}, {ALIVE}, {ALIVE}, {ALIVE}", finds=(3,)),
@@ -131,85 +136,92 @@ CASES = (
     Case(NET, "gross less discount", "(1, 10.00, 2.50, 7.50), (2, 10.00, 10.00, 0.00)"),
     Case(NET, "net off by a cent", "(1, 10.00, 2.50, 7.50), (2, 10.00, 2.50, 7.51)", finds=(2,)),
     Case(NET, "discount above gross", "(1, 10.00, 2.50, 7.50), (2, 10.00, 10.01, -0.01)", finds=(2,)),
-    Case(FIRST, "the first value", f"(1, {MON}, {MON})"),
-    Case(FIRST, "no first value yet", f"(1, {MON}, NULL)"),
-    Case(FIRST, "another value", f"(1, {MON}, {MON}), (2, {TUE}, {MON})", finds=(2,)),
-    Case(FIRST, "a value that vanished", f"(1, {MON}, {MON}), (2, NULL, {MON})", finds=(2,)),
-    Case(FIRST_OF_COPY_1, "another value where it does not matter", f"(1, {TUE}, {MON}, 2)"),
-    Case(FIRST_OF_COPY_1, "another value where it matters", f"(1, {TUE}, {MON}, 1)", finds=(1,)),
+    Case(NET, "no gross", "(1, 10.00, 2.50, 7.50), (2, NULL, 2.50, 7.50)", finds=(2,)),
+    Case(NET, "no net", "(1, 10.00, 2.50, 7.50), (2, NULL, NULL, NULL)", finds=(2,)),
+    Case(FIRST, "the first value", f"(1, {MON}, {MON}, 1)"),
+    Case(FIRST, "neither value", "(1, NULL, NULL, 1)"),
+    Case(FIRST, "another value", f"(1, {MON}, {MON}, 1), (2, {TUE}, {MON}, 1)", finds=(2,)),
+    Case(FIRST, "a value that is NULL now", f"(1, {MON}, {MON}, 1), (2, NULL, {MON}, 1)", finds=(2,)),
+    Case(FIRST, "another value in an older row", f"(1, {TUE}, {MON}, 2)"),
     Case(FILLED, "no hole", "(1), (0)"),
     Case(FILLED, "a hole in the only column", "(1), (NULL)", finds=(None,)),
     Case(BOTH_FILLED, "an empty string", "(1, '')"),
     Case(BOTH_FILLED, "a hole in the first column", "(1, 'a'), (NULL, 'b')", finds=(None,)),
     Case(BOTH_FILLED, "a hole in the last column", "(1, 'a'), (2, NULL)", finds=(2,)),
-    Case(FILLED_IF_VALID, "a hole where it does not matter", "(1, NULL, FALSE), (NULL, 'b', FALSE)"),
-    Case(FILLED_IF_VALID, "a hole where it matters", "(1, NULL, TRUE), (2, NULL, FALSE)", finds=(1,)),
-    Case(ODD, "no flag", "(1, FALSE), (2, NULL)"),
-    Case(ODD, "a flag", "(1, FALSE), (2, TRUE)", finds=(2,)),
+    Case(FILLED_IF_VALID, "a hole that the condition excludes", "(1, NULL, FALSE), (NULL, 'b', FALSE)"),
+    Case(FILLED_IF_VALID, "a hole that the condition includes", "(1, NULL, TRUE), (2, NULL, FALSE)", finds=(1,)),
+    Case(ANOMALY, "no anomaly", "(1, FALSE), (2, NULL)"),
+    Case(ANOMALY, "an anomaly", "(1, FALSE), (2, TRUE)", finds=(2,)),
+    Case(ANOMALY_IF_VALID, "an anomaly that the condition excludes", "(1, TRUE, FALSE)"),
+    Case(ANOMALY_IF_VALID, "an anomaly that the condition includes", "(1, TRUE, FALSE), (2, TRUE, TRUE)", finds=(2,)),
     Case(PARENT, "a parent each", "(1), (1), (2)", "(1), (2), (3)"),
     Case(PARENT, "no key at all", "(NULL)", "(1)"),
-    Case(PARENT, "two children of nobody", "(1), (9), (9)", "(1)", finds=(9,)),
+    Case(PARENT, "two children without a parent", "(1), (9), (9)", "(1)", finds=(9,)),
     Case(PARENT, "a parent without a key", "(1), (9)", "(1), (NULL)", finds=(9,)),
-    Case(PARENT_IF_VALID, "a child of nobody that does not matter", "(9, FALSE)", "(1)"),
-    Case(PARENT_IF_VALID, "a child of nobody that matters", "(8, TRUE), (9, FALSE)", "(1)", finds=(8,)),
+    Case(PARENT_IF_VALID, "a child without a parent that the condition excludes", "(9, FALSE)", "(1)"),
     Case(
-        VALIDATION,
+        PARENT_IF_VALID,
+        "a child without a parent that the condition includes",
+        "(8, TRUE), (9, FALSE)",
+        "(1)",
+        finds=(8,),
+    ),
+    Case(
+        COUNTS,
         "accepted and rejected",
         loaded("(1, NULL), (1, 'duplicate'), (NULL, 'missing')"),
         loaded("(1), (1), (NULL)"),
     ),
     Case(
-        VALIDATION,
-        "loaded after the model was written",
+        COUNTS,
+        "loaded after the model ran",
         loaded("(1, NULL)"),
         loaded("(1)") + ", " + loaded("(1), (2)", TUE),
     ),
-    Case(VALIDATION, "a row lost", loaded("(1, NULL)"), loaded("(1), (2)"), finds=(2,)),
-    Case(VALIDATION, "a row without a key lost", loaded("(1, NULL)"), loaded("(1), (NULL)"), finds=(None,)),
-    Case(VALIDATION, "a copy lost", loaded("(1, NULL)"), loaded("(1), (1)"), finds=(1,)),
-    Case(VALIDATION, "a row accepted twice", loaded("(1, NULL), (2, NULL), (2, NULL)"), loaded("(1), (2)"), finds=(2,)),
-    Case(VALIDATION, "a row both accepted and rejected", loaded("(1, NULL), (1, 'bad')"), loaded("(1)"), finds=(1,)),
-    Case(VALIDATION, "a row that never loaded", loaded("(1, NULL), (9, 'bad')"), loaded("(1)"), finds=(9,)),
-    Case(VALIDATION, "one lost and another doubled", loaded("(1, NULL), (1, NULL)"), loaded("(1), (2)"), finds=(1, 2)),
+    Case(COUNTS, "a row lost", loaded("(1, NULL)"), loaded("(1), (2)"), finds=(2,)),
+    Case(COUNTS, "a row without a key lost", loaded("(1, NULL)"), loaded("(1), (NULL)"), finds=(None,)),
+    Case(COUNTS, "an older row of a key lost", loaded("(1, NULL)"), loaded("(1), (1)"), finds=(1,)),
+    Case(COUNTS, "a row accepted twice", loaded("(1, NULL), (2, NULL), (2, NULL)"), loaded("(1), (2)"), finds=(2,)),
+    Case(COUNTS, "a row both accepted and rejected", loaded("(1, NULL), (1, 'bad')"), loaded("(1)"), finds=(1,)),
+    Case(COUNTS, "a row that was never loaded", loaded("(1, NULL), (9, 'bad')"), loaded("(1)"), finds=(9,)),
+    Case(COUNTS, "one lost and another doubled", loaded("(1, NULL), (1, NULL)"), loaded("(1), (2)"), finds=(1, 2)),
     Case(
-        VALIDATION_SINCE,
-        "a copy that loaded before",
+        COUNTS_SINCE,
+        "an older row that was loaded before",
         loaded("(1, NULL), (1, 'copy')", TUE),
         f"{loaded('(1)')}, {loaded('(1)', TUE)}",
     ),
     Case(
-        VALIDATION_SINCE,
+        COUNTS_SINCE,
         "a row lost since",
         f"{loaded('(1, NULL)')}, {loaded('(3, NULL)', TUE)}",
         f"{loaded('(1)')}, {loaded('(2), (3)', TUE)}",
         finds=(2,),
     ),
     Case(
-        VALIDATION_SINCE,
-        "a key that loaded after the model was written",
+        COUNTS_SINCE,
+        "a key that was loaded after the model ran",
         loaded("(1, NULL)", TUE),
         loaded("(1), (2)", WED),
     ),
     Case(
-        VALIDATION_SINCE,
+        COUNTS_SINCE,
         "a row doubled since",
         f"{loaded('(1, NULL)')}, {loaded('(2, NULL), (2, NULL)', TUE)}",
         f"{loaded('(1)')}, {loaded('(2)', TUE)}",
         finds=(2,),
     ),
-    Case(VALIDATION_SINCE, "an older row that vanished", loaded("(1, NULL), (2, NULL)"), loaded("(1)"), finds=(None,)),
+    Case(COUNTS_SINCE, "an older row that is gone", loaded("(1, NULL), (2, NULL)"), loaded("(1)"), finds=(None,)),
     Case(
-        VALIDATION_SINCE,
-        "an older row that vanished while another is lost",
+        COUNTS_SINCE,
+        "an older row that is gone while another is lost",
         f"{loaded('(1, NULL), (2, NULL)')}, {loaded('(3, NULL)', WED)}",
         f"{loaded('(1)')}, {loaded('(3), (4)', WED)}",
         finds=(4, None),
     ),
+    Case(COUNTS_TWO_KEYS, "two lines of one order", loaded("(1, 1, NULL), (1, 2, 'bad')"), loaded("(1, 1), (1, 2)")),
     Case(
-        VALIDATION_TWO_KEYS, "two lines of one order", loaded("(1, 1, NULL), (1, 2, 'bad')"), loaded("(1, 1), (1, 2)")
-    ),
-    Case(
-        VALIDATION_TWO_KEYS,
+        COUNTS_TWO_KEYS,
         "a line that became another",
         loaded("(1, 1, NULL), (1, 1, NULL)"),
         loaded("(1, 1), (1, 2)"),
@@ -224,7 +236,7 @@ CASES = (
     Case(VERSIONS, "open twice", f"(1, {MON}, NULL), (1, {MON}, NULL)", finds=(1, 1)),
     Case(VERSIONS, "open, and followed by another", f"(1, {MON}, NULL), (1, {TUE}, {WED})", finds=(1,)),
     Case(TOTAL, "equal sums of other rows", "(1, 2.50), (1, 2.50), (2, 1)", "(1, 5), (2, 1)"),
-    Case(TOTAL, "a group of zeros on either side", "(1, 1), (2, 0)", "(1, 1), (3, 0)"),
+    Case(TOTAL, "a group of zeros in either table", "(1, 1), (2, 0)", "(1, 1), (3, 0)"),
     Case(TOTAL, "equal sums without a group", "(NULL, 1)", "(NULL, 1)"),
     Case(TOTAL, "a cent too much", "(1, 5.01), (2, 1)", "(1, 5), (2, 1)", finds=(1, 1)),
     Case(TOTAL, "a group missing here", "(1, 5)", "(1, 5), (2, 1)", finds=(2,)),
@@ -234,12 +246,8 @@ CASES = (
     Case(TOTALS, "only the last measure differs", "(1, 'A', 5)", "(1, 'A', 5, 2)", finds=(1, 1)),
     Case(TOTALS, "a group that only the last measure shows", "(1, 'A', 5), (2, 'A', 0)", "(1, 'A', 5, 1)", finds=(2,)),
     Case(TOTALS, "only half of the group agrees", "(1, 'A', 5)", "(1, 'B', 5, 1)", finds=(1, 1)),
-    Case(LEVEL, "accepted values and none", "('Low'), ('High'), (NULL)"),
-    Case(LEVEL, "an unknown value twice", "('Low'), ('high'), ('high')", finds=("high",)),
-    Case(EQUAL, "the one accepted truth", "(TRUE)"),
-    Case(EQUAL, "its opposite", "(TRUE), (FALSE)", finds=(False,)),
-    Case(ZERO, "the one accepted number", "(0)"),
-    Case(ZERO, "another number", "(0), (-1)", finds=(-1,)),
+    Case(LEVEL, "accepted values and NULL", "('Low'), ('High'), (NULL)"),
+    Case(LEVEL, "an unknown value twice", "('Low'), ('high'), ('high')", finds=("high", "high")),
 )
 CALLS = tuple(dict.fromkeys(case.call for case in CASES))
 GOOD = [case for case in CASES if not case.finds]
@@ -322,25 +330,31 @@ def test_a_planted_fault_is_found_and_nothing_else(
 
 
 @pytest.mark.parametrize("case", ONE_BAD_OF_EACH.values(), ids=ONE_BAD_OF_EACH)
-def test_what_is_found_says_what_is_wrong_and_what_to_do(
+def test_only_non_blocking_audits_let_a_run_go_on(
     case: Case, audits: dict[str, ModelAudit], adapter: EngineAdapter
 ) -> None:
-    (problem,) = {row["problem"] for row in rows_found(audited(case, audits, adapter), adapter)}
-    wrong, _, remedy = str(problem).partition(": ")
-    assert min(len(wrong.split()), len(remedy.split())) >= 3, f"expected 'what is wrong: what to do', got {problem!r}"
-    assert case.call.audit not in str(problem)
+    assert audited(case, audits, adapter).blocking is not case.call.audit.endswith("_non_blocking")
 
 
-@pytest.mark.parametrize("case", ONE_BAD_OF_EACH.values(), ids=ONE_BAD_OF_EACH)
-def test_only_oddities_do_not_block(case: Case, audits: dict[str, ModelAudit], adapter: EngineAdapter) -> None:
-    assert audited(case, audits, adapter).blocking is (case.call.audit not in NON_BLOCKING)
+def test_every_audit_of_the_models_has_a_passing_table_and_a_planted_fault(warehouse: Context) -> None:
+    used = {name for model in warehouse.models.values() for name, _ in model.audits}
+    assert used == {case.call.audit for case in GOOD}, "add a table that passes to CASES"
+    assert used == {case.call.audit for case in BAD}, "add a planted fault to CASES"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_audit_has_a_good_table_and_a_planted_fault(file: Path, audits: dict[str, Audit]) -> None:
-    assert file.stem in audits, "an audit has the name of its file"
-    assert file.stem in {case.call.audit for case in GOOD}, "add a table that passes to CASES"
-    assert file.stem in {case.call.audit for case in BAD}, "add a planted fault to CASES"
+def test_every_audit_of_the_project_is_used_and_named_as_its_file(warehouse: Context) -> None:
+    used = {name for model in warehouse.models.values() for name, _ in model.audits}
+    assert {file.stem for file in FILES} == used - set(BUILT_IN_AUDITS)
+
+
+def test_every_audit_of_the_models_has_a_remedy_and_a_section_of_the_runbook(warehouse: Context) -> None:
+    used = {name for model in warehouse.models.values() for name, _ in model.audits}
+    assert set(REMEDIES) == used
+    sections = re.split(r"^## ", (AUDITS.parent / RUNBOOK).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    beginnings = {name.strip("`"): text.strip() for name, _, text in (section.partition("\n") for section in sections)}
+    assert set(beginnings) == used
+    for name, text in beginnings.items():
+        assert " ".join(text.split()).startswith(REMEDIES[name]), name
 
 
 @pytest.fixture
@@ -361,7 +375,7 @@ def shop(tmp_path: Path) -> Path:
     (tmp_path / "models" / "product.sql").write_text(
         """
         MODEL (name shop.product, kind SEED (path '../product.csv'), columns (product_id INT, name VARCHAR),
-          audits (unique_combination_of_columns(columns := product_id), odd_rows(flag := name IS NULL)));
+          audits (unique_combination_of_columns(columns := product_id), not_null_non_blocking(columns := name)));
         """
     )
     (tmp_path / "product.csv").write_text("product_id,name\n1,Kettle\n")
@@ -379,7 +393,7 @@ def products(project: Path) -> list[tuple[object, ...]]:
     return list(rows)
 
 
-def test_a_blocking_audit_stops_the_plan_says_why_and_leaves_prod_alone(shop: Path) -> None:
+def test_a_blocking_audit_stops_the_plan_and_leaves_prod_as_it_was(shop: Path) -> None:
     assert plan_prod(shop).exit_code == 0
     (shop / "product.csv").write_text("product_id,name\n1,Kettle\n1,Teapot\n")
 
@@ -388,7 +402,6 @@ def test_a_blocking_audit_stops_the_plan_says_why_and_leaves_prod_alone(shop: Pa
     output = "".join(result.output.split())  # the console breaks lines anywhere
     assert result.exit_code == 1
     assert "'unique_combination_of_columns'auditerror:1rowfailed" in output
-    assert "Severalrowsshareonekey:findthejointhatrepeatsrows" in output
     assert products(shop) == [(1, "Kettle")]
 
 
@@ -400,9 +413,9 @@ def test_a_blocking_audit_stops_the_first_plan_before_prod_has_the_view(shop: Pa
     context.close()
 
 
-def test_an_odd_row_is_warned_of_and_promoted(shop: Path) -> None:
+def test_a_non_blocking_audit_warns_and_the_row_is_promoted(shop: Path) -> None:
     (shop / "product.csv").write_text("product_id,name\n1,Kettle\n2,\n")
     result = plan_prod(shop)
     assert result.exit_code == 0
-    assert "'odd_rows'auditerror:1rowfailed" in "".join(result.output.split())
+    assert "'not_null_non_blocking'auditerror:1rowfailed" in "".join(result.output.split())
     assert products(shop) == [(1, "Kettle"), (2, None)]

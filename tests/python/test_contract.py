@@ -1,4 +1,4 @@
-"""external_models/*.yaml: the loader, SQLMesh and the sources read the same tables, columns and keys out of it."""
+"""external_models/*.yaml: the loader, SQLMesh and the sources agree on tables, columns and keys."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
-from sources import Sources, new_state
+from sources import SourceDatabase, new_state
 from sqlglot import exp
 from sqlmesh.core.model import Model
 from workspace import Workspace
@@ -24,7 +24,7 @@ def tables(project: Path) -> dict[str, Table]:
 def external_models(
     built: Workspace, postgres: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Model]]:
-    """What SQLMesh makes of the files, by table."""
+    """The external models that SQLMesh loads from the files, by table."""
     workspace = built.clone(tmp_path_factory.mktemp("contract"), new_state(postgres), data=False)
     context = workspace.context("live")
     yield {
@@ -48,14 +48,16 @@ def test_sqlmesh_reads_the_same_contract(tables: dict[str, Table], external_mode
         )
 
 
-def test_every_loaded_table_says_last_when_its_rows_loaded(tables: dict[str, Table]) -> None:
+def test_loaded_at_is_the_last_column_of_every_loaded_table(tables: dict[str, Table]) -> None:
     for table in source_tables(tables):
         names = [column.name for column in table.columns]
         assert names.index(LOADED_AT) == len(names) - 1
         assert table.columns[-1].type.sql("snowflake") == "TIMESTAMPNTZ"
 
 
-def test_the_contract_has_every_table_and_column_of_the_sources(tables: dict[str, Table], source: Sources) -> None:
+def test_the_contract_has_every_table_and_column_of_the_sources(
+    tables: dict[str, Table], source: SourceDatabase
+) -> None:
     columns = source.execute(
         """
         SELECT nspname || '.' || relname, array_agg(attname::text ORDER BY attnum),
@@ -66,16 +68,16 @@ def test_the_contract_has_every_table_and_column_of_the_sources(tables: dict[str
     )
     assert {name for name, _, _ in columns} == {str(table) for table in source_tables(tables)}
     for name, names, types in columns:
-        assert [column.name for column in tables[name].read] == names
-        rejected = [
+        assert [column.name for column in tables[name].source_columns] == names
+        unfitting = [
             (column.name, type_)
-            for column, type_ in zip(tables[name].read, types, strict=True)
+            for column, type_ in zip(tables[name].source_columns, types, strict=True)
             if not column.accepts(type_)
         ]
-        assert not rejected
+        assert not unfitting
 
 
-def test_the_contracts_keys_are_the_sources_primary_keys(tables: dict[str, Table], source: Sources) -> None:
+def test_the_contracts_keys_are_the_sources_primary_keys(tables: dict[str, Table], source: SourceDatabase) -> None:
     keys = source.execute(
         """
         SELECT nspname || '.' || relname,
@@ -90,7 +92,7 @@ def test_the_contracts_keys_are_the_sources_primary_keys(tables: dict[str, Table
 
 
 @pytest.mark.parametrize(
-    ("agreed", "accepted", "rejected"),
+    ("contract_type", "accepted", "rejected"),
     [
         ("BIGINT", ["bigint", "integer", "smallint"], ["numeric(18,0)", "text", "double precision", "bigint[]"]),
         ("INT", ["integer", "smallint"], ["bigint", "numeric(9,0)"]),
@@ -109,13 +111,13 @@ def test_the_contracts_keys_are_the_sources_primary_keys(tables: dict[str, Table
         ),
     ],
 )
-def test_a_type_is_accepted_if_every_value_of_it_fits(agreed: str, accepted: list[str], rejected: list[str]) -> None:
-    column = Column("it", exp.DataType.build(agreed, dialect="snowflake"))
+def test_a_type_is_accepted_if_all_its_values_fit(contract_type: str, accepted: list[str], rejected: list[str]) -> None:
+    column = Column("it", exp.DataType.build(contract_type, dialect="snowflake"))
     assert [type_ for type_ in accepted + rejected if column.accepts(type_)] == accepted
 
 
 @pytest.mark.parametrize(
-    ("entry", "says"),
+    ("entry", "message"),
     [
         ("- {name: raw.a.b, grain: id, columns: {id: TIMESTAMPTZ}}", "a.b.id is TIMESTAMPTZ, which can't be loaded"),
         ("- {name: raw.a.b, grain: id, columns: {id: FLOAT}}", "a.b.id is FLOAT, which can't be loaded; use BIGINT"),
@@ -126,17 +128,17 @@ def test_a_type_is_accepted_if_every_value_of_it_fits(agreed: str, accepted: lis
         ("- {name: raw.a.b, grain: [id", "broken.yaml"),
     ],
 )  # fmt: skip
-def test_a_contract_that_cannot_be_kept_is_rejected_in_one_line(tmp_path: Path, entry: str, says: str) -> None:
+def test_an_invalid_contract_gives_a_one_line_error(tmp_path: Path, entry: str, message: str) -> None:
     (tmp_path / "external_models").mkdir()
     file = tmp_path / "external_models" / "broken.yaml"
     file.write_text(entry)
-    with pytest.raises(click.ClickException, match=re.escape(says)) as rejection:
+    with pytest.raises(click.ClickException, match=re.escape(message)) as error:
         contract(tmp_path)
-    assert rejection.value.message.startswith(str(file))
-    assert "\n" not in rejection.value.message
+    assert error.value.message.startswith(str(file))
+    assert "\n" not in error.value.message
 
 
-def test_a_folder_without_a_contract_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_without_a_contract(tmp_path: Path) -> None:
     with pytest.raises(
         click.ClickException, match=f"No contract in {tmp_path}/external_models: run meshflow in the folder"
     ):

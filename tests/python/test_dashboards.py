@@ -1,4 +1,4 @@
-"""What dashboards read: the published copy, and the queries."""
+"""Snapshots that dashboards read, and their queries."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from workspace import Workspace, plan, run_elsewhere
 
 from meshflow import publish as publishing
 from meshflow.publish import SERVED, WarehouseBusyError, latest, publish
-from meshflow.serve import ENVIRONMENTS, Published, Query, Snowflake, credentials, environments, warehouses
+from meshflow.serve import ENVIRONMENTS, Query, SnapshotWarehouse, Snowflake, credentials, environments, warehouses
 
 REVENUE = Query(
     "SELECT locations.country, SUM(sales.net_revenue_amount) AS net_revenue FROM retail.fct_sales AS sales "
@@ -32,7 +32,7 @@ REVENUE = Query(
 
 @pytest.fixture(scope="module")
 def workspace(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The project with prod and dev built from the sample, and nobody in the warehouse."""
+    """The project with prod and dev built from the sample, and no process in the warehouse."""
     workspace = built.clone(tmp_path_factory.mktemp("dashboards"))
     with closing(workspace.context()) as context:
         plan(context, "dev")
@@ -41,7 +41,7 @@ def workspace(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Wor
 
 @pytest.fixture
 def data(workspace: Workspace, tmp_path: Path) -> Path:
-    """A data folder of the test's own, with the warehouse as built."""
+    """A data folder for one test, with the warehouse as built."""
     copytree(workspace.data, tmp_path / "data")
     return tmp_path / "data"
 
@@ -58,7 +58,7 @@ def folder(data: Path) -> Path:
 
 @contextmanager
 def opened_elsewhere(database: Path, statement: str = "SELECT 1") -> Iterator[subprocess.Popen[str]]:
-    """Another process that has executed the statement, and has the database open for writing."""
+    """Another process that executes the statement and keeps the database open for writing."""
     program = (
         "import sys, duckdb; connection = duckdb.connect(sys.argv[1]); connection.execute(sys.argv[2]); "
         "print('open', flush=True); sys.stdin.read()"
@@ -72,8 +72,8 @@ def opened_elsewhere(database: Path, statement: str = "SELECT 1") -> Iterator[su
         process.stdin.close()
 
 
-def tables(copy: Path) -> set[str]:
-    with closing(duckdb.connect(str(copy), read_only=True)) as connection:
+def tables(snapshot: Path) -> set[str]:
+    with closing(duckdb.connect(str(snapshot), read_only=True)) as connection:
         return {
             f"{schema}.{table}"
             for schema, table in connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
@@ -81,8 +81,8 @@ def tables(copy: Path) -> set[str]:
 
 
 def run(data: Path, environment: str, query: Query) -> pd.DataFrame:
-    published = Published("local", data)
-    return published.run(published.now(), environment, query).rows
+    warehouse = SnapshotWarehouse("local", data)
+    return warehouse.run(warehouse.now(), environment, query).rows
 
 
 def rows(database: Path, query: str) -> list[tuple[object, ...]]:
@@ -92,25 +92,27 @@ def rows(database: Path, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_the_copy_holds_the_served_tables_of_every_environment_and_nothing_else(warehouse: Path, folder: Path) -> None:
+def test_a_snapshot_contains_only_the_served_tables_of_every_environment(warehouse: Path, folder: Path) -> None:
     in_dev = {table.replace(".", "__dev.") for table in SERVED}
     assert tables(publish(warehouse, folder).path) == {*SERVED, *in_dev}
 
 
-def test_the_copy_holds_no_other_column(warehouse: Path, folder: Path) -> None:
-    copy = publish(warehouse, folder).path
-    found = rows(copy, "SELECT schema_name, table_name, LOWER(column_name) FROM duckdb_columns() WHERE NOT internal")
+def test_a_snapshot_contains_only_the_served_columns(warehouse: Path, folder: Path) -> None:
+    snapshot = publish(warehouse, folder).path
+    found = rows(
+        snapshot, "SELECT schema_name, table_name, LOWER(column_name) FROM duckdb_columns() WHERE NOT internal"
+    )
     assert {(f"{schema}.{table}", column) for schema, table, column in found if "__" not in str(schema)} == {
         (table, column) for table, columns in SERVED.items() for column in columns
     }
     assert {column for _, _, column in found}.isdisjoint({"full_name", "customer_name", "instructor_name", "email"})
 
 
-def test_each_table_of_the_copy_has_the_rows_of_its_mart(warehouse: Path, folder: Path) -> None:
-    copy = publish(warehouse, folder).path
+def test_each_table_of_a_snapshot_has_the_rows_of_its_mart(warehouse: Path, folder: Path) -> None:
+    snapshot = publish(warehouse, folder).path
     for table, columns in SERVED.items():
         query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY ALL"
-        assert rows(copy, query) == rows(warehouse, query), table
+        assert rows(snapshot, query) == rows(warehouse, query), table
 
 
 def test_an_unchanged_warehouse_is_copied_once(warehouse: Path, folder: Path) -> None:
@@ -119,16 +121,16 @@ def test_an_unchanged_warehouse_is_copied_once(warehouse: Path, folder: Path) ->
     assert first.written_at.timestamp() == pytest.approx(warehouse.stat().st_mtime)
 
 
-def test_a_copy_that_is_being_read_outlives_the_next_and_older_ones_go(warehouse: Path, folder: Path) -> None:
-    copies = []
+def test_the_two_newest_snapshots_are_kept_for_their_readers(warehouse: Path, folder: Path) -> None:
+    snapshots = []
     for hour in range(3):
         os.utime(warehouse, ns=(0, hour * 3_600_000_000_000 + 1))
-        copies.append(publish(warehouse, folder))
-    assert set(folder.iterdir()) == {copy.path for copy in copies[1:]}
-    assert latest(warehouse, folder) == copies[2]
+        snapshots.append(publish(warehouse, folder))
+    assert set(folder.iterdir()) == {snapshot.path for snapshot in snapshots[1:]}
+    assert latest(warehouse, folder) == snapshots[2]
 
 
-def test_an_older_warehouse_that_was_restored_is_the_one_shown(warehouse: Path, folder: Path) -> None:
+def test_the_latest_snapshot_of_a_restored_older_warehouse_is_its_own(warehouse: Path, folder: Path) -> None:
     newer = [publish(warehouse, folder)]
     for hour in (3, 2, 1):
         os.utime(warehouse, ns=(0, hour * 3_600_000_000_000))
@@ -138,7 +140,7 @@ def test_an_older_warehouse_that_was_restored_is_the_one_shown(warehouse: Path, 
         newer.append(restored)
 
 
-def test_no_copy_is_taken_while_a_process_has_the_warehouse_open(warehouse: Path, folder: Path) -> None:
+def test_no_snapshot_is_published_while_a_process_has_the_warehouse_open(warehouse: Path, folder: Path) -> None:
     before = publish(warehouse, folder)
     with opened_elsewhere(warehouse, "CREATE TABLE half_done AS SELECT 1 AS one"), pytest.raises(WarehouseBusyError):
         publish(warehouse, folder)
@@ -146,13 +148,13 @@ def test_no_copy_is_taken_while_a_process_has_the_warehouse_open(warehouse: Path
     assert publish(warehouse, folder).written_at > before.written_at
 
 
-def test_asking_whether_it_is_open_takes_no_lock(warehouse: Path) -> None:
-    assert not publishing._is_open(warehouse)  # noqa: SLF001 - what keeps plans safe
+def test_the_check_for_a_writer_takes_no_lock(warehouse: Path) -> None:
+    assert not publishing._is_open(warehouse)  # noqa: SLF001 - a lock would make plans fail
     with opened_elsewhere(warehouse, "CREATE TABLE written AS SELECT 1 AS one"):
         assert publishing._is_open(warehouse)  # noqa: SLF001
 
 
-def test_bytes_that_changed_while_they_were_copied_are_thrown_away(
+def test_a_copy_is_discarded_if_the_warehouse_was_written_meanwhile(
     warehouse: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = publish(warehouse, folder)
@@ -168,10 +170,10 @@ def test_bytes_that_changed_while_they_were_copied_are_thrown_away(
     with pytest.raises(WarehouseBusyError):
         publish(warehouse, folder)
     assert latest(warehouse, folder) == before
-    assert list(folder.iterdir()) == [before.path], "nothing half-done stays"
+    assert list(folder.iterdir()) == [before.path], "no incomplete file is left"
 
 
-def test_a_damaged_copy_is_thrown_away(warehouse: Path, folder: Path) -> None:
+def test_a_corrupt_copy_is_discarded(warehouse: Path, folder: Path) -> None:
     before = publish(warehouse, folder)
     size = warehouse.stat().st_size
     with warehouse.open("r+b") as file:  # every block but the header's
@@ -182,7 +184,7 @@ def test_a_damaged_copy_is_thrown_away(warehouse: Path, folder: Path) -> None:
     assert list(folder.iterdir()) == [before.path]
 
 
-def test_what_a_killed_process_had_committed_is_in_the_copy(warehouse: Path, folder: Path) -> None:
+def test_a_snapshot_contains_what_a_killed_process_had_committed(warehouse: Path, folder: Path) -> None:
     statement = (
         "CREATE SCHEMA RETAIL__late; CREATE VIEW RETAIL__late.DIM_PRODUCT AS SELECT 7 product_id, 'a' product_category"
     )
@@ -190,25 +192,25 @@ def test_what_a_killed_process_had_committed_is_in_the_copy(warehouse: Path, fol
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert Path(f"{warehouse}.wal").exists()
-        copy = publish(warehouse, folder).path
-    assert rows(copy, "SELECT * FROM retail__late.dim_product") == [(7, "a")]
+        snapshot = publish(warehouse, folder).path
+    assert rows(snapshot, "SELECT * FROM retail__late.dim_product") == [(7, "a")]
 
 
-def test_what_a_killed_dashboard_has_left_goes(warehouse: Path, folder: Path) -> None:
+def test_files_of_a_killed_dashboard_are_removed_after_an_hour(warehouse: Path, folder: Path) -> None:
     for name, hours in ((".old", 2), (".new", 0)):
         (folder / name).mkdir(parents=True)
         (folder / name / "copied.duckdb").touch()
         at = time.time() - hours * 3600
         os.utime(folder / name, (at, at))
-    copy = publish(warehouse, folder).path
-    assert set(folder.iterdir()) == {copy, folder / ".new"}, "the newer one may be at work"
+    snapshot = publish(warehouse, folder).path
+    assert set(folder.iterdir()) == {snapshot, folder / ".new"}, "the newer one may be in use"
 
 
-def test_a_view_that_fails_everybody_is_left_out(warehouse: Path, folder: Path) -> None:
+def test_a_view_that_fails_is_left_out(warehouse: Path, folder: Path) -> None:
     statement = (
         "CREATE SCHEMA RETAIL__broken; CREATE TABLE RETAIL__broken.t AS SELECT 1 AS one; "
         "CREATE VIEW RETAIL__broken.FCT_SALES AS SELECT * FROM RETAIL__broken.t; DROP TABLE RETAIL__broken.t; "
-        # Late rows may break a view that was planned without a fault.
+        # Late rows may break a view whose plan succeeded.
         "CREATE SCHEMA SHARED__broken; CREATE VIEW SHARED__broken.DIM_LOCATION AS "
         "SELECT text::INT AS location_id, '' AS city, '' AS province, '' AS country FROM (VALUES ('1'), ('x')) t(text)"
     )
@@ -219,7 +221,7 @@ def test_a_view_that_fails_everybody_is_left_out(warehouse: Path, folder: Path) 
     assert set(SERVED) <= found
 
 
-def test_runs_and_the_copies_taken_meanwhile_dont_disturb_each_other(workspace: Workspace, data: Path) -> None:
+def test_a_run_and_snapshots_published_meanwhile_dont_interfere(workspace: Workspace, data: Path) -> None:
     warehouse, folder = data / "local_analytics.duckdb", data / "dashboards"
     before = publish(warehouse, folder)
     totals = "SELECT COUNT(*), SUM(net_revenue_amount) FROM retail.fct_sales"
@@ -232,18 +234,18 @@ def test_runs_and_the_copies_taken_meanwhile_dont_disturb_each_other(workspace: 
             with suppress(subprocess.TimeoutExpired):
                 run.wait(timeout=0.01)
             try:
-                copy = publish(warehouse, folder).path
+                snapshot = publish(warehouse, folder).path
             except WarehouseBusyError:
                 busy += 1
                 continue
-            assert [rows(copy, query) for query in (totals, students, rejected)] == expected
+            assert [rows(snapshot, query) for query in (totals, students, rejected)] == expected
     after = publish(warehouse, folder)
     assert [rows(after.path, query) for query in (totals, students, rejected)] == expected
-    assert after.written_at > before.written_at, "the run has written"
-    assert busy, "the run and the copies did meet"
+    assert after.written_at > before.written_at, "the run has written the warehouse"
+    assert busy, "a publication coincided with the run"
 
 
-def test_environments_are_those_that_are_built_prod_first(data: Path) -> None:
+def test_environments_are_the_built_ones_with_prod_first(data: Path) -> None:
     assert environments(run(data, "prod", ENVIRONMENTS)) == ["prod", "dev"]
 
 
@@ -259,26 +261,26 @@ def test_filters_combine(data: Path) -> None:
     assert len(expected) == 2
 
 
-def test_revenue_by_country_is_that_of_the_report(data: Path) -> None:
+def test_revenue_by_country_equals_the_report(data: Path) -> None:
     report = "SELECT country, net_revenue_amount FROM retail.rpt_net_revenue_by_country ORDER BY country"
-    answer = [tuple(row) for row in run(data, "prod", REVENUE).to_numpy()]
-    assert answer == rows(data / "local_analytics.duckdb", report)
+    revenue = [tuple(row) for row in run(data, "prod", REVENUE).to_numpy()]
+    assert revenue == rows(data / "local_analytics.duckdb", report)
 
 
 @pytest.mark.parametrize("country", ["Spain' OR '1' = '1", "?", "$1", "Spain'); DROP TABLE retail.fct_sales; --"])
-def test_a_value_is_never_read_as_sql(data: Path, country: str) -> None:
+def test_a_parameter_is_never_executed_as_sql(data: Path, country: str) -> None:
     assert run(data, "prod", REVENUE.only("locations.country", [country])).empty
 
 
 def test_a_query_reads_the_views_of_its_environment() -> None:
-    written = REVENUE.only("locations.country", ["Spain"]).written("pr_7", "snowflake")
-    assert "FROM retail__pr_7.fct_sales AS sales" in written
-    assert "JOIN shared__pr_7.dim_location AS locations" in written
-    assert "locations.country IN (?)" in written
-    assert "Spain" not in written
+    sql = REVENUE.only("locations.country", ["Spain"]).to_sql("pr_7", "snowflake")
+    assert "FROM retail__pr_7.fct_sales AS sales" in sql
+    assert "JOIN shared__pr_7.dim_location AS locations" in sql
+    assert "locations.country IN (?)" in sql
+    assert "Spain" not in sql
 
 
-def test_a_table_that_an_environment_lacks_is_named_with_what_brings_it(data: Path) -> None:
+def test_the_error_for_a_missing_table_names_the_table_and_the_plan_that_adds_it(data: Path) -> None:
     with pytest.raises(click.ClickException, match=r"dev doesn't have .* retail\.absent.*`sqlmesh plan dev`"):
         run(data, "dev", Query("SELECT one FROM retail.absent"))
 
@@ -289,40 +291,42 @@ def test_a_warehouse_without_environments_has_none(tmp_path: Path) -> None:
     assert environments(run(tmp_path, "prod", ENVIRONMENTS)) == []
 
 
-def test_a_warehouse_that_is_being_built_for_the_first_time_says_so(tmp_path: Path) -> None:
+def test_during_its_first_build_a_warehouse_has_no_state(tmp_path: Path) -> None:
     database = tmp_path / "local_analytics.duckdb"
     with (
-        opened_elsewhere(database, "CREATE TABLE begun AS SELECT 1 AS one"),
+        opened_elsewhere(database, "CREATE TABLE started AS SELECT 1 AS one"),
         pytest.raises(click.ClickException, match="is being built"),
     ):
-        Published("local", tmp_path).now()
+        SnapshotWarehouse("local", tmp_path).now()
 
 
-def test_what_one_session_looks_at_stays_when_another_sees_something_newer(data: Path, warehouse: Path) -> None:
-    published = Published("local", data)
-    first = published.now()
+def test_a_session_keeps_its_state_when_a_newer_snapshot_is_published(data: Path, warehouse: Path) -> None:
+    served = SnapshotWarehouse("local", data)
+    first = served.now()
     with opened_elsewhere(warehouse, "CREATE SCHEMA RETAIL__new; CREATE VIEW RETAIL__new.DIM_PRODUCT AS SELECT 1 one"):
-        assert published.now().copy == first.copy
-        assert "at work" in published.now().note
-    second = published.now()
+        assert served.now().snapshot == first.snapshot
+        assert "in progress" in served.now().note
+    second = served.now()
     assert second.version != first.version
-    assert environments(published.run(first, "prod", ENVIRONMENTS).rows) == ["prod", "dev"]
+    assert environments(served.run(first, "prod", ENVIRONMENTS).rows) == ["prod", "dev"]
 
 
-def test_what_can_t_be_copied_is_said_and_the_copy_from_before_shown(data: Path, warehouse: Path) -> None:
-    published = Published("local", data)
-    before = published.now()
+def test_a_warehouse_that_cant_be_copied_is_reported_and_its_previous_snapshot_shown(
+    data: Path, warehouse: Path
+) -> None:
+    served = SnapshotWarehouse("local", data)
+    before = served.now()
     warehouse.write_bytes(b"no database")
-    after = published.now()
-    assert after.copy == before.copy
+    after = served.now()
+    assert after.snapshot == before.snapshot
     assert "can't be read" in after.note
-    assert before.copy
-    before.copy.path.unlink()
+    assert before.snapshot
+    before.snapshot.path.unlink()
     with pytest.raises(click.ClickException, match="can't be read"):
-        published.now()
+        served.now()
 
 
-def test_live_data_come_before_the_sample_and_snowflake_before_both(
+def test_warehouses_are_snowflake_then_live_data_then_the_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MESHFLOW_SNOWFLAKE_ACCOUNT", raising=False)
@@ -335,17 +339,17 @@ def test_live_data_come_before_the_sample_and_snowflake_before_both(
     assert list(warehouses(tmp_path)) == ["snowflake", "live", "local"]
 
 
-def test_snowflake_without_a_key_of_the_dashboards_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_a_key_for_snowflake_names_the_missing_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("USER", "PRIVATE_KEY", "TOKEN"):
         monkeypatch.delenv(f"MESHFLOW_SNOWFLAKE_DASHBOARDS_{name}", raising=False)
     monkeypatch.setenv("MESHFLOW_SNOWFLAKE_ACCOUNT", "account")
     missing = "MESHFLOW_SNOWFLAKE_DASHBOARDS_USER and MESHFLOW_SNOWFLAKE_DASHBOARDS_PRIVATE_KEY"
     with pytest.raises(click.ClickException, match=missing):
         credentials()
-    assert Snowflake().title == "Snowflake", "it can be chosen all the same, and then says so"
+    assert Snowflake().title == "Snowflake", "it can be selected, and then shows the error"
 
 
-def test_dashboards_log_in_to_snowflake_as_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dashboards_log_in_to_snowflake_with_their_own_user_and_role(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("USER", "ROLE", "WAREHOUSE", "HOST"):
         monkeypatch.delenv(f"MESHFLOW_SNOWFLAKE_{name}", raising=False)
     monkeypatch.setenv("MESHFLOW_SNOWFLAKE_ACCOUNT", "account")

@@ -1,4 +1,4 @@
-"""What `meshflow demo` shows. `.ci/run` runs all of it."""
+"""The output of `meshflow demo`. `.ci/run` runs the entire demo."""
 
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +11,7 @@ from meshflow.demo import COURSES, compare, figures
 
 @pytest.fixture
 def analytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A warehouse with two courses of one name and two enrollments in the first."""
+    """A warehouse with two courses with the same name, and two enrollments in the first."""
     monkeypatch.setenv("MESHFLOW_DATA", str(tmp_path))
     database = tmp_path / "live_analytics.duckdb"
     with closing(duckdb.connect(str(database))) as connection:
@@ -23,7 +23,7 @@ def analytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return database
 
 
-def test_two_courses_of_one_name_are_two_lines(analytics: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_courses_with_one_name_are_two_lines(analytics: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = figures(COURSES)
     with closing(duckdb.connect(str(analytics))) as connection:
         connection.execute("INSERT INTO edtech.fct_enrollment VALUES (3, 2)")
@@ -32,7 +32,7 @@ def test_two_courses_of_one_name_are_two_lines(analytics: Path, capsys: pytest.C
     assert lines == [["Logic", "0", "1", "+1"], ["Logic", "2", "2", "+0"]]
 
 
-def test_a_course_that_is_renamed_or_gone_keeps_its_line(analytics: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_renamed_or_deleted_course_keeps_its_line(analytics: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = figures(COURSES)
     with closing(duckdb.connect(str(analytics))) as connection:
         connection.execute("UPDATE edtech.dim_course SET course_name = 'Proofs' WHERE course_id = 2")

@@ -1,6 +1,7 @@
-"""What Snowflake makes of the SQL it is sent, by its documentation: no emulator can tell, and no Snowflake runs here.
+"""SQL compatibility of models and audits: docs/snowflake-functions.md compares each construct on Snowflake and DuckDB.
 
-docs/snowflake-functions.md tells it construct by construct. These tests keep it true, and look for hazards.
+No Snowflake is available and the emulator is DuckDB, so the comparison follows Snowflake's documentation. These tests
+keep it complete and search the rendered SQL for hazards.
 """
 
 import re
@@ -20,7 +21,7 @@ from sqlglot.schema import MappingSchema
 from sqlmesh.core.context import Context
 from workspace import Workspace
 
-# Node types that mean the same to every engine. All others are constructs and need a row in the table.
+# Node types that mean the same on every engine. All others are constructs and need a row in the table.
 STRUCTURE = (
     exp.Alias, exp.And, exp.Boolean, exp.CTE, exp.Column, exp.DataType, exp.DataTypeParam, exp.From, exp.Group,
     exp.Having, exp.Identifier, exp.Literal, exp.Neg, exp.Not, exp.Null, exp.Or, exp.Order, exp.Paren, exp.Select,
@@ -33,16 +34,16 @@ OPERATORS: dict[type[exp.Expr], str] = {
     exp.NullSafeEQ: "IS NOT DISTINCT FROM", exp.NullSafeNEQ: "IS DISTINCT FROM",
     exp.Union: "UNION ALL", exp.Ordered: "ORDER BY", exp.WindowSpec: "ROWS BETWEEN",
 }  # fmt: skip
-PLACED = (exp.RowNumber, exp.Lead, exp.Lag, exp.FirstValue, exp.LastValue, exp.NthValue)
-# Columns of staging that follow from others there, so that no tie is left to them.
-FOLLOW = {"ORDER_DATE", "UNIT_DISCOUNT_AMOUNT"}
-# On Snowflake INT and BIGINT are NUMBER(38, 0), but their values come from PostgreSQL.
+POSITIONAL = (exp.RowNumber, exp.Lead, exp.Lag, exp.FirstValue, exp.LastValue, exp.NthValue)
+# Columns of staging derived from other columns there: they need not break ties.
+DERIVED = {"ORDER_DATE", "UNIT_DISCOUNT_AMOUNT"}
+# On Snowflake INT and BIGINT are NUMBER(38, 0), but the values are PostgreSQL's integers.
 INTEGER_DIGITS = {exp.DType.TINYINT: 3, exp.DType.SMALLINT: 5, exp.DType.INT: 10, exp.DType.BIGINT: 19}
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A query as it goes to Snowflake, and the model or audit it comes from."""
+    """A query rendered for Snowflake, and the model or audit it belongs to."""
 
     source: str
     tree: exp.Expr
@@ -55,10 +56,10 @@ def statements(context: Context) -> list[Statement]:
         if model.is_sql:
             found.append(Statement(model.name, model.render_query_or_raise()))
         if model.kind.is_incremental_by_unique_key:
-            # An hour; without times a query is rendered for a history that begins.
+            # One hour. Without times a query is rendered for the first interval of the history.
             hour = {"start": "2026-11-01 10:00:00", "end": "2026-11-01 11:00:00"}
             found.append(Statement(model.name, model.render_query_or_raise(**hour)))
-            # Of the columns that are one value on DuckDB (macros/keys.py), MERGE compares each.
+            # The columns form one value on DuckDB (macros/keys.py), and MERGE compares each of them.
             key = [part for key in model.unique_key for part in (key.expressions if key.name == "ROW" else [key])]
             found.append(Statement(model.name, exp.Merge(using=exp.Tuple(expressions=key))))
         for audit, arguments in model.audits_with_args:
@@ -73,7 +74,7 @@ def context(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Conte
 
 @pytest.fixture(scope="module")
 def uses(context: Context) -> dict[str, set[str]]:
-    """Of each construct, the models and audits that use it."""
+    """The models and audits that use each construct."""
     uses: dict[str, set[str]] = {}
     for statement in statements(context):
         for name in constructs(statement.tree):
@@ -86,7 +87,7 @@ def constructs(tree: exp.Expr) -> set[str]:
 
 
 def construct(node: exp.Expr) -> str | None:
-    """What the table calls this node: the word or sign of Snowflake's SQL. None for STRUCTURE."""
+    """The name of this node in the table: its keyword or operator in Snowflake's SQL. None for STRUCTURE."""
     if type(node) in OPERATORS:
         return OPERATORS[type(node)]
     if isinstance(node, STRUCTURE) or (isinstance(node, exp.If) and isinstance(node.parent, exp.Case)):
@@ -101,7 +102,7 @@ def construct(node: exp.Expr) -> str | None:
 
 @pytest.fixture(scope="module")
 def tables(project: Path) -> list[list[list[list[str]]]]:
-    """What stands in `backticks` in each cell of each row, of the tables of constructs and of hazards."""
+    """The texts in `backticks` per cell and row of the table of constructs, and of the table of hazards."""
     text = (project / "docs/snowflake-functions.md").read_text(encoding="utf-8")
     return [
         [
@@ -195,8 +196,8 @@ DOCUMENTED = {
 
 
 @pytest.mark.parametrize("sql", DOCUMENTED)
-def test_duckdb_gives_what_snowflake_documents(sql: str) -> None:
-    """In the SQL that SQLGlot writes for DuckDB."""
+def test_duckdb_returns_what_snowflake_documents(sql: str) -> None:
+    """Run in the SQL that SQLGlot writes for DuckDB."""
     (select,) = transpile(f"SELECT {sql}", read="snowflake", write="duckdb")
     (value,) = duckdb.sql(select).fetchone() or ()
     assert (value, isinstance(value, bool)) == (DOCUMENTED[sql], isinstance(DOCUMENTED[sql], bool))
@@ -204,14 +205,14 @@ def test_duckdb_gives_what_snowflake_documents(sql: str) -> None:
 
 def test_each_construct_used_has_a_documented_value(uses: dict[str, set[str]]) -> None:
     shown = set().union(*(constructs(parse_one(f"SELECT {sql}", dialect="snowflake")) for sql in DOCUMENTED))
-    assert set(uses) - shown == {"MERGE"}, "which SQLMesh writes as DELETE and INSERT for DuckDB"
+    assert set(uses) - shown == {"MERGE"}, "SQLMesh writes MERGE as DELETE and INSERT for DuckDB"
 
 
 def ties(tree: exp.Expr, context: Context) -> Iterator[str]:
-    """Windows that pick a row by its place, where two rows may share the place: each run may pick another."""
+    """Window functions that depend on the row order while rows may tie: each run may return another row."""
     ctes = {cte.alias: cte.this for cte in tree.find_all(exp.CTE)}
     for window in tree.find_all(exp.Window):
-        if not isinstance(window.this, PLACED) and window.args.get("spec") is None:
+        if not isinstance(window.this, POSITIONAL) and window.args.get("spec") is None:
             continue
         order = window.args.get("order")
         clauses = [*(window.args.get("partition_by") or []), *([order] if order else [])]
@@ -222,17 +223,17 @@ def ties(tree: exp.Expr, context: Context) -> Iterator[str]:
             read = [ctes[read[0].name].find(exp.Table)]
         model = context.get_model(exp.table_name(read[0], dialect="snowflake")) if read and read[0].name else None
         if model is None:
-            if not select.find(exp.Generator):  # rows of a generator are all alike
+            if not select.find(exp.Generator):  # rows of a generator are all equal
                 yield f"{window.sql('snowflake')[:40]} reads no table whose grain is known"
             continue
         grains = [{column.name.upper() for column in grain.find_all(exp.Column)} for grain in model.grains]
-        needed = set(model.columns_to_types_or_raise) - FOLLOW - set(model.managed_columns)
+        needed = set(model.columns_to_types_or_raise) - DERIVED - set(model.managed_columns)
         if not any(grain <= keys for grain in grains) and (left := needed - keys):
             yield f"{window.this.key} over {model.name} leaves ties to {', '.join(sorted(left)).lower()}"
 
 
 def narrow(tree: exp.Expr, context: Context) -> Iterator[str]:
-    """Products of DECIMAL with more digits than the type that the engine gives them."""
+    """Products of DECIMAL that may need more digits than their type on the engine has."""
     schema = MappingSchema(dialect="snowflake")
     for model in context.models.values():
         schema.add_table(exp.to_table(model.fqn), model.columns_to_types, match_depth=False)
@@ -248,7 +249,7 @@ def narrow(tree: exp.Expr, context: Context) -> Iterator[str]:
 
 
 def digits(number: exp.Expr) -> tuple[int, int]:
-    """How many digits stand before and after the point, by Snowflake's rules for the result of an operation."""
+    """The number of digits before and after the decimal point, by Snowflake's rules for results of operations."""
     if isinstance(number, (exp.Paren, exp.Neg, exp.Abs)):
         return digits(number.this)
     if isinstance(number, exp.Literal):
@@ -267,10 +268,10 @@ def digits(number: exp.Expr) -> tuple[int, int]:
 
 
 def lower_case_names(tree: exp.Expr, context: Context) -> Iterator[str]:
-    """Quoted names that are not upper case: `name` without quotes is another column to Snowflake."""
+    """Quoted names that are not upper case: on Snowflake, `name` without quotes is another column."""
     for identifier in tree.find_all(exp.Identifier):
         if identifier.name != identifier.name.upper():
-            yield f'"{identifier.name}" is found by nobody who writes it without quotes'
+            yield f'"{identifier.name}" has to be quoted in every query'
 
 
 def shadowed_columns(tree: exp.Expr, context: Context) -> Iterator[str]:
@@ -288,14 +289,14 @@ def trimmed_spaces(tree: exp.Expr, context: Context) -> Iterator[str]:
     """TRIM without characters: blanks on Snowflake, every Unicode space (U+00A0 …) on DuckDB."""
     for trim in tree.find_all(exp.Trim):
         if trim.expression is None:
-            yield "TRIM doesn't say what: write TRIM(…, ' ')"
+            yield "TRIM has no characters: write TRIM(…, ' ')"
 
 
 def mapped_timestamps(tree: exp.Expr, context: Context) -> Iterator[str]:
-    """TIMESTAMP is what the session's TIMESTAMP_TYPE_MAPPING says. Interval bounds, a literal, SQLMesh writes so."""
+    """TIMESTAMP depends on the session's TIMESTAMP_TYPE_MAPPING. SQLMesh writes interval bounds, literals, with it."""
     for cast in tree.find_all(exp.Cast):
         if cast.to.sql("snowflake") == "TIMESTAMP" and not isinstance(cast.this, exp.Literal):
-            yield "::TIMESTAMP has no zone or one, as the session says: write ::TIMESTAMPNTZ"
+            yield "::TIMESTAMP depends on TIMESTAMP_TYPE_MAPPING: write ::TIMESTAMPNTZ"
 
 
 HAZARDS = {
@@ -305,7 +306,7 @@ HAZARDS = {
 
 
 def found(hazard: str, context: Context) -> dict[str, set[str]]:
-    """Of each model and audit that has the hazard, the messages."""
+    """The messages about the hazard, by model and audit."""
     messages: dict[str, set[str]] = {}
     for statement in statements(context):
         if not isinstance(statement.tree, exp.Merge):
@@ -320,7 +321,7 @@ def test_no_model_or_audit_has_a_hazard_but_those_reported(hazard: str, context:
     assert set(messages) == {name for (named,), names, *_ in tables[1] if named == hazard for name in names}, messages
 
 
-# A replacement in a file, the hazard it is, where it is found and how the message begins. All fit into one project.
+# A replacement in a file, its hazard, the model or audit that has it, and how the message begins. They don't overlap.
 FAULTS = [
     ("models/retail/dim_product.sql", "lines.order_id DESC)", "lines.ordered_at DESC)",
      "ties", "retail.dim_product", "rownumber over intermediate.int_retail__sales_priced leaves ties to "),
@@ -330,13 +331,13 @@ FAULTS = [
     ("models/edtech/dim_course.sql", "courses.credits::INT", "(courses.credits * 1.5::DECIMAL(10, 1))::INT",
      "narrow", "edtech.dim_course", "credits * cast(1.5 as decimal(10, 1)) may need 20 digits, DuckDB makes it a"),
     ("models/pii/student.sql", "AS email,", 'AS "email",',
-     "lower_case_names", "pii.student", '"email" is found by nobody'),
-    ("audits/row_counts_reconcile.sql", "SUM(counted.loaded_rows)", "SUM(loaded_rows)",
-     "shadowed_columns", "row_counts_reconcile", "loaded_rows is a column and an alias"),
+     "lower_case_names", "pii.student", '"email" has to be quoted'),
+    ("audits/row_counts_reconcile.sql", "SUM(key_counts.loaded_count)", "SUM(loaded_count)",
+     "shadowed_columns", "row_counts_reconcile", "loaded_count is a column and an alias"),
     ("models/shared/dim_location.sql", "locations.city::VARCHAR", "TRIM(locations.city)::VARCHAR",
-     "trimmed_spaces", "shared.dim_location", "TRIM doesn't say what"),
+     "trimmed_spaces", "shared.dim_location", "TRIM has no characters"),
     ("models/retail/fct_sales.sql", "updated_at::TIMESTAMPNTZ", "updated_at::TIMESTAMP",
-     "mapped_timestamps", "retail.fct_sales", "::TIMESTAMP has no zone or one"),
+     "mapped_timestamps", "retail.fct_sales", "::TIMESTAMP depends on TIMESTAMP_TYPE_MAPPING"),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the SQLMesh extension of VS Code asks `sqlmesh_lsp`, asked as it does: over a pipe."""
+"""Requests of SQLMesh's VS Code extension to `sqlmesh_lsp`, sent over a pipe as the extension does."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ class Editor(BaseLanguageClient):
         return types.TextDocumentIdentifier(self.uri(file))
 
     def position(self, file: str, text: str) -> types.Position:
-        """Where `text` stands first after the MODEL header."""
+        """The first position of `text` after the MODEL header."""
         lines = (self.root / file).read_text(encoding="utf-8").splitlines()
         header = lines.index(");")
         return next(
@@ -49,20 +49,22 @@ class Editor(BaseLanguageClient):
         )
 
     async def api(self, url: str) -> Any:
-        """What the extension's lineage panel asks. Pygls makes tuples of JSON's objects, without names like "A"."B"."""
-        answer = await self.protocol.send_request_async("sqlmesh/api", {"requestId": "1", "url": url, "method": "GET"})
-        assert answer.error is None
-        return answer.data
+        """A request of the extension's lineage panel. Pygls makes tuples of JSON objects, without keys like "A"."B"."""
+        response = await self.protocol.send_request_async(
+            "sqlmesh/api", {"requestId": "1", "url": url, "method": "GET"}
+        )
+        assert response.error is None
+        return response.data
 
 
-def texts(answer: object) -> set[str]:
-    if isinstance(answer, (list, tuple)):
-        return set().union(*map(texts, answer))
-    return {answer} if isinstance(answer, str) else set()
+def texts(data: object) -> set[str]:
+    if isinstance(data, (list, tuple)):
+        return set().union(*map(texts, data))
+    return {data} if isinstance(data, str) else set()
 
 
-def edit(workspace: Workspace, work: Callable[[Editor], Awaitable[Any]]) -> Any:
-    """Start the language server as the extension does, have `work` done, and stop it."""
+def run_session(workspace: Workspace, requests: Callable[[Editor], Awaitable[Any]]) -> Any:
+    """Start the language server as the extension does, await `requests`, and stop it."""
 
     async def session() -> Any:
         editor = Editor(workspace)
@@ -78,7 +80,7 @@ def edit(workspace: Workspace, work: Callable[[Editor], Awaitable[Any]]) -> Any:
         )
         editor.initialized(types.InitializedParams())
         try:
-            return await work(editor)
+            return await requests(editor)
         finally:
             await editor.shutdown_async(None)
             editor.exit(None)
@@ -95,8 +97,8 @@ def test_the_extension_finds_the_server_where_make_installs_it(project: Path) ->
     assert Path(sys.prefix, "bin", "sqlmesh_lsp").exists()
 
 
-def test_names_lead_to_their_model_and_lineage_to_the_loaded_column(workspace: Workspace) -> None:
-    async def work(editor: Editor) -> tuple[Any, ...]:
+def test_a_name_leads_to_its_model_and_lineage_to_the_source_columns(workspace: Workspace) -> None:
+    async def requests(editor: Editor) -> tuple[Any, ...]:
         document = editor.open(MART)
         at = editor.position(MART, "retail.rpt_revenue_daily")
         definition = await editor.text_document_definition_async(types.DefinitionParams(document, at))
@@ -105,19 +107,19 @@ def test_names_lead_to_their_model_and_lineage_to_the_loaded_column(workspace: W
         columns = await editor.api(f"/api/lineage/{MART_FQN}/NET_REVENUE_AMOUNT")
         return definition, hover, tables, columns
 
-    definition, hover, tables, columns = edit(workspace, work)
+    definition, hover, tables, columns = run_session(workspace, requests)
     assert [Path(link.target_uri).name for link in definition] == ["rpt_revenue_daily.sql"]
-    assert "One row per day and place" in hover.contents.value
+    assert "One row per day and location" in hover.contents.value
     assert '"RAW"."RETAIL"."SALES"' in texts(tables)
-    assert {"PRICE", "QUANTITY", "DISCOUNT"} <= texts(columns), "as the loaded table calls them, and no other does"
-    assert list(workspace.data.iterdir()) == [], "an editor that is open keeps no plan from its database"
+    assert {"PRICE", "QUANTITY", "DISCOUNT"} <= texts(columns), "columns that only the raw table has"
+    assert list(workspace.data.iterdir()) == [], "an open editor never locks the database, so plans can run"
 
 
-def test_what_the_linter_forbids_is_underlined(workspace: Workspace) -> None:
+def test_linter_findings_are_shown_in_the_editor(workspace: Workspace) -> None:
     workspace.edit(MART, "  owner retail_analytics,\n", "")
 
-    async def work(editor: Editor) -> Any:
+    async def requests(editor: Editor) -> Any:
         return await editor.text_document_diagnostic_async(types.DocumentDiagnosticParams(editor.open(MART)))
 
-    report = edit(workspace, work)
-    assert [one for one in report.items if "owner" in one.message]
+    report = run_session(workspace, requests)
+    assert [item for item in report.items if "owner" in item.message]

@@ -1,4 +1,4 @@
-"""What SQLMesh sends to the database when people plan, promote and run: statements, not what the console says."""
+"""Statements that SQLMesh sends to the database for plans, promotions and runs."""
 
 import re
 from datetime import timedelta
@@ -17,7 +17,7 @@ NEW_COLUMN = LAST_COLUMN.replace(" /*", ", /*") + "\n  MAX(days.order_date)::DAT
 
 @pytest.fixture
 def workspace(built: Workspace, tmp_path: Path) -> Workspace:
-    """A project whose prod has just been built."""
+    """A project whose prod has been built."""
     return built.clone(tmp_path)
 
 
@@ -37,17 +37,17 @@ def tables_written(statements: list[str]) -> set[str]:
     }
 
 
-def test_planning_again_with_nothing_changed_writes_nothing(workspace: Workspace) -> None:
+def test_a_second_plan_without_changes_writes_nothing(workspace: Workspace) -> None:
     plan(workspace.context(), "dev")
     context = workspace.context()
     with recorded() as statements:
         plan(context, "dev")
-    assert len(statements) > 5, "the recorder heard nothing"
+    assert len(statements) > 5, "no statement was recorded"
     assert writes(statements) == []
     assert not context.plan_builder("dev", skip_tests=True).build().has_changes
 
 
-def test_changing_one_mart_builds_only_it_and_what_depends_on_it(workspace: Workspace) -> None:
+def test_a_non_breaking_change_builds_only_the_changed_mart(workspace: Workspace) -> None:
     prod_before = views(workspace.context(), "")
     workspace.edit(MART, LAST_COLUMN, NEW_COLUMN)
     context = workspace.context()
@@ -62,7 +62,7 @@ def test_changing_one_mart_builds_only_it_and_what_depends_on_it(workspace: Work
     assert "last_order_date" not in columns(context, "retail.rpt_net_revenue_by_city")
 
 
-def test_a_breaking_change_rebuilds_what_depends_on_it(workspace: Workspace) -> None:
+def test_a_breaking_change_rebuilds_downstream_models(workspace: Workspace) -> None:
     workspace.edit(
         MART,
         "FROM retail.rpt_revenue_daily AS days",
@@ -88,7 +88,7 @@ def test_promotion_to_prod_creates_no_table_and_inserts_no_row(workspace: Worksp
 
 
 def test_a_changed_price_rule_reaches_every_sum_in_dev_and_after_promotion(workspace: Workspace) -> None:
-    """INCREMENTAL_BY_PARTITION, always forward-only, left dev's sums empty and prod's by the old rule."""
+    """INCREMENTAL_BY_PARTITION is forward-only: with it, sums were empty in dev and followed the old rule in prod."""
     workspace.edit(
         "models/intermediate/int_retail__sales_priced.sql",
         "quantity * unit_price_amount::DECIMAL(19, 2), 0",
@@ -111,7 +111,7 @@ def test_a_changed_price_rule_reaches_every_sum_in_dev_and_after_promotion(works
     assert in_prod != before
 
 
-def test_a_failing_audit_stops_promotion_and_prod_keeps_serving(workspace: Workspace) -> None:
+def test_a_failing_audit_stops_promotion_and_prod_is_unchanged(workspace: Workspace) -> None:
     context = workspace.context()
     figures = "SELECT * FROM retail.rpt_net_revenue_by_city ORDER BY location_id"
     prod_before, figures_before = views(context, ""), context.engine_adapter.fetchall(figures)
@@ -134,7 +134,7 @@ def test_history_survives_the_run_of_a_later_interval(workspace: Workspace) -> N
     before = {
         name: context.engine_adapter.fetchall(f"SELECT * FROM {table} ORDER BY ALL") for name, table in tables.items()
     }
-    assert all(before.values()), "an empty table has no history to lose"
+    assert all(before.values()), "the tables need rows before the run"
 
     run(context, at=now() + timedelta(hours=2))
 
@@ -142,7 +142,7 @@ def test_history_survives_the_run_of_a_later_interval(workspace: Workspace) -> N
         assert context.engine_adapter.fetchall(f"SELECT * FROM {table} ORDER BY ALL") == before[name], name
 
 
-def test_the_first_promotion_builds_only_the_histories_anew(built: Workspace, tmp_path: Path) -> None:
+def test_the_first_promotion_rebuilds_only_the_histories(built: Workspace, tmp_path: Path) -> None:
     workspace = built.clone(tmp_path, data=False)
     plan(workspace.context(), "dev")
     with recorded() as statements:

@@ -1,4 +1,4 @@
-"""Each convention of the project is a rule in linter/, and each rule sees what it is there to see."""
+"""Each convention of the project is a rule in linter/, and each rule reports the faults it is written for."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ from meshflow.source.server import Server
 
 @dataclass(frozen=True)
 class Fault:
-    """A replacement in one file of the project, the rule that has to see it, and how the message begins."""
+    """A replacement in one file of the project, the rule that has to report it, and how the message begins."""
 
     rule: str
     file: str
@@ -34,71 +34,72 @@ class Fault:
     message: str
 
 
-# Each stands in a different place, so that all of them fit into one project and it is loaded once.
+# Faults don't overlap, so that one project contains all of them and is loaded once.
 FAULTS = [
     Fault(
-        "pathisname",
+        "filenamematchesmodel",
         "models/quarantine/edtech_course.sql",
         "name quarantine.edtech_course,",
         "name quarantine.edtech_courses,",
-        "models/quarantine/edtech_course.sql names its model quarantine.edtech_courses: "
-        "call it quarantine.edtech_course, or move it to models/quarantine/edtech_courses.sql",
+        "models/quarantine/edtech_course.sql defines the model quarantine.edtech_courses: "
+        "rename the model to quarantine.edtech_course, or move it to models/quarantine/edtech_courses.sql",
     ),
     Fault(
-        "headercomplete",
+        "requiredmetadata",
         "models/edtech/dim_course.sql",
         "  owner learning_analytics,\n",
         "",
         "edtech.dim_course has no owner",
     ),
     Fault(
-        "headercomplete",
+        "requiredmetadata",
         "models/edtech/dim_student.sql",
         "  grain student_id,\n",
         "",
         "edtech.dim_student has no grain",
     ),
     Fault(
-        "headercomplete",
+        "requiredmetadata",
         "models/edtech/fct_enrollment.sql",
         "  owner learning_analytics,\n  cron @cadence,\n",
         "  cron @cadence,\n  owner learning_analytics,\n",
         "edtech.fct_enrollment has `owner` after `cron`",
     ),
     Fault(
-        "headercomplete",
+        "requiredmetadata",
         "models/pii/student.sql",
         "  grain student_id,\n",
         "  grain student_id,\n  ignored_rules ('noselectstar'),\n",
-        "pii.student has `ignored_rules`, as no other header",
+        "pii.student has `ignored_rules`, which is not in PROPERTY_ORDER: remove it",
     ),
     Fault(
-        "headercomplete",
+        "requiredmetadata",
         "models/retail/dim_product.sql",
         "'One row per product sold.",
         "'All products sold.",
-        "The description of retail.dim_product begins 'All products sold.",
+        "The description of retail.dim_product begins with 'All products sold.",
     ),
     Fault(
         "columnsdescribed",
         "models/history/hist_course.sql",
         "AS course_name, /* Title of the course */",
         "AS course_name,",
-        "Column course_name of history.hist_course has no description: give it a comment",
+        "Column course_name of history.hist_course has no description: add a comment",
     ),
     Fault(
         "columnsdescribed",
         "models/shared/ref_province.sql",
-        ",\n    region = 'Sales region of the province'",
+        ",\n    region = 'Sales region of the province or state'",
         "",
-        "Column region of shared.ref_province has no description: give it column_descriptions",
+        "Column region of shared.ref_province has no description: add it to column_descriptions",
     ),
     Fault(
         "grainhasaudit",
         "models/history/hist_student.sql",
         "unique_combination_of_columns(columns := (student_id, valid_from))",
         "unique_combination_of_columns(columns := student_id)",
-        "The grain (student_id, valid_from) of history.hist_student is not audited: add unique_combination_of_columns(columns",
+        "The grain (student_id, valid_from) of history.hist_student is not audited: "
+        "add unique_combination_of_columns(columns",
     ),
     Fault(
         "grainhasaudit",
@@ -133,146 +134,147 @@ FAULTS = [
         "tests/models/pii/test_student.yaml",
         "  model: pii.student\n",
         "  model: edtech.dim_student\n",
-        "tests/models/pii/test_student.yaml holds no test with `model: pii.student`",
+        "tests/models/pii/test_student.yaml has no test with `model: pii.student`",
     ),
     Fault(
-        "layersflowoneway",
+        "layerdependencies",
         "models/retail/dim_customer.sql",
         "FROM intermediate.int_retail__customers_derived",
         "FROM staging.stg_retail__sales",
         "retail.dim_customer reads staging.stg_retail__sales: "
-        "retail may read intermediate, shared, history, retail, not staging",
+        "read only from intermediate, shared, history, retail, not from staging",
     ),
     Fault(
-        "layersflowoneway",
+        "layerdependencies",
         "models/ops/table_freshness.sql",
         "FROM staging.stg_edtech__courses",
         "FROM raw.edtech.courses",
-        "ops.table_freshness reads raw.edtech.courses: ops may read staging,",
+        "ops.table_freshness reads raw.edtech.courses: read only from staging,",
     ),
     Fault(
-        "layersflowoneway",
+        "layerdependencies",
         "models/edtech/rpt_student_credits.sql",
         "depends_on (edtech.dim_student, edtech.rpt_student_enrollments)",
         "depends_on (edtech.dim_student, retail.fct_sales)",
-        "edtech.rpt_student_credits reads retail.fct_sales: edtech may read",
+        "edtech.rpt_student_credits reads retail.fct_sales: read only from intermediate, shared, history, edtech,",
     ),
     Fault(
         "auditreadsdependencies",
         "models/edtech/rpt_course_enrollments_by_month.sql",
         "against := edtech.fct_enrollment,",
         "against := edtech.rpt_student_enrollments,",
-        "edtech.rpt_course_enrollments_by_month is audited by totals_reconcile with "
-        "against := edtech.rpt_student_enrollments, on which it doesn't depend",
+        "edtech.rpt_course_enrollments_by_month has the audit totals_reconcile with "
+        "against := edtech.rpt_student_enrollments, but does not depend on that table",
     ),
     Fault(
         "auditreadsdependencies",
         "models/edtech/fct_enrollment.sql",
         "depends_on (edtech.dim_course, edtech.dim_student)",
         "depends_on (edtech.dim_course)",
-        "edtech.fct_enrollment is audited by relationships with parent := edtech.dim_student, on which it doesn't "
-        "depend: add edtech.dim_student to depends_on",
+        "edtech.fct_enrollment has the audit relationships with parent := edtech.dim_student, but does not depend on "
+        "that table: add edtech.dim_student to depends_on",
     ),
     Fault(
         "auditreadsdependencies",
         "models/intermediate/int_edtech__courses_validated.sql",
-        "loaded := staging.stg_edtech__courses",
-        "loaded := staging.stg_edtech__students",
-        "intermediate.int_edtech__courses_validated is audited by row_counts_reconcile with "
-        "loaded := staging.stg_edtech__students",
+        "against := staging.stg_edtech__courses",
+        "against := staging.stg_edtech__students",
+        "intermediate.int_edtech__courses_validated has the audit row_counts_reconcile with "
+        "against := staging.stg_edtech__students",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/retail/fct_sales.sql",
         "quantity::INT AS quantity",
         "quantity",
         "Column quantity of retail.fct_sales is not cast",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/retail/fct_sales.sql",
         "shipping_amount::DECIMAL(18, 2) AS",
         "TRY_CAST(shipping_amount AS DECIMAL(18, 2)) AS",
         "Column shipping_amount of retail.fct_sales is not cast: write (…)::DECIMAL(18, 2) AS shipping_amount",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/retail/fct_sales.sql",
         "net_revenue_amount::DECIMAL(18, 2) AS",
         "net_revenue_amount::DECIMAL(18, 4) AS",
-        "Column net_revenue_amount of retail.fct_sales is DECIMAL(18, 4): by its name it has to be DECIMAL(18, 2)",
+        "Column net_revenue_amount of retail.fct_sales is DECIMAL(18, 4): its name requires DECIMAL(18, 2)",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/retail/fct_sales.sql",
         "discount_rate::DECIMAL(9, 4) AS",
         "discount_rate::DOUBLE AS",
-        "Column discount_rate of retail.fct_sales is DOUBLE: by its name it has to be DECIMAL",
+        "Column discount_rate of retail.fct_sales is DOUBLE: its name requires DECIMAL",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/retail/fct_sales.sql",
         "ordered_at::TIMESTAMPNTZ AS",
         "ordered_at::TIMESTAMPTZ AS",
-        "Column ordered_at of retail.fct_sales is TIMESTAMPTZ: by its name it has to be TIMESTAMPNTZ",
+        "Column ordered_at of retail.fct_sales is TIMESTAMPTZ: its name requires TIMESTAMPNTZ",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/retail/fct_sales.sql",
         "order_date::DATE AS",
         "order_date::VARCHAR AS",
-        "Column order_date of retail.fct_sales is VARCHAR: by its name it has to be DATE",
+        "Column order_date of retail.fct_sales is VARCHAR: its name requires DATE",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/retail/fct_sales.sql",
         "is_free::BOOLEAN AS",
         "is_free::VARCHAR AS",
-        "Column is_free of retail.fct_sales is VARCHAR: by its name it has to be BOOLEAN",
+        "Column is_free of retail.fct_sales is VARCHAR: its name requires BOOLEAN",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/retail/fct_sales.sql",
         "customer_id::BIGINT AS",
         "customer_id::DOUBLE AS",
-        "Column customer_id of retail.fct_sales is DOUBLE: by its name it has to be BIGINT or VARCHAR",
+        "Column customer_id of retail.fct_sales is DOUBLE: its name requires BIGINT or VARCHAR",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/edtech/rpt_student_enrollments.sql",
         ")::BOOLEAN AS has_enrollment",
         ")::INT AS has_enrollment",
-        "Column has_enrollment of edtech.rpt_student_enrollments is INT: by its name it has to be BOOLEAN",
+        "Column has_enrollment of edtech.rpt_student_enrollments is INT: its name requires BOOLEAN",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/retail/rpt_net_revenue_by_state.sql",
         "::INT AS order_count",
         "::DOUBLE AS order_count",
-        "Column order_count of retail.rpt_net_revenue_by_state is DOUBLE: by its name it has to be INT",
+        "Column order_count of retail.rpt_net_revenue_by_state is DOUBLE: its name requires INT",
     ),
     Fault(
-        "martsaretyped",
+        "explicitcolumntypes",
         "models/ops/row_reconciliation.sql",
-        "FULL JOIN checked_counts\n  ON loaded_counts.source_table = checked_counts.source_table\n"
-        "  AND loaded_counts.updated_date IS NOT DISTINCT FROM checked_counts.updated_date",
-        "FULL JOIN checked_counts\n  ON loaded_counts.source_table = checked_counts.source_table\n"
+        "FULL JOIN validated_counts\n  ON loaded_counts.source_table = validated_counts.source_table\n"
+        "  AND loaded_counts.updated_date IS NOT DISTINCT FROM validated_counts.updated_date",
+        "FULL JOIN validated_counts\n  ON loaded_counts.source_table = validated_counts.source_table\n"
         "UNION ALL\nSELECT 'none'::VARCHAR, CURRENT_DATE AS updated_date, 0::INT, 0::INT, 0::INT, 0::INT, 0::INT",
         "Column updated_date of ops.row_reconciliation is not cast: write (…)::DATE AS updated_date",
     ),
     Fault(
-        "runsonbothengines",
+        "dialectportability",
         "audits/max_deletion_rate.sql",
         "DATEADD(DAY, -1, newest_updated_at)::TIMESTAMPNTZ",
         "DATEADD(DAY, -1, newest_updated_at)",
-        "intermediate.int_edtech__students_validated is audited by max_deletion_rate, which uses DATEADD, which of a DATE",
+        "intermediate.int_edtech__students_validated has the audit max_deletion_rate, "
+        "which uses DATEADD, which of a DATE",
     ),
     Fault(
-        "runsonbothengines",
+        "dialectportability",
         "models/retail/dim_customer.sql",
         "relationships(",
         "not_null(columns := city, condition := SOUNDEX(city) = 'X'),\n    relationships(",
-        "retail.dim_customer is audited by not_null, which uses SOUNDEX, which is missing on DuckDB",
+        "retail.dim_customer has the audit not_null, which uses SOUNDEX, which is missing on DuckDB",
     ),
     Fault(
         "seedmatchesfile",
@@ -332,16 +334,16 @@ HEADER = """MODEL (
 );
 """
 
-# Written in the place of the function: how the rule's message begins, or None for SQL that is the same on both engines.
+# How the rule's message about an expression begins; None for an expression that returns the same on both engines.
 FUNCTIONS = {
     "CONCAT_WS('-', a, b)": "CONCAT_WS, which is NULL",
-    "CURRENT_DATE": "CURRENT_DATE, which is a day of the session's",
+    "CURRENT_DATE": "CURRENT_DATE, which depends on the session's",
     "DATEADD(DAY, 1, day)": "DATEADD, which of a DATE is a TIMESTAMP on DuckDB: write DATEADD(…)::DATE",
     "DATEADD(DAY, 1, day)::DATE": None,
     "DATE_TRUNC('MONTH', day)": "DATE_TRUNC, which of a DATE is a TIMESTAMP on DuckDB",
     "(DATE_TRUNC('MONTH', day))::DATE": None,
     "day + INTERVAL '1 day'": "INTERVAL, which added to a DATE",
-    "HASH(a)": "HASH, which gives other numbers on DuckDB: use MD5",
+    "HASH(a)": "HASH, which returns other numbers on DuckDB: use MD5",
     "MONTHS_BETWEEN(day, day)": "MONTHS_BETWEEN, which loses the parentheses",
     "one / two": "/, which is a DOUBLE on DuckDB",
     "(one / two)::DECIMAL(18, 6)": None,
@@ -352,7 +354,7 @@ FUNCTIONS = {
     "PARSE_JSON(a):b::VARCHAR": "GET_PATH, which keeps the quotes",
     "TO_CHAR(day, 'YYYY')": "TO_CHAR, which loses its format",
     "TO_CHAR(day::DATE, 'YYYY')": None,
-    "REVERSE(a)": "REVERSE, which is not known to give the same on both engines",
+    "REVERSE(a)": "REVERSE, which is not known to return the same on both engines",
     "SUM(IFF(one > 1, one, 0)) OVER (PARTITION BY a)": None,
     "CASE WHEN one > 1 AND NOT a IS NULL THEN 'x' ELSE LOWER(a) END": None,
 }
@@ -364,12 +366,12 @@ def function_model(number: int) -> str:
 
 @pytest.fixture(scope="module")
 def lint(tmp_path_factory: pytest.TempPathFactory, built: Workspace) -> list[AnnotatedRuleViolation]:
-    """What `sqlmesh lint` says about a project with all of the faults."""
+    """The messages of `sqlmesh lint` for a project with all of the faults."""
     workspace = built.clone(tmp_path_factory.mktemp("faulty"), data=False)
     for fault in FAULTS:
         path = workspace.path / fault.file
         text = path.read_text(encoding="utf-8")
-        assert fault.old in text, f"{fault.old!r} doesn't stand in {fault.file}"
+        assert fault.old in text, f"{fault.file} doesn't contain {fault.old!r}"
         path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
     (workspace.path / "tests/models/shared/test_dim_date.yaml").unlink()
 
@@ -406,34 +408,32 @@ def messages(lint: list[AnnotatedRuleViolation], rule: str) -> list[str]:
 
 
 @pytest.mark.parametrize("gateway", ["local", "live"])
-def test_the_project_keeps_its_own_rules(gateway: str, built: Workspace, postgres: Server, tmp_path: Path) -> None:
+def test_the_project_passes_all_rules(gateway: str, built: Workspace, postgres: Server, tmp_path: Path) -> None:
     context = built.clone(tmp_path, new_state(postgres), data=False).context(gateway)
     assert context.lint_models(raise_on_error=False) == []
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.rule}: {fault.message[:60]}")
-def test_a_fault_is_reported_by_its_rule_with_a_message_that_names_it(
-    fault: Fault, lint: list[AnnotatedRuleViolation]
-) -> None:
+def test_each_fault_is_reported_by_its_rule(fault: Fault, lint: list[AnnotatedRuleViolation]) -> None:
     reported = messages(lint, fault.rule)
     assert any(message.startswith(fault.message) for message in reported), reported
 
 
-def test_every_fault_stops_the_plan(lint: list[AnnotatedRuleViolation]) -> None:
+def test_every_fault_is_an_error(lint: list[AnnotatedRuleViolation]) -> None:
     assert {violation.violation_type for violation in lint} == {"error"}
 
 
 def test_a_property_out_of_order_is_reported_with_its_line(lint: list[AnnotatedRuleViolation]) -> None:
-    (place,) = [
+    (location,) = [
         violation.violation_range
         for violation in lint
         if violation.violation_msg.startswith("edtech.fct_enrollment has `owner` after `cron`")
     ]
-    assert place is not None
-    assert place.start.line + 1 == 5
+    assert location is not None
+    assert location.start.line + 1 == 5
 
 
-def test_a_model_without_a_test_file_is_told_where_to_write_one(lint: list[AnnotatedRuleViolation]) -> None:
+def test_a_model_without_a_unit_test_is_reported_with_the_expected_file(lint: list[AnnotatedRuleViolation]) -> None:
     assert "shared.dim_date has no unit test: write one in tests/models/shared/test_dim_date.yaml" in messages(
         lint, "hasunittest"
     )
@@ -443,24 +443,24 @@ def test_seeds_need_no_unit_test(lint: list[AnnotatedRuleViolation]) -> None:
     assert not [message for message in messages(lint, "hasunittest") if message.startswith(("raw.", "shared.ref_"))]
 
 
-def test_a_schema_that_is_no_layer_is_rejected(lint: list[AnnotatedRuleViolation]) -> None:
-    (message,) = [text for text in messages(lint, "layersflowoneway") if text.startswith("sandbox.trial")]
-    assert message.startswith("sandbox.trial is in sandbox, which is no layer: use one of raw, staging,")
+def test_a_schema_that_is_not_a_layer_is_rejected(lint: list[AnnotatedRuleViolation]) -> None:
+    (message,) = [text for text in messages(lint, "layerdependencies") if text.startswith("sandbox.trial")]
+    assert message.startswith("sandbox.trial is in schema sandbox, which is not a layer: use one of raw, staging,")
 
 
 def test_a_model_in_another_dialect_is_rejected(lint: list[AnnotatedRuleViolation]) -> None:
     assert any(
-        message.startswith("intermediate.int_retail__foreign is written in duckdb: write Snowflake's SQL")
-        for message in messages(lint, "runsonbothengines")
+        message.startswith("intermediate.int_retail__foreign has the dialect duckdb: write Snowflake's SQL")
+        for message in messages(lint, "dialectportability")
     )
 
 
 @pytest.mark.parametrize(("number", "sql"), list(enumerate(FUNCTIONS)), ids=list(FUNCTIONS))
-def test_functions_that_differ_between_the_engines_are_rejected(
+def test_functions_that_differ_between_engines_are_rejected(
     number: int, sql: str, lint: list[AnnotatedRuleViolation]
 ) -> None:
     start = f"{function_model(number)} uses "
-    reported = [message.removeprefix(start) for message in messages(lint, "runsonbothengines") if start in message]
+    reported = [message.removeprefix(start) for message in messages(lint, "dialectportability") if start in message]
     expected = FUNCTIONS[sql]
     if expected is None:
         assert reported == []
@@ -468,7 +468,7 @@ def test_functions_that_differ_between_the_engines_are_rejected(
         assert any(message.startswith(expected) for message in reported), reported
 
 
-def test_a_seed_with_many_faults_shows_five_and_counts_the_rest(lint: list[AnnotatedRuleViolation]) -> None:
+def test_a_seed_with_many_faults_lists_five_and_counts_the_rest(lint: list[AnnotatedRuleViolation]) -> None:
     about_sales = [text for text in messages(lint, "seedmatchesfile") if text.startswith("seeds/retail/sales.csv")]
     assert len(about_sales) == 6
     assert about_sales[5].endswith(" more faults like these")
@@ -491,7 +491,7 @@ def test_a_seed_with_many_faults_shows_five_and_counts_the_rest(lint: list[Annot
         ("VARIANT", [], ["{}"]),
     ],
 )
-def test_a_seed_holds_only_values_of_the_declared_type(
+def test_seed_values_have_the_declared_type(
     type_: str, good: list[str], bad: list[str], seeds: ModuleType, tmp_path: Path
 ) -> None:
     path = tmp_path / "values.csv"
@@ -505,18 +505,18 @@ def test_a_seed_holds_only_values_of_the_declared_type(
 
 
 MALFORMED = {
-    "empty": (b"", "line 1: the names of the columns are missing"),
-    "a name twice": (b"a,b,a\n1,2,3\n", "line 1, column a: the name stands there 2 times"),
+    "empty": (b"", "line 1: the column names are missing"),
+    "a name twice": (b"a,b,a\n1,2,3\n", "line 1, column a: the name occurs 2 times"),
     "a short line": (b"a,b,c\n1,2,3\n1\n", "line 3, column b: the line ends after 1 of 3 values"),
     "a long line": (b'a,b\n"1\n2",3\n4,5,6\n', "line 4, after column b: '6' is one value too many"),
-    "a quote never closed": (b'a,b\n1,2\n3,"4\n5,6\n', "line 3: a quote is not closed, or stands inside a value"),
-    "a quote closed too late": (b'a,b\n1,"x\n2,"y"\n', "line 2: a quote is not closed, or stands inside a value"),
+    "a quote never closed": (b'a,b\n1,2\n3,"4\n5,6\n', "line 3: a quote is not closed, or is inside a value"),
+    "a quote closed too late": (b'a,b\n1,"x\n2,"y"\n', "line 2: a quote is not closed, or is inside a value"),
     "Latin-1": ("a,b\n1,x\n2,Søren\n".encode("latin-1"), r"line 3: b'\xf8' is not UTF-8, save the file as UTF-8"),
 }
 
 
 @pytest.mark.parametrize(("content", "message"), MALFORMED.values(), ids=MALFORMED)
-def test_a_file_that_is_no_table_is_reported_with_the_line(
+def test_a_malformed_seed_is_reported_with_its_line(
     content: bytes, message: str, seeds: ModuleType, tmp_path: Path
 ) -> None:
     path = tmp_path / "seed.csv"
@@ -525,7 +525,7 @@ def test_a_file_that_is_no_table_is_reported_with_the_line(
     assert fault.startswith(message)
 
 
-def test_blank_lines_and_texts_over_several_lines_are_no_fault(seeds: ModuleType, tmp_path: Path) -> None:
+def test_blank_lines_and_multi_line_values_pass(seeds: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "seed.csv"
     path.write_bytes(b'a,b\r\n\r\n"one\ntwo",3\r\n\r\nx,4\r\n\r\n')
     assert list(seeds.malformed(path)) == []
@@ -557,7 +557,7 @@ def one_seed(project: Path, tmp_path: Path) -> Path:
     ],
     ids=["a wrong value", "a missing column", "a long line"],
 )
-def test_a_plan_over_a_faulty_seed_says_so_and_builds_nothing(
+def test_a_plan_with_a_faulty_seed_fails_and_builds_nothing(
     old: str, new: str, message: str, one_seed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed = one_seed / "seeds/shared/ref_course_level.csv"
@@ -583,10 +583,10 @@ def tables(data: Path) -> list[str]:
     return [name for (name,) in found]
 
 
-def test_a_malformed_seed_is_named_before_sqlmesh_ends_at_it(one_seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_seed_is_reported_before_sqlmesh_parses_it(one_seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (one_seed / "seeds/shared/ref_course_level.csv").write_text("", encoding="utf-8")
     monkeypatch.setenv("MESHFLOW_DATA", str(one_seed / "data"))
-    with pytest.raises(ConfigError, match=r"^seeds/shared/ref_course_level.csv line 1: the names of the columns"):
+    with pytest.raises(ConfigError, match=r"^seeds/shared/ref_course_level.csv line 1: the column names"):
         Context(paths=str(one_seed))
 
 

@@ -1,6 +1,6 @@
-"""What the macros compute: expanded by SQLMesh, written as DuckDB and as Snowflake SQL, and run on rows.
+"""Results of the macros, expanded by SQLMesh, rendered for DuckDB and for Snowflake, and run on rows.
 
-No Snowflake runs here, so its SQL is read back as Snowflake SQL and run on DuckDB: it has to give the same rows.
+No Snowflake is available, so its SQL is parsed, rendered for DuckDB and run there: it has to return the same rows.
 """
 
 import calendar
@@ -60,7 +60,7 @@ class Planted:
         return model.render_query_or_raise(execution_time="2026-03-04 05:06:07")
 
     def query(self, select: str, columns: Mapping[str, str], variables: Mapping[str, object] | None = None) -> Run:
-        """Expand once; what comes back runs it on rows."""
+        """Expand the macros once; the function returned runs the query on rows."""
         query = self.expand(select, variables)
         duckdb_sql = query.sql(dialect="duckdb")
         (from_snowflake_sql,) = transpile(query.sql(dialect="snowflake"), read="snowflake", write="duckdb")
@@ -71,9 +71,9 @@ class Planted:
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE planted ({definition})")
             if rows:
                 self._connection.executemany(insert, rows)
-            answer = self._connection.execute(duckdb_sql).fetchall()
-            assert self._connection.execute(from_snowflake_sql).fetchall() == answer, "Snowflake SQL means otherwise"
-            return answer
+            result = self._connection.execute(duckdb_sql).fetchall()
+            assert self._connection.execute(from_snowflake_sql).fetchall() == result, "Snowflake SQL returns other rows"
+            return result
 
         return run
 
@@ -133,7 +133,7 @@ def birthday(born: date, year: int) -> date:
     return born.replace(year=year)
 
 
-def test_completed_years_keep_together_inside_arithmetic(planted: Planted) -> None:
+def test_completed_years_keep_their_parentheses_in_arithmetic(planted: Planted) -> None:
     run = planted.query("SELECT 10 * @completed_years(since, until) FROM planted", {"since": "DATE", "until": "DATE"})
     assert run([("2008-11-01", "2026-10-31")]) == [(170,)]
 
@@ -186,7 +186,7 @@ def money(planted: Planted) -> Run:
         (None, None),
     ],
 )
-def test_half_a_cent_goes_away_from_zero(money: Run, amount: str | None, cents: str | None) -> None:
+def test_half_a_cent_is_rounded_away_from_zero(money: Run, amount: str | None, cents: str | None) -> None:
     assert money([(amount,)]) == [(None if cents is None else Decimal(cents),)]
 
 
@@ -215,7 +215,7 @@ def test_the_discount_of_a_line_is_exact_before_it_is_rounded(
     assert run([(quantity, price * rate)]) == [((quantity * price * rate).quantize(Decimal("0.01"), ROUND_HALF_UP),)]
 
 
-def test_money_rounds_a_sum_as_a_whole(planted: Planted) -> None:
+def test_money_rounds_the_result_of_an_expression(planted: Planted) -> None:
     run = planted.query(
         "SELECT 2 * @money(one - other) FROM planted", {"one": "DECIMAL(18, 4)", "other": "DECIMAL(18, 4)"}
     )
@@ -242,7 +242,7 @@ def test_each_date_is_counted_in_its_month_and_in_the_total(month_pivot: Run, da
     assert month_pivot([(day,) for day in days]) == [(*(known.count(month) for month in range(1, 13)), len(known))]
 
 
-def test_a_month_without_a_date_is_zero_even_where_all_dates_are_missing(month_pivot: Run) -> None:
+def test_a_month_without_a_date_is_zero_even_if_all_dates_are_missing(month_pivot: Run) -> None:
     assert month_pivot([(None,), (None,)]) == [(0,) * 13]
 
 
@@ -252,7 +252,7 @@ def test_a_month_pivot_has_a_column_per_month_and_a_total_all_integers_and_descr
     assert all(column.unalias().is_type("int") for column in query.selects)
     described = [comment.strip() for column in query.selects for comment in column.comments or []]
     assert described[0] == "Visits in January"
-    assert described[-1] == "Visits in the whole year"
+    assert described[-1] == "Visits in the year"
     assert len(set(described)) == len(described) == len(MONTHS) + 1
 
 
@@ -283,14 +283,14 @@ def test_reject_reasons_are_those_that_apply(planted: Planted, row: tuple[object
     assert run([row]) == [(reasons,)]
 
 
-def test_a_single_reject_reason_stands_alone(planted: Planted) -> None:
+def test_a_single_reject_reason_has_no_separator(planted: Planted) -> None:
     run = planted.query("SELECT @reject_reasons(missing_id := id IS NULL) FROM planted", {"id": "INT"})
     assert run([(None,), (1,)]) == [("missing_id",), (None,)]
 
 
-def test_models_reject_for_exactly_the_reasons_that_are_explained(project: Path) -> None:
+def test_models_use_exactly_the_reject_reasons_of_the_seed(project: Path) -> None:
     with (project / "seeds" / "ops" / "ref_reject_reason.csv").open(encoding="utf-8", newline="") as file:
-        explained = [(row["source_table"], row["reject_reason"]) for row in csv.DictReader(file)]
+        described = [(row["source_table"], row["reject_reason"]) for row in csv.DictReader(file)]
     used = [
         (source_table(path), argument.name)
         for path in sorted((project / "models").rglob("*.sql"))
@@ -299,8 +299,8 @@ def test_models_reject_for_exactly_the_reasons_that_are_explained(project: Path)
         if call.name.lower() == "reject_reasons"
         for argument in call.this.expressions
     ]
-    assert len(set(explained)) == len(explained)
-    assert sorted(used) == sorted(explained)
+    assert len(set(described)) == len(described)
+    assert sorted(used) == sorted(described)
 
 
 KEYED = "MODEL (name tests.subject, kind INCREMENTAL_BY_UNIQUE_KEY (unique_key @merge_key(one, COALESCE(other, -1))));"
@@ -319,13 +319,13 @@ def test_a_merge_compares_columns_on_snowflake_and_one_value_on_duckdb(
         dialect="snowflake",
         variables={"gateway": gateway},
     )
-    remembered = type(model).parse_raw(model.json())
-    for each in (model, remembered):
+    restored = type(model).parse_raw(model.json())
+    for each in (model, restored):
         assert [part.sql(dialect="snowflake") for part in each.unique_key] == key
 
 
 def source_table(model: Path) -> str:
     """'edtech.students' for int_edtech__students_validated.sql."""
-    found = re.fullmatch(r"int_(\w+?)__(\w+)_checked", model.stem)
-    assert found, f"{model} rejects rows, but its name doesn't tell which loaded table they come from"
+    found = re.fullmatch(r"int_(\w+?)__(\w+)_validated", model.stem)
+    assert found, f"{model} rejects rows, but its name doesn't contain the loaded table"
     return ".".join(found.groups())

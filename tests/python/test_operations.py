@@ -1,4 +1,4 @@
-"""What runs a warehouse from day to day: the cron jobs, `meshflow freshness`, `meshflow audit`; all of them for real."""
+"""Operations: the cron jobs, `meshflow freshness` and `meshflow audit`, all on a real warehouse."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from sources import Sources, new_state
+from sources import SourceDatabase, new_state
 from workspace import Workspace
 
 from meshflow.source.server import Server
@@ -21,19 +21,18 @@ JOB = re.compile(
     r"^(?P<when>(\S+ +){5}) *\"\$MESHFLOW_HOME\"/infra/cron/job (?P<name>\w+) (?P<wait>\d+) (?P<command>.+)$"
 )
 
-
 PLAN = ("--gateway", "live", "plan", "prod", "--auto-apply", "--skip-tests")
 
 
 @pytest.fixture(scope="module")
-def server_room(
+def cron_server(
     project: Path, built: Workspace, postgres: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Workspace]:
-    """A checkout on a plain server: sources with rows, and what infra/cron needs."""
+    """A checkout on a plain server: a source database with rows, and the files that infra/cron needs."""
     workspace = built.clone(tmp_path_factory.mktemp("server"), new_state(postgres), data=False)
     shutil.copytree(project / "infra" / "cron", workspace.path / "infra" / "cron")
     (workspace.path / ".venv").symlink_to(Path(sys.prefix))
-    source = Sources.new(postgres)
+    source = SourceDatabase.new(postgres)
     source.execute("INSERT INTO edtech.students (first_name, enrollment_date) VALUES ('Ada', '2026-01-01')")
     source.execute(
         "INSERT INTO retail.sales (order_id, product_id, customer_id, quantity, price, discount, order_date_at) "
@@ -54,7 +53,7 @@ def job(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def meshflow(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, because SQLMesh doesn't let go of a DuckDB file before it ends."""
+    """Run `meshflow` in another process, because SQLMesh keeps a DuckDB file open until its process ends."""
     command = [Path(sys.executable).with_name("meshflow"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -65,7 +64,7 @@ def scheduled(project: Path) -> dict[str, re.Match[str]]:
     return {found["name"]: found for line in lines if (found := JOB.match(line))}
 
 
-def test_the_crontab_holds_the_schedule_that_was_promised(project: Path) -> None:
+def test_the_crontab_has_the_documented_schedule(project: Path) -> None:
     jobs = scheduled(project)
     assert {name: " ".join(found["when"].split()) for name, found in jobs.items()} == {
         "load": "*/5 * * * *",
@@ -77,39 +76,39 @@ def test_the_crontab_holds_the_schedule_that_was_promised(project: Path) -> None
     assert sum(not line.startswith(("#", "MAILTO", "MESHFLOW_")) for line in lines if line) == len(jobs)
 
 
-def test_before_the_first_plan_nothing_is_fresh_and_nothing_can_be_audited(server_room: Workspace) -> None:
+def test_freshness_and_audit_fail_before_the_first_plan(cron_server: Workspace) -> None:
     for command in ("freshness", "audit"):
         result = meshflow(command)
         assert result.returncode == 1
         assert "`sqlmesh --gateway live plan prod`" in result.stderr
 
 
-def test_every_job_of_the_crontab_does_its_work(project: Path, server_room: Workspace) -> None:
+def test_every_job_of_the_crontab_succeeds(project: Path, cron_server: Workspace) -> None:
     jobs = scheduled(project)
-    loaded = job(server_room, "load", "0", *jobs["load"]["command"].split())
+    loaded = job(cron_server, "load", "0", *jobs["load"]["command"].split())
     assert (loaded.returncode, loaded.stdout, loaded.stderr) == (0, "", "")
-    planned = job(server_room, "plan", "0", "sqlmesh", *PLAN)
+    planned = job(cron_server, "plan", "0", "sqlmesh", *PLAN)
     assert planned.returncode == 0, planned.stderr
     for name in ("run", "reconcile", "audit"):
-        done = job(server_room, name, "0", *jobs[name]["command"].split())
+        done = job(cron_server, name, "0", *jobs[name]["command"].split())
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), name
-        log = (server_room.root / "logs" / f"{name}.log").read_text(encoding="utf-8")
+        log = (cron_server.root / "logs" / f"{name}.log").read_text(encoding="utf-8")
         assert re.search(r"^== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ .*\n(.*\n)+== \S+ exit 0$", log, re.MULTILINE), name
-    with closing(duckdb.connect(str(server_room.data / "live_raw.duckdb"), read_only=True)) as connection:
+    with closing(duckdb.connect(str(cron_server.data / "live_raw.duckdb"), read_only=True)) as connection:
         assert connection.execute("SELECT COUNT(*) FROM loader.reconciliations").fetchone() == (2,)
 
 
-def test_a_warehouse_that_moves_is_fresh_and_one_that_stands_still_is_stale(server_room: Workspace) -> None:
-    fresh = meshflow("freshness", "--after", "2")
-    assert fresh.returncode == 0
-    assert re.search(r"prod is processed until \d{4}-\d\d-\d\d \d\d:\d[05] UTC", fresh.stdout)
-    stale = meshflow("freshness", "--after", "0")
-    assert stale.returncode == 1
-    assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d UTC, 0\.\d h ago; \S+ is furthest behind", stale.stderr)
+def test_freshness_passes_with_recent_data_and_fails_with_late_data(cron_server: Workspace) -> None:
+    passed = meshflow("freshness", "--after", "2")
+    assert passed.returncode == 0
+    assert re.search(r"prod is processed until \d{4}-\d\d-\d\d \d\d:\d[05] UTC", passed.stdout)
+    failed = meshflow("freshness", "--after", "0")
+    assert failed.returncode == 1
+    assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d UTC, 0\.\d h ago; \S+ is furthest behind", failed.stderr)
 
 
-def test_an_audit_of_prod_fails_on_what_would_stop_a_run_and_warns_of_the_rest(server_room: Workspace) -> None:
-    with closing(duckdb.connect(str(server_room.data / "live_analytics.duckdb"))) as connection:
+def test_audit_fails_for_blocking_audits_and_warns_for_non_blocking_ones(cron_server: Workspace) -> None:
+    with closing(duckdb.connect(str(cron_server.data / "live_analytics.duckdb"))) as connection:
         ((table,),) = connection.execute(
             "SELECT table_schema || '.' || table_name FROM information_schema.tables "
             "WHERE table_name ILIKE '%int_retail__sales_priced%' AND table_type = 'BASE TABLE'"
@@ -117,47 +116,45 @@ def test_an_audit_of_prod_fails_on_what_would_stop_a_run_and_warns_of_the_rest(s
         connection.execute(f"UPDATE {table} SET is_free = TRUE")
     warned = meshflow("audit")
     assert warned.returncode == 0
-    assert re.search(r"sales_priced.*odd_rows.*1.*no, a warning", warned.stdout)
+    assert re.search(r"sales_priced.*forall_non_blocking.* 1 .*warning", warned.stdout)
 
-    with closing(duckdb.connect(str(server_room.data / "live_analytics.duckdb"))) as connection:
+    with closing(duckdb.connect(str(cron_server.data / "live_analytics.duckdb"))) as connection:
         connection.execute(f"UPDATE {table} SET net_revenue_amount = net_revenue_amount + 0.01")
     failed = meshflow("audit")
     assert failed.returncode == 1
-    assert re.search(r"sales_priced.*money_is_net.*1.*yes", failed.stdout)
+    assert re.search(r"sales_priced.*forall .* 1 .*error", failed.stdout)
 
 
-def test_a_job_that_fails_says_so_and_keeps_its_output(server_room: Workspace) -> None:
-    failed = job(server_room, "broken", "0", "sh", "-c", "echo what happened; exit 3")
+def test_a_failed_job_prints_its_status_and_logs_its_output(cron_server: Workspace) -> None:
+    failed = job(cron_server, "broken", "0", "sh", "-c", "echo what happened; exit 3")
     assert failed.returncode == 3
     assert "broken failed with exit status 3" in failed.stderr
     assert "what happened" in failed.stderr
-    assert "what happened" in (server_room.root / "logs/broken.log").read_text(encoding="utf-8")
+    assert "what happened" in (cron_server.root / "logs/broken.log").read_text(encoding="utf-8")
 
 
-def test_jobs_never_overlap_and_the_lock_of_a_killed_one_is_free(server_room: Workspace) -> None:
-    script, started = server_room.path / "infra/cron/job", server_room.root / "started"
+def test_jobs_never_overlap_and_a_killed_job_releases_the_lock(cron_server: Workspace) -> None:
+    script, started = cron_server.path / "infra/cron/job", cron_server.root / "started"
     holder = subprocess.Popen(
         [script, "long", "0", "sh", "-c", f"touch {started}; exec sleep 300"], start_new_session=True
     )
     while not started.exists():
         time.sleep(0.05)
-    skipped = job(server_room, "load", "0", "touch", str(server_room.root / "overlapped"))
+    skipped = job(cron_server, "load", "0", "touch", str(cron_server.root / "overlapped"))
     assert (skipped.returncode, skipped.stderr) == (0, "")
-    gave_up = job(server_room, "run", "1", "touch", str(server_room.root / "overlapped"))
+    gave_up = job(cron_server, "run", "1", "touch", str(cron_server.root / "overlapped"))
     assert gave_up.returncode == 1
     assert "another job has held the lock for 1 s" in gave_up.stderr
-    assert not (server_room.root / "overlapped").exists()
+    assert not (cron_server.root / "overlapped").exists()
 
     os.killpg(holder.pid, 9)
     holder.wait()
-    assert job(server_room, "load", "5", "true").returncode == 0
+    assert job(cron_server, "load", "5", "true").returncode == 0
 
 
-def test_a_job_without_a_folder_for_logs_does_not_start(
-    server_room: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_without_a_log_folder_does_not_start(cron_server: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MESHFLOW_LOGS")
-    rejected = job(server_room, "load", "0", "touch", str(server_room.root / "ran"))
-    assert rejected.returncode != 0
-    assert "MESHFLOW_LOGS: is not set: name the folder for the logs" in rejected.stderr
-    assert not (server_room.root / "ran").exists()
+    failed = job(cron_server, "load", "0", "touch", str(cron_server.root / "ran"))
+    assert failed.returncode != 0
+    assert "MESHFLOW_LOGS: is not set: set it to a folder for logs" in failed.stderr
+    assert not (cron_server.root / "ran").exists()

@@ -1,4 +1,4 @@
-"""What the project promises about itself: its README, its contracts, its locks, its commands."""
+"""The project as a unit: unit tests, README, contracts, cadence, locks and example queries."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def test_the_unit_tests_of_all_models_pass(built: Workspace, tmp_path: Path) -> 
     assert re.search(r"Successfully Ran `\d{3,}` Tests", done.stdout), done.stdout
 
 
-def test_the_model_that_the_readme_adds_passes_every_rule_and_its_test(
+def test_the_model_added_in_the_readme_passes_all_rules_and_its_test(
     project: Path, built: Workspace, tmp_path: Path
 ) -> None:
     workspace = built.clone(tmp_path, data=False)
@@ -49,7 +49,7 @@ def test_the_model_that_the_readme_adds_passes_every_rule_and_its_test(
     assert result.wasSuccessful()
 
 
-def test_the_map_of_models_names_every_table(project: Path) -> None:
+def test_models_readme_lists_every_table(project: Path) -> None:
     page = (project / "models/README.md").read_text(encoding="utf-8")
     for file in (project / "models").rglob("*.sql"):
         shorter = {
@@ -68,9 +68,9 @@ def raw_tables(context: Context) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def test_the_sample_has_the_columns_that_are_loaded_elsewhere(warehouse: Context, live_project: Context) -> None:
+def test_the_sample_has_the_columns_of_the_loaded_tables(warehouse: Context, live_project: Context) -> None:
     contracts = raw_tables(live_project)
-    del contracts["raw.loader.loads"]  # read by the signal, which the sample has no use for
+    del contracts["raw.loader.loads"]  # only the signal reads it, and the sample needs no signal
     assert raw_tables(warehouse) == contracts
 
 
@@ -80,8 +80,8 @@ def test_a_loaded_table_has_the_columns_and_the_key_of_the_source(project: Path,
     for statement in CREATE_TABLE.findall(schema):
         table = parse_one(statement, dialect="postgres")
         columns = list(table.find_all(exp.ColumnDef))
-        of_several = table.find(exp.PrimaryKey)
-        key = of_several.expressions if of_several else [c for c in columns if c.find(exp.PrimaryKeyColumnConstraint)]
+        composite = table.find(exp.PrimaryKey)
+        key = composite.expressions if composite else [c for c in columns if c.find(exp.PrimaryKeyColumnConstraint)]
         in_source[f"raw.{table.this.this.sql()}"] = [c.name for c in columns], [c.name for c in key]
 
     loaded = {}
@@ -114,7 +114,7 @@ def test_locks_are_hashed_and_name_no_index(project: Path, name: str) -> None:
     assert "snowpark" not in lock
 
 
-def test_questions_are_answered_from_the_environment_that_is_named(
+def test_examples_query_the_named_environment(
     project: Path, built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = built.clone(tmp_path)
@@ -123,16 +123,14 @@ def test_questions_are_answered_from_the_environment_that_is_named(
     plan(context, "dev")
     context.close()
 
-    asked = CliRunner(env=workspace.environment).invoke(main, ["examples", "dev"], catch_exceptions=False)
-    assert asked.exit_code == 0
-    assert asked.output.count("FROM ") == 3
-    [block] = re.findall(
-        r"^```console\n\$ make dev\n(.*?)```", (project / "README.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    answer = block.split("\n…\n")[2].rstrip("…\n")
-    assert answer in re.sub(r" +$", "", asked.output, flags=re.MULTILINE), "as README prints it"
-    assert "retail__dev.rpt_net_revenue_by_state" in asked.output
-    assert "Yet to Start" in asked.output
+    result = CliRunner(env=workspace.environment).invoke(main, ["examples", "dev"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.output.count("FROM ") == 3
+    [block] = MAKE_DEV.findall((project / "README.md").read_text(encoding="utf-8"))
+    example = block.split("\n…\n")[2].rstrip("…\n")
+    assert example in re.sub(r" +$", "", result.output, flags=re.MULTILINE), "as README shows it"
+    assert "retail__dev.rpt_net_revenue_by_state" in result.output
+    assert "Yet to Start" in result.output
 
     unknown = CliRunner(env=workspace.environment).invoke(main, ["examples", "nope"])
     assert unknown.exit_code == 1

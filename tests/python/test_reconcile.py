@@ -1,4 +1,4 @@
-"""`meshflow reconcile` finds what loads can't see, on a real PostgreSQL and a real DuckDB."""
+"""`meshflow reconcile` finds differences that loads can't see, on a real PostgreSQL and a real DuckDB."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import duckdb
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
-from sources import Sources
+from sources import SourceDatabase
 
 from meshflow.cli import main
 
@@ -20,8 +20,8 @@ Meshflow = Callable[..., Result]
 
 
 @pytest.fixture
-def meshflow(source: Sources, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Meshflow:
-    """The command, in a folder of the test's own, on sources with some rows."""
+def meshflow(source: SourceDatabase, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Meshflow:
+    """The command in a new folder, with a source database with some rows."""
     (tmp_path / "external_models").symlink_to(project / "external_models")
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -43,13 +43,13 @@ def meshflow(source: Sources, project: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def compared(result: Result) -> dict[str, dict[str, Any]]:
-    """What was found, by table."""
+    """The results by table."""
     events = [json.loads(line) for line in result.stdout.splitlines()]
     return {event["table"]: event for event in events if event["event"] == "reconciled"}
 
 
-def behind_the_back(source: Sources, statement: str) -> None:
-    """Write without the trigger that moves updated_at, as a restore does."""
+def write_without_trigger(source: SourceDatabase, statement: str) -> None:
+    """Write without the trigger that sets updated_at, as a restore does."""
     with psycopg.connect(source.server.url("postgres", source.database)) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute(statement.encode())
@@ -60,7 +60,7 @@ def raw(statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def test_what_has_loaded_is_equal_whatever_is_in_it(meshflow: Meshflow) -> None:
+def test_loaded_tables_are_equal_for_all_kinds_of_values(meshflow: Meshflow) -> None:
     result = meshflow("reconcile", "--json")
     assert result.exit_code == 0
     found = compared(result)
@@ -70,20 +70,22 @@ def test_what_has_loaded_is_equal_whatever_is_in_it(meshflow: Meshflow) -> None:
     assert not any(table["differing_days"] or table["advice"] for table in found.values())
 
 
-def test_what_was_written_since_the_last_load_is_loaded_first(meshflow: Meshflow, source: Sources) -> None:
+def test_rows_written_since_the_last_load_are_loaded_first(meshflow: Meshflow, source: SourceDatabase) -> None:
     meshflow("load")
     source.execute("UPDATE edtech.students SET email = 'new@example.org'")
     assert meshflow("reconcile").exit_code == 0
     assert raw("SELECT DISTINCT email FROM edtech.students") == [("new@example.org",)]
 
 
-def test_rows_deleted_for_good_are_found_and_marked_as_deleted_on_demand(meshflow: Meshflow, source: Sources) -> None:
+def test_hard_deleted_rows_are_found_and_repair_marks_them_as_deleted(
+    meshflow: Meshflow, source: SourceDatabase
+) -> None:
     meshflow("load")
     source.execute("DELETE FROM edtech.students WHERE student_id IN (2, 3)")
     found = meshflow("reconcile", "--json")
     assert found.exit_code == 1
     students = compared(found)["edtech.students"]
-    assert (students["vanished"], students["unlanded"], students["marked"]) == (2, 0, 0)
+    assert (students["missing_in_source"], students["missing_in_raw"], students["marked"]) == (2, 0, 0)
     assert "`meshflow reconcile --repair`" in students["advice"][0]
     assert raw("SELECT COUNT(*) FROM edtech.students WHERE deleted_at IS NOT NULL") == [(0,)]
 
@@ -97,57 +99,65 @@ def test_rows_deleted_for_good_are_found_and_marked_as_deleted_on_demand(meshflo
     assert raw("SELECT MAX(_loaded_at) = (SELECT MAX(started_at) FROM loader.loads) FROM edtech.students") == [(True,)]
 
     again = compared(meshflow("reconcile", "--repair", "--json"))["edtech.students"]
-    assert (again["vanished"], again["marked"], again["differing_days"]) == (0, 0, 0)
+    assert (again["missing_in_source"], again["marked"], again["differing_days"]) == (0, 0, 0)
 
 
-def test_a_write_that_did_not_move_updated_at_is_found_and_healed_as_advised(
-    meshflow: Meshflow, source: Sources, monkeypatch: pytest.MonkeyPatch
+def test_a_write_without_a_new_updated_at_is_found_and_the_advice_repairs_it(
+    meshflow: Meshflow, source: SourceDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("meshflow.loading.reader.LAG", -timedelta(hours=1))
     meshflow("load")
-    behind_the_back(source, "UPDATE retail.sales SET price = price + 0.01 WHERE order_id = 5")
+    write_without_trigger(source, "UPDATE retail.sales SET price = price + 0.01 WHERE order_id = 5")
     found = meshflow("reconcile", "--json")
     assert found.exit_code == 1
     sales = compared(found)["retail.sales"]
-    assert (sales["differing_days"], sales["vanished"], sales["unlanded"]) == (1, 0, 0)
+    assert (sales["differing_days"], sales["missing_in_source"], sales["missing_in_raw"]) == (1, 0, 0)
     (advice,) = sales["advice"]
     command = advice.split("`")[1].removeprefix("meshflow ").split()
     assert meshflow(*command).exit_code == 0
     assert meshflow("reconcile").exit_code == 0
 
 
-def test_a_row_that_never_loaded_is_found(meshflow: Meshflow, source: Sources) -> None:
+def test_a_row_that_was_never_loaded_is_found(meshflow: Meshflow, source: SourceDatabase) -> None:
     meshflow("load")
-    behind_the_back(
+    write_without_trigger(
         source,
         "INSERT INTO edtech.courses (course_id, created_at, updated_at) VALUES (900, '2020-01-01+00', '2020-01-01+00')",
     )
     courses = compared(meshflow("reconcile", "--json"))["edtech.courses"]
-    assert (courses["source_rows"], courses["raw_rows"], courses["unlanded"]) == (1, 0, 1)
+    assert (courses["source_rows"], courses["raw_rows"], courses["missing_in_raw"]) == (1, 0, 1)
     assert "--full-refresh --only edtech.courses" in courses["advice"][0]
 
 
-def test_a_replaced_row_is_unlanded_and_its_forerunner_vanished(meshflow: Meshflow, source: Sources) -> None:
+def test_a_row_with_a_new_key_is_missing_in_raw_and_its_old_key_is_missing_in_source(
+    meshflow: Meshflow, source: SourceDatabase
+) -> None:
     meshflow("load")
-    behind_the_back(source, "UPDATE retail.sales SET order_id = 999 WHERE order_id = 1")
+    write_without_trigger(source, "UPDATE retail.sales SET order_id = 999 WHERE order_id = 1")
     sales = compared(meshflow("reconcile", "--json"))["retail.sales"]
-    assert (sales["unlanded"], sales["vanished"]) in {(1, 1), (0, 1)}  # read again if the load was within its lag
+    # (0, 1) if the load of `reconcile` has read the new key, because it was written within the lag.
+    assert (sales["missing_in_raw"], sales["missing_in_source"]) in {(1, 1), (0, 1)}
 
 
-def test_days_and_checksums_are_kept_for_the_warehouse(meshflow: Meshflow, source: Sources) -> None:
-    behind_the_back(source, "UPDATE retail.sales SET updated_at = '2026-03-01 23:59:59.999999+00' WHERE order_id <= 4")
-    behind_the_back(source, "UPDATE retail.sales SET updated_at = '2026-03-02 00:30:00+02' WHERE order_id = 4")
+def test_days_and_checksums_are_recorded_for_the_warehouse(meshflow: Meshflow, source: SourceDatabase) -> None:
+    write_without_trigger(
+        source, "UPDATE retail.sales SET updated_at = '2026-03-01 23:59:59.999999+00' WHERE order_id <= 4"
+    )
+    write_without_trigger(source, "UPDATE retail.sales SET updated_at = '2026-03-02 00:30:00+02' WHERE order_id = 4")
     meshflow("reconcile")
     source.execute("DELETE FROM retail.sales WHERE order_id = 2")
     meshflow("reconcile")
     days = raw(
-        "SELECT source_count, raw_count, source_checksum = raw_checksum, missing_in_raw_count, missing_in_source_count FROM "
-        "loader.reconciliations WHERE source_table = 'retail.sales' AND updated_date = '2026-03-01' ORDER BY ALL DESC"
+        "SELECT source_count, raw_count, source_checksum = raw_checksum, missing_in_raw_count, missing_in_source_count "
+        "FROM loader.reconciliations "
+        "WHERE source_table = 'retail.sales' AND updated_date = '2026-03-01' ORDER BY ALL DESC"
     )
     assert days == [(4, 4, True, 0, 0), (3, 4, False, 0, 1)]
 
 
-def test_a_table_that_can_not_be_loaded_is_not_compared_and_the_others_are(meshflow: Meshflow, source: Sources) -> None:
+def test_a_table_that_cannot_be_loaded_is_not_compared_and_the_others_are(
+    meshflow: Meshflow, source: SourceDatabase
+) -> None:
     source.execute("ALTER TABLE edtech.students DROP COLUMN email")
     result = meshflow("reconcile", "--json")
     assert result.exit_code == 1

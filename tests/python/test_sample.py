@@ -1,4 +1,4 @@
-"""The sample rows: the committed files are what the code writes, and they hold what they promise."""
+"""The sample rows: the committed files equal the output of the code, and contain the documented cases."""
 
 import csv
 from collections import Counter
@@ -16,11 +16,11 @@ AS_OF = date(2026, 11, 1)
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded table of the sample, and where its rows end up."""
+    """A loaded table of the sample, and the models that receive its rows."""
 
     name: str
     key: tuple[str, ...]
-    checked: str
+    validated: str
     quarantine: str
 
     @property
@@ -42,7 +42,7 @@ FILES = (*(source.file for source in SOURCES), RECONCILIATIONS)
 each_source = pytest.mark.parametrize("source", SOURCES, ids=str)
 
 Identity = tuple[str, ...]
-"""Key and updated_at as text, '' for NULL: tells the copies of one key apart."""
+"""Key and updated_at as text, '' for NULL: distinguishes rows with the same key."""
 
 
 def read(file: Path) -> list[dict[str, str]]:
@@ -75,13 +75,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_the_sample_is_these_five_files_and_nothing_half_written(written: Path) -> None:
+def test_the_sample_has_exactly_five_files(written: Path) -> None:
     files = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
     assert files == set(FILES)
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_committed_file_is_what_the_code_writes(file: str, written: Path, seeds: Path) -> None:
+def test_the_committed_file_equals_the_output_of_the_code(file: str, written: Path, seeds: Path) -> None:
     assert (seeds / file).read_bytes() == (written / file).read_bytes(), "run `meshflow sample`"
 
 
@@ -96,7 +96,7 @@ def test_writing_over_older_files_gives_the_same_bytes(file: str, written: Path,
 
 
 @each_source
-def test_a_row_is_created_before_it_is_updated_and_updated_before_it_loads(source: Source, seeds: Path) -> None:
+def test_a_row_is_created_before_it_is_updated_and_updated_before_it_is_loaded(source: Source, seeds: Path) -> None:
     for row in read(seeds / source.file):
         assert row["created_at"] <= row["updated_at"] <= row["_loaded_at"], row
 
@@ -118,7 +118,7 @@ def test_every_day_of_writes_is_reconciled_and_equal(source: Source, seeds: Path
         assert day["counted_at"] > max(row["_loaded_at"] for row in rows)
 
 
-def test_the_sample_is_whole_from_the_source_to_the_marts(warehouse: Context) -> None:
+def test_the_sample_is_complete_from_the_source_to_the_marts(warehouse: Context) -> None:
     days = fetch(
         warehouse,
         "SELECT is_equal, raw_count + raw_deleted_count - loaded_count, missing_count FROM ops.source_reconciliation",
@@ -127,19 +127,19 @@ def test_the_sample_is_whole_from_the_source_to_the_marts(warehouse: Context) ->
     assert set(days) == {(True, 0, 0)}
 
 
-def test_every_reason_for_rejecting_a_row_occurs(warehouse: Context) -> None:
-    explained = fetch(warehouse, "SELECT source_table, reject_reason FROM ops.ref_reject_reason")
+def test_every_reject_reason_occurs(warehouse: Context) -> None:
+    defined = fetch(warehouse, "SELECT source_table, reject_reason FROM ops.ref_reject_reason")
     occurring = fetch(warehouse, "SELECT DISTINCT source_table, reject_reason FROM ops.rejected_rows")
-    assert set(occurring) == set(explained)
+    assert set(occurring) == set(defined)
 
 
-def test_some_row_is_rejected_for_several_reasons_at_once(warehouse: Context) -> None:
+def test_some_row_has_several_reject_reasons(warehouse: Context) -> None:
     reasons = fetch(warehouse, "SELECT reject_reasons FROM quarantine.retail_sales")
     assert max(str(row[0]).count(", ") for row in reasons) >= 2
 
 
 @each_source
-def test_the_rejected_rows_are_the_faults_planted_at_the_end_of_the_file(
+def test_the_rejected_rows_are_the_faulty_rows_at_the_end_of_the_file(
     source: Source, seeds: Path, warehouse: Context
 ) -> None:
     rejected = identities_in_table(source, f"quarantine.{source.quarantine}", warehouse)
@@ -148,8 +148,8 @@ def test_the_rejected_rows_are_the_faults_planted_at_the_end_of_the_file(
 
 
 @each_source
-def test_every_row_of_the_file_gets_a_validation(source: Source, seeds: Path, warehouse: Context) -> None:
-    validated = identities_in_table(source, f"intermediate.{source.checked}", warehouse)
+def test_every_row_of_the_file_is_validated(source: Source, seeds: Path, warehouse: Context) -> None:
+    validated = identities_in_table(source, f"intermediate.{source.validated}", warehouse)
     assert Counter(validated) == Counter(identities_in_file(source, seeds))
 
 
@@ -159,7 +159,7 @@ def test_courses_have_ended_are_ongoing_and_are_yet_to_start(warehouse: Context)
 
 
 @pytest.mark.parametrize("day", ["start_date", "end_date"])
-def test_a_course_starts_and_a_course_ends_on_the_day_the_sample_is_pinned_to(warehouse: Context, day: str) -> None:
+def test_a_course_starts_and_a_course_ends_on_the_as_of_date(warehouse: Context, day: str) -> None:
     courses = fetch(
         warehouse,
         f"SELECT course_status, is_active, days_until_start FROM edtech.dim_course WHERE {day} = '{AS_OF}'",
@@ -170,7 +170,7 @@ def test_a_course_starts_and_a_course_ends_on_the_day_the_sample_is_pinned_to(wa
 @pytest.mark.parametrize(
     ("born", "age_years"), [(date(2008, 11, 1), 18), (date(2004, 2, 29), 22)], ids=["birthday today", "leap day"]
 )
-def test_a_student_was_born_on_a_telling_day(warehouse: Context, born: date, age_years: int) -> None:
+def test_a_student_was_born_on_an_edge_case_of_age(warehouse: Context, born: date, age_years: int) -> None:
     ages = fetch(
         warehouse,
         f"SELECT age_years FROM edtech.dim_student JOIN pii.student USING (student_id) WHERE date_of_birth = '{born}'",
@@ -184,7 +184,9 @@ def test_different_students_share_an_email(warehouse: Context) -> None:
 
 
 @pytest.mark.parametrize("character", ['"', "'", ",", "é", "ễ", "ø", "ñ"])
-def test_texts_hold_characters_that_break_careless_code(character: str, seeds: Path, warehouse: Context) -> None:
+def test_texts_contain_characters_that_need_escaping_and_encoding(
+    character: str, seeds: Path, warehouse: Context
+) -> None:
     texts = {text for source in SOURCES for row in read(seeds / source.file) for text in row.values()}
     difficult = {text for text in texts if character in text}
     assert difficult
@@ -193,12 +195,12 @@ def test_texts_hold_characters_that_break_careless_code(character: str, seeds: P
         "SELECT full_name FROM edtech.dim_student UNION SELECT course_name FROM edtech.dim_course "
         "UNION SELECT product_name FROM retail.dim_product UNION SELECT city FROM shared.dim_location",
     )
-    assert any(character in str(name) for (name,) in names), "lost on its way to the marts"
+    assert any(character in str(name) for (name,) in names), "the character is missing in the marts"
 
 
-def test_some_rows_are_deleted_and_some_are_odd_but_valid(warehouse: Context) -> None:
+def test_some_rows_are_deleted_and_some_are_flagged_but_valid(warehouse: Context) -> None:
     for source in SOURCES:
-        deleted = f"SELECT COUNT(*) FROM intermediate.{source.checked} WHERE is_deleted AND reject_reasons IS NULL"
+        deleted = f"SELECT COUNT(*) FROM intermediate.{source.validated} WHERE is_deleted AND reject_reasons IS NULL"
         assert fetch(warehouse, deleted) > [(0,)], source
     flags = fetch(
         warehouse, "SELECT BOOL_OR(is_before_sign_up), BOOL_OR(is_after_course_end) FROM edtech.fct_enrollment"

@@ -1,4 +1,4 @@
-"""When an interval may be processed: the signal `source_loaded`, as the models ask it, over a load log in a real DuckDB."""
+"""The signal `source_loaded`, called as by the models, on a load log in a real DuckDB."""
 
 import time
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ HOURS = [
     (to_timestamp(datetime(2026, 11, 1, hour, tzinfo=UTC)), to_timestamp(datetime(2026, 11, 1, hour + 1, tzinfo=UTC)))
     for hour in range(10, 14)
 ]
-"""The hours from 10, 11, 12 and 13 o'clock, as SQLMesh keeps intervals: milliseconds since 1970, end exclusive."""
+"""The hours that start at 10, 11, 12 and 13 o'clock, in SQLMesh's format: milliseconds since 1970, end exclusive."""
 
 MODEL = "intermediate.int_edtech__students_validated"
 """Its MODEL header calls the signal for 'edtech'."""
 
 
 @pytest.fixture(scope="module")
-def on_loaded(live_project: Context) -> Snapshot:
+def on_live(live_project: Context) -> Snapshot:
     return live_project.get_snapshot(MODEL, raise_if_missing=True)
 
 
@@ -33,7 +33,7 @@ def on_local(warehouse: Context) -> Snapshot:
 
 @pytest.fixture(params=["TIMESTAMP", "TIMESTAMP WITH TIME ZONE"])
 def warehouse_with_load_log(request: pytest.FixtureRequest) -> Iterator[EngineAdapter]:
-    """A warehouse with an empty load log of finished loads, whichever type the loader gives a time."""
+    """A warehouse with an empty load log, for both timestamp types that a loader may use."""
     adapter = DuckDBConnectionConfig(
         catalogs={"ANALYTICS": ":memory:", "RAW": ":memory:"}, connector_config={"TimeZone": "UTC"}
     ).create_engine_adapter()
@@ -48,7 +48,7 @@ def warehouse_with_load_log(request: pytest.FixtureRequest) -> Iterator[EngineAd
 
 @pytest.fixture(params=["UTC", "America/New_York", "Asia/Kolkata"])
 def process_in_time_zone(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The time zone of the machine, which must not matter."""
+    """The time zone of the machine. The results must not depend on it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", request.param)
         time.tzset()
@@ -57,7 +57,7 @@ def process_in_time_zone(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def finish_load(adapter: EngineAdapter, table: str, started_at: str, finished_at: str) -> None:
-    """Enter a load of `table`, as 'edtech.students'. Times are UTC on 2026-11-01."""
+    """Record a load of `table`, such as 'edtech.students'. Times are UTC on 2026-11-01."""
     source, table_name = table.split(".")
     adapter.execute(
         "INSERT INTO RAW.LOADER.LOADS (source, table_name, started_at, finished_at) "
@@ -65,21 +65,21 @@ def finish_load(adapter: EngineAdapter, table: str, started_at: str, finished_at
     )
 
 
-def ready(model: Snapshot, adapter: EngineAdapter) -> list[int]:
-    """The hours, by their first, that SQLMesh would process now."""
+def ready_hours(model: Snapshot, adapter: EngineAdapter) -> list[int]:
+    """The hours that SQLMesh would process now, by their start."""
     intervals = model.check_ready_intervals(list(HOURS), ExecutionContext(adapter, {}))
     assert set(intervals) <= set(HOURS)
     return [datetime.fromtimestamp(start / 1000, tz=UTC).hour for start, _ in intervals]
 
 
 def test_sample_data_is_always_ready(on_local: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
-    assert ready(on_local, warehouse_with_load_log) == [10, 11, 12, 13]
+    assert ready_hours(on_local, warehouse_with_load_log) == [10, 11, 12, 13]
 
 
-def test_nothing_is_ready_before_the_first_load_has_finished(
-    on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter
+def test_no_hour_is_ready_before_the_first_load_has_finished(
+    on_live: Snapshot, warehouse_with_load_log: EngineAdapter
 ) -> None:
-    assert ready(on_loaded, warehouse_with_load_log) == []
+    assert ready_hours(on_live, warehouse_with_load_log) == []
 
 
 @pytest.mark.parametrize(
@@ -93,64 +93,62 @@ def test_nothing_is_ready_before_the_first_load_has_finished(
     ],
 )
 def test_an_hour_is_ready_once_a_finished_load_started_at_its_end_or_later(
-    on_loaded: Snapshot,
+    on_live: Snapshot,
     warehouse_with_load_log: EngineAdapter,
     process_in_time_zone: str,
     started_at: str,
     hours: list[int],
 ) -> None:
     finish_load(warehouse_with_load_log, "edtech.students", started_at, "23:59:59")
-    assert ready(on_loaded, warehouse_with_load_log) == hours
+    assert ready_hours(on_live, warehouse_with_load_log) == hours
 
 
-def test_the_newest_start_counts_whatever_finished_last(
-    on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter
+def test_the_newest_start_counts_not_the_newest_finish(
+    on_live: Snapshot, warehouse_with_load_log: EngineAdapter
 ) -> None:
     finish_load(warehouse_with_load_log, "edtech.students", "12:00", "12:01")
     finish_load(warehouse_with_load_log, "edtech.students", "11:00", "13:30")
-    assert ready(on_loaded, warehouse_with_load_log) == [10, 11]
+    assert ready_hours(on_live, warehouse_with_load_log) == [10, 11]
 
 
-def test_a_load_is_measured_by_its_start_and_not_by_its_end(
-    on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter
-) -> None:
+def test_the_start_of_a_load_counts_and_not_its_end(on_live: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
     finish_load(warehouse_with_load_log, "edtech.students", "11:30", "13:30")
-    assert ready(on_loaded, warehouse_with_load_log) == [10]
+    assert ready_hours(on_live, warehouse_with_load_log) == [10]
 
 
-def test_a_table_that_lags_behind_holds_its_source_back(
-    on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter
-) -> None:
+def test_a_late_table_delays_its_source(on_live: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
     finish_load(warehouse_with_load_log, "edtech.students", "13:30", "13:31")
     finish_load(warehouse_with_load_log, "edtech.courses", "11:10", "13:31")
     finish_load(warehouse_with_load_log, "edtech.enrollments", "12:20", "13:31")
-    assert ready(on_loaded, warehouse_with_load_log) == [10]
+    assert ready_hours(on_live, warehouse_with_load_log) == [10]
 
 
-def test_only_the_newest_load_of_each_table_counts(on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
+def test_only_the_newest_load_of_each_table_counts(on_live: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
     finish_load(warehouse_with_load_log, "edtech.students", "10:30", "10:31")
     finish_load(warehouse_with_load_log, "edtech.courses", "11:10", "11:11")
     finish_load(warehouse_with_load_log, "edtech.courses", "12:30", "12:31")
     finish_load(warehouse_with_load_log, "edtech.students", "13:00", "13:01")
-    assert ready(on_loaded, warehouse_with_load_log) == [10, 11]
+    assert ready_hours(on_live, warehouse_with_load_log) == [10, 11]
 
 
-def test_a_load_of_another_source_does_not_count(on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
+def test_a_load_of_another_source_does_not_count(on_live: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
     finish_load(warehouse_with_load_log, "retail.sales", "13:30", "13:31")
-    assert ready(on_loaded, warehouse_with_load_log) == []
+    assert ready_hours(on_live, warehouse_with_load_log) == []
 
 
-def test_another_source_does_not_hold_back(on_loaded: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
+def test_a_late_load_of_another_source_delays_nothing(
+    on_live: Snapshot, warehouse_with_load_log: EngineAdapter
+) -> None:
     finish_load(warehouse_with_load_log, "edtech.students", "12:00", "12:01")
     finish_load(warehouse_with_load_log, "retail.sales", "10:30", "10:31")
-    assert ready(on_loaded, warehouse_with_load_log) == [10, 11]
+    assert ready_hours(on_live, warehouse_with_load_log) == [10, 11]
 
 
-def test_every_model_with_the_signal_waits_for_the_source_in_its_name(live_project: Context) -> None:
-    waits_for = {
+def test_every_model_with_the_signal_passes_the_source_in_its_name(live_project: Context) -> None:
+    sources = {
         model.name: {arguments["source"].name for name, arguments in model.signals if name == "source_loaded"}
         for model in live_project.models.values()
         if model.signals
     }
-    assert waits_for
-    assert waits_for == {name: {name.split(".int_")[1].split("__")[0]} for name in waits_for}
+    assert sources
+    assert sources == {name: {name.split(".int_")[1].split("__")[0]} for name in sources}

@@ -1,5 +1,6 @@
-"""`meshflow source`: an embedded PostgreSQL for the sources, or their tables on a server of your own."""
+"""`meshflow source`: the source database on the embedded PostgreSQL, or on a server of your own."""
 
+import errno
 import json
 import os
 import pwd
@@ -24,7 +25,7 @@ import psycopg
 import pytest
 from dotenv import dotenv_values
 from psycopg import sql
-from sources import Sources, new_database
+from sources import SourceDatabase, new_database
 
 from meshflow.source.server import Server
 
@@ -33,7 +34,7 @@ MESHFLOW = Path(sys.executable).with_name("meshflow")
 
 @dataclass(frozen=True)
 class Project:
-    """A working directory as `meshflow source` knows it."""
+    """A working directory for `meshflow source`."""
 
     root: Path
 
@@ -42,7 +43,7 @@ class Project:
         return Server(self.root / "data" / "postgres")
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """`meshflow source ARGUMENTS` in a process, and a process group, of its own."""
+        """Start `meshflow source ARGUMENTS` in a new process and process group."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MESHFLOW_")}
         return subprocess.Popen(
             [MESHFLOW, "source", *arguments],
@@ -56,7 +57,7 @@ class Project:
         )
 
     def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
-        """Its exit status, standard output and standard error."""
+        """Run `meshflow source ARGUMENTS`; return exit status, standard output and standard error."""
         process = self.start(*arguments, **environment)
         output, errors = process.communicate()
         return process.returncode, output, errors
@@ -72,7 +73,7 @@ def new_project(root: Path) -> Iterator[Project]:
 
 @contextmanager
 def watched_processes() -> Iterator[set[bytes]]:
-    """The command lines of all processes of the machine while the block runs, looked at every few milliseconds."""
+    """Collect the command lines of all processes on the machine during the block, every 5 ms."""
     commands: set[bytes] = set()
     stop = threading.Event()
 
@@ -82,24 +83,24 @@ def watched_processes() -> Iterator[set[bytes]]:
                 with suppress(OSError):  # it has ended
                     commands.add(path.read_bytes())
 
-    reporter = threading.Thread(target=watch)
-    reporter.start()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     try:
         yield commands
     finally:
         stop.set()
-        reporter.join()
+        watcher.join()
 
 
 @dataclass(frozen=True)
 class Installed(Project):
     commands: frozenset[bytes] = frozenset()
-    """The command lines that there were while `meshflow source up` ran for the first time."""
+    """The command lines of all processes during the first `meshflow source up`."""
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """A project after its first `meshflow source up`, which had a .env before; shared: leave it up."""
+    """A project with an existing .env after its first `meshflow source up`. Shared: leave the server running."""
     root = tmp_path_factory.mktemp("installed")
     with new_project(root) as project:
         (root / ".env").write_text("# mine\nMESHFLOW_STATE_PORT=1\nSNOWFLAKE_ACCOUNT='an account'\n")
@@ -110,8 +111,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
         yield Installed(root, frozenset(commands))
 
 
-def the_error(status: int, output: str, errors: str) -> str:
-    """The error that a command gave: one line, and nothing else."""
+def error_line(status: int, output: str, errors: str) -> str:
+    """The error of a failed command: one line, and no other output."""
     assert (status, output) == (1, "")
     (line,) = errors.splitlines()
     assert line.startswith("Error: ")
@@ -123,7 +124,7 @@ def passwords(server: Server) -> dict[str, str]:
 
 
 def names(server: Server) -> list[str]:
-    """Of the students, as the loader sees them."""
+    """The first names of the students that the loader reads."""
     with closing(psycopg.connect(server.url("loader"))) as connection:
         return [name for (name,) in connection.execute("SELECT first_name FROM edtech.students ORDER BY student_id")]
 
@@ -137,7 +138,7 @@ def postmaster(server: Server) -> str:
     return (server.cluster / "postmaster.pid").read_text().splitlines()[0]
 
 
-def test_up_notes_in_env_where_state_is_and_leaves_the_rest(installed: Installed) -> None:
+def test_up_writes_the_state_connection_to_env_and_keeps_other_settings(installed: Installed) -> None:
     text = (installed.root / ".env").read_text()
     assert text.startswith("# mine\n")
     settings = dotenv_values(installed.root / ".env")
@@ -164,7 +165,7 @@ def test_up_again_changes_nothing(installed: Installed) -> None:
     assert (postmaster(installed.server), [file.read_bytes() for file in files], names(installed.server)) == before
 
 
-def test_status_says_where_they_are_and_what_they_hold(installed: Installed) -> None:
+def test_status_shows_connection_and_row_counts(installed: Installed) -> None:
     with psycopg.connect(installed.server.url("source")) as connection:
         connection.execute(
             "INSERT INTO retail.sales (order_id, product_id, deleted_at) "
@@ -178,18 +179,18 @@ def test_status_says_where_they_are_and_what_they_hold(installed: Installed) -> 
     assert f"{datetime.now(UTC):%Y-%m-%d}" in words["retail.sales"]
 
 
-def test_after_down_and_up_the_rows_are_there_on_the_same_port(installed: Installed) -> None:
+def test_rows_and_port_stay_the_same_after_down_and_up(installed: Installed) -> None:
     write_name(installed.server, "Grace")
     before = installed.server.port, names(installed.server)
     assert installed.run("down") == (0, "PostgreSQL is stopped\n", "")
     assert not installed.server.is_running
-    assert "Connection rejected" in the_error(*installed.run("status"))
-    assert installed.run("down")[0] == 0, "there is nothing to do"
+    assert os.strerror(errno.ECONNREFUSED) in error_line(*installed.run("status"))
+    assert installed.run("down")[0] == 0, "a second `down` should succeed"
     assert installed.run("up")[0] == 0
     assert (installed.server.port, names(installed.server)) == before
 
 
-def test_up_takes_another_port_and_notes_it_if_its_own_is_taken(installed: Installed) -> None:
+def test_up_uses_and_records_another_port_if_its_own_is_in_use(installed: Installed) -> None:
     write_name(installed.server, "Emmy")
     port, before = installed.server.port, names(installed.server)
     installed.server.down()
@@ -202,7 +203,7 @@ def test_up_takes_another_port_and_notes_it_if_its_own_is_taken(installed: Insta
     assert names(installed.server) == before
 
 
-def test_up_heals_a_server_that_crashed(installed: Installed) -> None:
+def test_up_restarts_a_server_that_crashed(installed: Installed) -> None:
     write_name(installed.server, "Lise")
     before = names(installed.server)
     os.kill(int(postmaster(installed.server)), signal.SIGQUIT)
@@ -212,32 +213,32 @@ def test_up_heals_a_server_that_crashed(installed: Installed) -> None:
     assert names(installed.server) == before
 
 
-def test_a_server_that_does_not_start_says_why(installed: Installed) -> None:
+def test_the_error_of_a_server_that_does_not_start_contains_the_reason(installed: Installed) -> None:
     installed.server.down()
     settings = installed.server.cluster / "postgresql.auto.conf"
     before = settings.read_bytes()
     settings.write_bytes(before + b"shared_preload_libraries = 'nonsense'\n")
-    error = the_error(*installed.run("up"))
+    error = error_line(*installed.run("up"))
     settings.write_bytes(before)
     assert installed.run("up")[0] == 0
     assert str(installed.server.home) in error
     assert 'FATAL:  could not access file "nonsense"' in error
 
 
-def test_passwords_are_for_their_owner_alone(installed: Installed) -> None:
+def test_only_the_owner_can_read_passwords(installed: Installed) -> None:
     for file in (installed.root / ".env", installed.server.home / "passwords.json"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
     assert stat.S_IMODE(installed.server.cluster.stat().st_mode) == 0o700
 
 
-def test_passwords_stand_in_no_other_file_and_in_no_command_line(installed: Installed) -> None:
-    known = passwords(installed.server)
-    assert set(known) == {"postgres", "source", "loader", "sqlmesh"}
+def test_passwords_appear_in_no_other_file_and_no_command_line(installed: Installed) -> None:
+    by_role = passwords(installed.server)
+    assert set(by_role) == {"postgres", "source", "loader", "sqlmesh"}
     files = [path for path in (installed.root / "data").rglob("*") if path.is_file()]
     assert installed.server.cluster / "log" in files
     assert any(b"initdb" in command for command in installed.commands)
     assert any(command.endswith(b"source\0up\0") for command in installed.commands)
-    for role, password in known.items():
+    for role, password in by_role.items():
         assert len(password) >= 32, role
         assert [path for path in files if password.encode() in path.read_bytes()] == [
             installed.server.home / "passwords.json"
@@ -257,7 +258,7 @@ def test_git_ignores_env_and_data(project: Path) -> None:
     assert ignored.stdout.split() == [".env", "data/postgres/passwords.json"]
 
 
-def test_no_file_of_the_repository_holds_an_address_with_a_password(project: Path) -> None:
+def test_no_file_of_the_repository_contains_a_url_with_a_password(project: Path) -> None:
     git = shutil.which("git")
     listed = subprocess.run(
         [git, "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -266,19 +267,19 @@ def test_no_file_of_the_repository_holds_an_address_with_a_password(project: Pat
         text=True,
         check=True,
     )
-    address = re.compile(rb"\w+://[^\s/:@'\"]*:([^\s/@]+)@")
+    url = re.compile(rb"\w+://[^\s/:@'\"]*:([^\s/@]+)@")
     placeholder = re.compile(rb"password|\{.*\}|p")
     found = {
         (name, password)
         for name in listed.stdout.splitlines()
         if (project / name).is_file()
-        for password in address.findall((project / name).read_bytes())
+        for password in url.findall((project / name).read_bytes())
         if not placeholder.fullmatch(password)
     }
     assert not found
 
 
-def test_two_ups_at_once_make_one_server(tmp_path: Path) -> None:
+def test_two_concurrent_ups_create_one_server(tmp_path: Path) -> None:
     with new_project(tmp_path) as project:
         both = [project.start("up"), project.start("up")]
         for process in both:
@@ -288,7 +289,7 @@ def test_two_ups_at_once_make_one_server(tmp_path: Path) -> None:
         assert names(project.server) == []
 
 
-def test_up_heals_a_first_one_that_was_killed(tmp_path: Path) -> None:
+def test_up_completes_a_first_up_that_was_killed(tmp_path: Path) -> None:
     with new_project(tmp_path) as project:
         first = project.start("up")
         while not (project.server.home / "unfinished" / "PG_VERSION").exists():
@@ -296,14 +297,14 @@ def test_up_heals_a_first_one_that_was_killed(tmp_path: Path) -> None:
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
         assert not project.server.exists
-        assert "There are no sources yet: `meshflow source up`" in the_error(*project.run("status"))
+        assert "There is no source database yet: run `meshflow source up`" in error_line(*project.run("status"))
         assert project.run("up")[0] == 0
         assert names(project.server) == []
         left = {path.name for path in project.server.home.iterdir()}
         assert not left & {"unfinished", "postgres.password", "passwords.unfinished"}
 
 
-def test_an_ordinary_user_can_run_it_where_nobody_else_can_look(tmp_path: Path) -> None:
+def test_an_unprivileged_user_can_run_the_server_in_a_private_folder(tmp_path: Path) -> None:
     home = tmp_path / "closed" / "postgres"
     home.parent.mkdir(mode=0o700)
     server = "import sys, pathlib; from meshflow.source.server import Server; Server(pathlib.Path(sys.argv[1]))"
@@ -311,9 +312,13 @@ def test_an_ordinary_user_can_run_it_where_nobody_else_can_look(tmp_path: Path) 
     if os.geteuid() == 0:
         daemon = pwd.getpwnam("daemon")
         os.chown(home.parent, daemon.pw_uid, daemon.pw_gid)
-        # Reads everything, or it couldn't reach a Python in root's home; also where access() is asked, as initdb does.
-        reads = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--securebits=+no_setuid_fixup"]
-        become = ["setpriv", f"--reuid={daemon.pw_uid}", f"--regid={daemon.pw_gid}", "--clear-groups", *reads]
+        # Python may be in root's home, so the server needs to read all files, also for access(), which initdb calls.
+        capabilities = [
+            "--inh-caps=+dac_read_search",
+            "--ambient-caps=+dac_read_search",
+            "--securebits=+no_setuid_fixup",
+        ]
+        become = ["setpriv", f"--reuid={daemon.pw_uid}", f"--regid={daemon.pw_gid}", "--clear-groups", *capabilities]
     subprocess.run([*become, sys.executable, "-c", f"{server}.up()", home], check=True)
     try:
         assert names(Server(home)) == []
@@ -326,58 +331,58 @@ def test_an_ordinary_user_can_run_it_where_nobody_else_can_look(tmp_path: Path) 
 
 @pytest.fixture
 def own(postgres: Server, tmp_path: Path) -> Iterator[tuple[Project, dict[str, str]]]:
-    """A project whose sources are on a server of its own, with an awkward role for the loader; no tables yet."""
+    """A project with its own source server, without tables. The loader's role and password have special characters."""
     role, password = f"the loader@{uuid4().hex[:8]}", "%41:/@ '\""
     with closing(psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True)) as connection:
         create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
         connection.execute(create)
     database = new_database(postgres, "source")
-    place = f"127.0.0.1:{postgres.port}/{database}"
+    address = f"127.0.0.1:{postgres.port}/{database}"
     with new_project(tmp_path) as project:
         yield (
             project,
             {
                 "MESHFLOW_SOURCE_URL": postgres.url("source", database),
-                "MESHFLOW_LOADER_URL": f"postgresql://{quote(role, safe='')}:{quote(password, safe='')}@{place}",
+                "MESHFLOW_LOADER_URL": f"postgresql://{quote(role, safe='')}:{quote(password, safe='')}@{address}",
             },
         )
 
 
-def test_on_a_server_of_your_own_up_makes_tables_and_admits_the_loader(
+def test_up_on_your_own_server_creates_tables_and_grants_the_loader_access(
     own: tuple[Project, dict[str, str]], postgres: Server
 ) -> None:
     project, environment = own
     for _ in range(2):
         status, output, errors = project.run("up", **environment)
         assert (status, errors) == (0, "")
-        assert "Tables are in place at source@127.0.0.1" in output
+        assert "The source tables are ready at source@127.0.0.1" in output
     with closing(psycopg.connect(environment["MESHFLOW_LOADER_URL"], autocommit=True)) as loader:
         for table in ("edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales"):
             assert loader.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,)
         assert loader.execute("SELECT meshflow.oldest_write() IS NOT NULL").fetchone() == (True,)
     assert project.run("status", **environment)[0] == 0
-    assert "server of your own" in the_error(*project.run("down", **environment))
+    assert "server of your own" in error_line(*project.run("down", **environment))
     assert not (project.root / ".env").exists()
     assert not project.server.home.exists()
     assert postgres.is_running
 
 
-def test_a_server_of_your_own_that_says_no_is_quoted_in_one_line(
+def test_an_error_of_your_own_server_is_printed_in_one_line(
     own: tuple[Project, dict[str, str]], postgres: Server
 ) -> None:
     project, environment = own
-    assert 'relation "edtech.students" does not exist' in the_error(1, "", project.run("status", **environment)[2])
+    assert 'relation "edtech.students" does not exist' in error_line(1, "", project.run("status", **environment)[2])
     nobody = {**environment, "MESHFLOW_LOADER_URL": f"postgresql://nobody:p@127.0.0.1:{postgres.port}/postgres"}
-    assert 'role "nobody" does not exist' in the_error(*project.run("up", **nobody))
+    assert 'role "nobody" does not exist' in error_line(*project.run("up", **nobody))
     foreign = {**environment, "MESHFLOW_SOURCE_URL": postgres.url("source", "sqlmesh")}
-    assert "permission denied for database sqlmesh" in the_error(*project.run("up", **foreign))
+    assert "permission denied for database sqlmesh" in error_line(*project.run("up", **foreign))
 
 
-def test_a_folder_for_data_that_is_missing_is_named(tmp_path: Path) -> None:
-    assert f"There is no folder {tmp_path}/data" in the_error(*Project(tmp_path).run("up"))
+def test_the_error_names_a_missing_data_folder(tmp_path: Path) -> None:
+    assert f"There is no folder {tmp_path}/data" in error_line(*Project(tmp_path).run("up"))
 
 
-def test_the_database_says_when_a_row_was_written_whatever_the_source_says(source: Sources) -> None:
+def test_the_database_sets_created_at_and_updated_at_and_ignores_other_values(source: SourceDatabase) -> None:
     wrong = "'1999-01-01', '1999-01-01'"
     ((before,),) = source.execute("SELECT clock_timestamp()")
     source.execute(f"INSERT INTO edtech.students (first_name, created_at, updated_at) VALUES ('Ada', {wrong})")
@@ -391,7 +396,7 @@ def test_the_database_says_when_a_row_was_written_whatever_the_source_says(sourc
 
 
 @pytest.mark.parametrize("table", ["edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales"])
-def test_a_row_is_as_old_as_its_write_and_not_as_its_transaction(source: Sources, table: str) -> None:
+def test_updated_at_is_the_time_of_the_write_and_not_of_the_transaction(source: SourceDatabase, table: str) -> None:
     columns, values = ("order_id, product_id", "1, 1") if table == "retail.sales" else ("created_at", "NULL")
     with psycopg.connect(source.url) as connection:
         connection.execute("SELECT 1")
@@ -422,7 +427,7 @@ def test_a_row_is_as_old_as_its_write_and_not_as_its_transaction(source: Sources
         "CREATE OR REPLACE FUNCTION meshflow.oldest_write() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'",
     ],
 )  # fmt: skip
-def test_the_loader_may_read_the_tables_and_nothing_else(source: Sources, statement: str) -> None:
+def test_the_loader_can_only_read_the_tables(source: SourceDatabase, statement: str) -> None:
     with (
         closing(psycopg.connect(source.loader_url)) as loader,
         pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName)),
@@ -430,14 +435,14 @@ def test_the_loader_may_read_the_tables_and_nothing_else(source: Sources, statem
         loader.execute(statement.encode())
 
 
-def test_the_loader_learns_nothing_of_what_others_do(source: Sources) -> None:
+def test_the_loader_sees_no_queries_of_other_roles(source: SourceDatabase) -> None:
     with closing(psycopg.connect(source.url)) as writer, closing(psycopg.connect(source.loader_url)) as loader:
         writer.execute("SELECT 'a secret'")
         queries = loader.execute("SELECT query, xact_start FROM pg_stat_activity WHERE usename = 'source'").fetchall()
         assert set(queries) == {("<insufficient privilege>", None)}
 
 
-def test_nobody_else_may_ask_for_the_oldest_write(source: Sources) -> None:
+def test_other_roles_cannot_call_oldest_write(source: SourceDatabase) -> None:
     with (
         closing(psycopg.connect(source.server.url("sqlmesh", source.database))) as stranger,
         pytest.raises(psycopg.errors.InsufficientPrivilege),

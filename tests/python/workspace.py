@@ -1,4 +1,4 @@
-"""A copy of the project with databases of its own, for tests that change models, load rows or run into the future."""
+"""A copy of the project with databases of its own, for tests that change models, load rows or run in the future."""
 
 import logging
 import os
@@ -27,11 +27,11 @@ WRITE = re.compile(r"(CREATE|INSERT|UPDATE|DELETE|MERGE|TRUNCATE|DROP|ALTER)\b[^
 
 @dataclass(frozen=True)
 class Workspace:
-    """A project in a folder of its own, and its databases beside it."""
+    """A project in a folder of its own, with its databases next to it."""
 
     root: Path
     state: dict[str, str] = field(default_factory=dict)
-    """Where SQLMesh keeps the state of gateway `live`, which exists only with it (sources.new_state)."""
+    """Variables that locate the SQLMesh state of gateway `live`, which needs them (sources.new_state)."""
 
     @classmethod
     def copy_of(cls, project: Path, root: Path, state: dict[str, str] | None = None) -> "Workspace":
@@ -46,12 +46,12 @@ class Workspace:
         return cls(root, state or {})
 
     def clone(self, root: Path, state: dict[str, str] | None = None, *, data: bool = True) -> "Workspace":
-        """Another one, with the databases as they are now unless `data` is false; `state` isn't copied."""
+        """Copy it, with the databases as they are now unless `data` is false. The state isn't copied."""
         ignored = None if data else shutil.ignore_patterns("*.duckdb", "*.wal", "*_spill")
         shutil.copytree(self.root, root, dirs_exist_ok=True, ignore=ignored)
         clone = Workspace(root, state or {})
-        # SQLMesh names what it has cached of a model by the configuration, in which the folder of databases stands.
-        # Without its cache a project takes 4.1 s to load, with it 1.7 s.
+        # SQLMesh names the cached files of a model by the configuration, which contains the folder of databases.
+        # A project loads in 4.1 s without its cache, in 1.7 s with it.
         before, after = self._fingerprint, clone._fingerprint
         for file in clone.path.glob(".cache/model_definition/*"):
             file.rename(file.with_name(file.name.replace(before, after)))
@@ -76,20 +76,20 @@ class Workspace:
         return self.root / "data"
 
     def context(self, gateway: str = "local") -> Context:
-        """Load the project as it stands now."""
+        """Load the project as it is now."""
         with patch.dict(os.environ, self.environment):
             return Context(paths=str(self.path), gateway=gateway)
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Replace `old`, which must stand in `file` exactly once."""
+        """Replace `old`, which must occur in `file` exactly once."""
         path = self.path / file
         text = path.read_text(encoding="utf-8")
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {file}, not once"
         path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def plan(context: Context, environment: str) -> None:
-    """`sqlmesh plan ENVIRONMENT --auto-apply`, without the unit tests that `make test` has run by then."""
+    """`sqlmesh plan ENVIRONMENT --auto-apply`, without the unit tests, which `make test` runs before."""
     context.plan(environment, auto_apply=True, no_prompts=True, skip_tests=True, include_unmodified=True)
 
 
@@ -106,7 +106,7 @@ sys.exit(not status.is_success)
 
 @contextmanager
 def run_elsewhere(workspace: Workspace, data: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Run prod as it will be due in two hours, on the databases in `data`, in a process that goes on beside the block.
+    """Run prod as of two hours from now, on the databases in `data`, in another process while the block runs.
 
     Fails unless the run succeeds.
     """
@@ -125,7 +125,7 @@ def run_elsewhere(workspace: Workspace, data: Path) -> Iterator["subprocess.Pope
 
 
 def run(context: Context, at: datetime, select: Collection[str] = ()) -> None:
-    """`sqlmesh run` as if it were `at`, UTC, which may lie in the future."""
+    """`sqlmesh run` as if it were `at`, UTC, which may be in the future."""
     status = context.run("prod", end=at, execution_time=at, select_models=select or None, skip_janitor=True)
     assert status.is_success, status
 
@@ -157,8 +157,8 @@ def recorded() -> Iterator[list[str]]:
 def writes(statements: list[str]) -> list[str]:
     """The statements that change the warehouse.
 
-    Left out: SQLMesh's state, and the empty tables `…_schema_tmp` that it creates and drops when it promotes,
-    to see whether a query is valid.
+    Leaves out SQLMesh's state, and the empty tables `…_schema_tmp`. A promotion creates and drops them to check
+    whether a query is valid.
     """
     return [
         statement
@@ -170,6 +170,6 @@ def writes(statements: list[str]) -> list[str]:
 
 
 def table_writes(statements: list[str]) -> list[str]:
-    """Of `writes`, those that create tables or change rows: all but views, schemas and comments."""
-    harmless = re.compile(r"(CREATE (OR REPLACE )?VIEW|CREATE SCHEMA|(ALTER|DROP) VIEW)\b")
-    return [statement for statement in writes(statements) if not harmless.match(statement)]
+    """The `writes` that create tables or change rows: all but views, schemas and comments."""
+    no_rows = re.compile(r"(CREATE (OR REPLACE )?VIEW|CREATE SCHEMA|(ALTER|DROP) VIEW)\b")
+    return [statement for statement in writes(statements) if not no_rows.match(statement)]

@@ -1,11 +1,11 @@
 """Runs workflow files with act, on this machine: no GitHub, no Docker, no network.
 
-A run sees what GitHub would give it: the workflow and its actions as they stand in the commit that GitHub would take
-them from, the secrets of the environment that each job names and of no other, a token with the permissions that the job
-asks for. Concurrency groups don't exist here: whatever starts together runs together.
+A run gets what GitHub would give it: the workflow and its actions from the same commit, the secrets of each job's own
+environment only, and a token with the permissions of the job. Concurrency groups are not implemented: runs that start
+together run in parallel.
 
-Actions of others are stubs in `actions/`. Nothing is installed: the checkout gets the environment that runs the tests,
-and its own `src` before it.
+Third-party actions are stubs in `actions/`. Nothing is installed: the checkout gets the virtual environment that runs
+the tests, with the checkout's `src` first on the path.
 """
 
 import base64
@@ -37,17 +37,17 @@ Workflow = dict[str, Any]
 
 
 def read(file: Path) -> Workflow:
-    """A workflow or an action. YAML 1.2, in which `on` is a word and not a truth value."""
+    """A workflow or an action. YAML 1.2, in which `on` is a string and not a boolean."""
     loaded: Workflow = YAML(typ="safe", pure=True).load(file)
     return loaded
 
 
-def adapted(workflow: Workflow, commit: str) -> Workflow:
-    """`workflow`, taken from `commit`, in words that act knows. All that differs from the file stands here.
+def adapt(workflow: Workflow, commit: str) -> Workflow:
+    """`workflow`, taken from `commit`, in the syntax that act supports. There are three differences from the file.
 
-    - `concurrency.queue` goes, which act rejects: it has no concurrency groups anyway.
-    - `uses: $/path`, the workflow's own commit, is written out as repository and commit.
-    - Secrets and token get the name of the job's environment, and of the job: act has one of each for all jobs.
+    - `concurrency.queue` is removed: act rejects it, and has no concurrency groups anyway.
+    - `uses: $/path`, which means the workflow's own commit, is replaced by repository and commit.
+    - Secrets are prefixed with the job's environment and tokens with the job: act has one set for all jobs.
     """
 
     def rewrite(value: Any, job: str, environment: str) -> Any:
@@ -59,8 +59,8 @@ def adapted(workflow: Workflow, commit: str) -> Workflow:
             return value
         if value.startswith("$/"):
             return f"{REPOSITORY}/{value.removeprefix('$/')}@{commit}"
-        value = re.sub(r"\bsecrets\.(\w+)", rf"secrets.{variable(environment)}__\1", value)
-        return re.sub(r"\bgithub\.token\b", f"secrets.{variable(job)}__TOKEN", value)
+        value = re.sub(r"\bsecrets\.(\w+)", rf"secrets.{secret_prefix(environment)}__\1", value)
+        return re.sub(r"\bgithub\.token\b", f"secrets.{secret_prefix(job)}__TOKEN", value)
 
     jobs = {name: rewrite(job, name, job.get("environment", "")) for name, job in workflow["jobs"].items()}
     for job in jobs.values():
@@ -68,58 +68,59 @@ def adapted(workflow: Workflow, commit: str) -> Workflow:
     return workflow | {"jobs": jobs}
 
 
-def variable(name: str) -> str:
-    """`name` as a part of a secret's name."""
+def secret_prefix(name: str) -> str:
+    """`name` in the characters that a secret's name may have."""
     return re.sub(r"\W", "_", name).upper()
 
 
-def listens(workflow: Workflow, event: str, payload: Mapping[str, Any]) -> bool:
-    """Whether GitHub would start `workflow`; act doesn't look at types and branches."""
-    listened = workflow["on"]
-    if event not in listened:
+def is_triggered(workflow: Workflow, event: str, payload: Mapping[str, Any]) -> bool:
+    """Whether GitHub would start `workflow`. act doesn't check types and branches."""
+    triggers = workflow["on"]
+    if event not in triggers:
         return False
-    what = listened[event] if isinstance(listened, dict) else None
-    if not isinstance(what, dict):  # nothing more, or the times of a schedule
+    filters = triggers[event] if isinstance(triggers, dict) else None
+    if not isinstance(filters, dict):  # no filters, or the cron expressions of a schedule
         return True
+    action = payload.get("action")
     base = payload.get("pull_request", {}).get("base", {}).get("ref")
-    return payload.get("action") in what.get("types", [payload.get("action")]) and base in what.get("branches", [base])
+    return action in filters.get("types", [action]) and base in filters.get("branches", [base])
 
 
-def used(value: Any) -> Iterator[str]:
-    """All `uses:` in a workflow or an action."""
+def find_uses(value: Any) -> Iterator[str]:
+    """All values of `uses:` in a workflow or an action."""
     if isinstance(value, dict):
         if isinstance(uses := value.get("uses"), str):
             yield uses
         value = list(value.values())
     if isinstance(value, list):
         for one in value:
-            yield from used(one)
+            yield from find_uses(one)
 
 
 @dataclass(frozen=True)
 class Runner:
-    """What runs workflows of one repository."""
+    """Runs the workflows of one repository."""
 
     origin: Path
     """The bare repository."""
     folder: Path
-    """Takes a folder for each run."""
+    """Contains a folder per run."""
     environment: Mapping[str, str]
-    """What GitHub's own environment is here, and where services are: overrides what workflows say."""
+    """Variables of GitHub and addresses of services. They override those of the workflows."""
     variables: Mapping[str, str]
     secrets: Mapping[str, Mapping[str, str]]
-    """Environment to its secrets."""
+    """Secrets by environment."""
     token: Callable[[Permissions], str]
-    """Makes a token that may do so much."""
+    """Returns a new token with the given permissions."""
     programs: Path = Path("/usr/bin")
-    """Programs in this folder come first."""
-    runs: list["Started"] = field(default_factory=list)
-    """All that were started, in order."""
+    """Folder that comes first on PATH."""
+    runs: list["RunningWorkflow"] = field(default_factory=list)
+    """All started runs, in order."""
 
     def start(
         self, file: str, event: str, payload: Mapping[str, Any], *, commit: str = "main", actor: str = "nobody"
-    ) -> "Started":
-        """Start the workflow `file` as it stands in `commit`, a ref or a sha: main, but for `pull_request`."""
+    ) -> "RunningWorkflow":
+        """Start the workflow `file` of `commit`, a ref or a sha. GitHub takes main, except for event `pull_request`."""
         number = len(list(self.folder.iterdir())) + 1
         folder = self.folder / f"{number:03}-{file.removesuffix('.yml')}"
         for part in ("home", "tmp", "artifacts"):
@@ -131,16 +132,16 @@ class Runner:
         sha = git("rev-parse", "HEAD", at=repository)
 
         original = read(repository / ".github" / "workflows" / file)
-        assert listens(original, event, payload), f"{file} doesn't listen to {event} {payload.get('action', '')}"
-        workflow = adapted(original, sha)
+        assert is_triggered(original, event, payload), f"{event} {payload.get('action', '')} doesn't trigger {file}"
+        workflow = adapt(original, sha)
         tokens = {
-            f"{variable(job)}__TOKEN": self.token(what.get("permissions", workflow["permissions"]))
-            for job, what in workflow["jobs"].items()
+            f"{secret_prefix(name)}__TOKEN": self.token(job.get("permissions", workflow["permissions"]))
+            for name, job in workflow["jobs"].items()
         }
         secrets = tokens | {
-            f"{variable(environment)}__{name}": value
-            for environment, its in self.secrets.items()
-            for name, value in its.items()
+            f"{secret_prefix(environment)}__{name}": value
+            for environment, values in self.secrets.items()
+            for name, value in values.items()
         }
         (folder / "workflow.yml").write_text(json.dumps(workflow, indent=1))
         (folder / "event.json").write_text(json.dumps(payload))
@@ -153,7 +154,7 @@ class Runner:
             "RIG_ORIGIN": str(self.origin),
             "RIG_VENV": str(ACT.parents[1]),
             "RIG_ARTIFACTS": str(folder / "artifacts"),
-            # A lock that isn't installed would change the environment that runs the tests.
+            # Without these, a lock that isn't installed would change the environment that runs the tests.
             "PIP_NO_INDEX": "1",
             "PIP_DRY_RUN": "1",
             "UV_CACHE_DIR": os.devnull,
@@ -165,12 +166,12 @@ class Runner:
         command = [ACT, event, "--directory", repository, "--workflows", folder / "workflow.yml"]
         command += ["--eventpath", folder / "event.json", "--actor", actor, "--json"]
         command += ["--secret-file", folder / "secrets", "--var-file", folder / "variables", "--env-file", os.devnull]
-        # A secret that gets out has to show.
+        # act must not mask secrets, so that the tests find a leaked one.
         command += ["--insecure-secrets"]
         command += ["--platform", "ubuntu-24.04=-self-hosted", "--no-skip-checkout", "--no-cache-server"]
         command += ["--action-offline-mode", "--local-repository", f"{REPOSITORY}@{sha}={repository}"]
-        for action in stubbed(repository, file):
-            command += ["--local-repository", f"{action}={stub(action)}"]
+        for action in third_party_actions(repository, file):
+            command += ["--local-repository", f"{action}={stub_folder(action)}"]
         for name, value in environment.items():
             command += ["--env", f"{name}={value}"]
         process = subprocess.Popen(
@@ -186,27 +187,29 @@ class Runner:
             },
             start_new_session=True,
         )
-        names = {job: what.get("name", job) for job, what in workflow["jobs"].items()}
-        self.runs.append(Started(process, folder, names, frozenset(value for value in secrets.values() if value)))
+        names = {name: job.get("name", name) for name, job in workflow["jobs"].items()}
+        self.runs.append(
+            RunningWorkflow(process, folder, names, frozenset(value for value in secrets.values() if value))
+        )
         return self.runs[-1]
 
 
-def is_told(secret: str, text: str) -> bool:
-    """Whether `secret`, plain or in Base64, stands in `text`; of a key, whether any line of it does."""
+def contains_secret(text: str, secret: str) -> bool:
+    """Whether `text` contains `secret`, plain or in Base64, or any line of it if it is a key."""
     lines = [line for line in secret.splitlines() if line and not line.startswith("-----")]
     encoded = base64.b64encode(secret.encode()).decode().rstrip("=")[:-1]
     return any(line in text for line in (*lines, encoded))
 
 
-def stubbed(repository: Path, file: str) -> set[str]:
-    """Actions of others that the workflow uses, or that an action of the repository does, as owner/name@sha."""
+def third_party_actions(repository: Path, file: str) -> set[str]:
+    """Third-party actions that the workflow or an action of the repository uses, as owner/name@sha."""
     files = [repository / ".github" / "workflows" / file, *repository.glob(".github/actions/*/action.yml")]
-    return {uses for one in files for uses in used(read(one)) if not uses.startswith("$/")}
+    return {uses for one in files for uses in find_uses(read(one)) if not uses.startswith("$/")}
 
 
-def stub(action: str) -> Path:
+def stub_folder(action: str) -> Path:
     folder = STUBS / action.partition("@")[0].rpartition("/")[2]
-    assert action.startswith("actions/"), f"{action}: there are stubs of GitHub's own actions only"
+    assert action.startswith("actions/"), f"{action}: only GitHub's own actions have stubs"
     assert folder.is_dir(), f"{action}: there is no stub {folder}"
     return folder
 
@@ -216,7 +219,7 @@ def dotenv(values: Mapping[str, str]) -> str:
 
 
 def git(*arguments: object, at: Path) -> str:
-    """What git answers, run in folder `at`. Nobody's configuration plays a part."""
+    """What git prints in folder `at`, without the user's or the system's configuration."""
     environment = {
         "PATH": os.environ["PATH"],
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -234,35 +237,35 @@ AUTHOR = {"NAME": "Dev Eloper", "EMAIL": "dev@example.org"}
 
 
 @dataclass(frozen=True)
-class Started:
-    """A run that goes on."""
+class RunningWorkflow:
+    """A run in progress."""
 
     process: subprocess.Popen[bytes]
     folder: Path
     names: Mapping[str, str]
-    """Job to what it is called on GitHub."""
+    """Name on GitHub by job id."""
     secrets: frozenset[str]
 
     def wait(self) -> "Run":
         self.process.wait()
         return Run(self.folder, self.process.returncode, self.names, self.secrets)
 
-    def wait_for(self, happened: Callable[[], bool]) -> bool:
-        """Wait until something has happened; False if the run ended without it."""
-        while not happened():
+    def wait_for(self, condition: Callable[[], bool]) -> bool:
+        """Wait until the condition is true; False if the run ends before."""
+        while not condition():
             if self.process.poll() is not None:
-                return happened()
+                return condition()
             time.sleep(0.05)
         return True
 
     def processes(self) -> list[psutil.Process]:
-        """Act, and whatever it has started."""
+        """The processes of act and its descendants."""
         return [one for one in psutil.process_iter() if self._is_mine(one)]
 
     def kill(self) -> "Run":
-        """As a runner dies: everything at once, nothing tidied up."""
+        """Kill all processes at once, without cleanup, like a runner that dies."""
         psutil.Process(self.process.pid).suspend()  # or it would start the next step
-        while found := self.processes():  # what was killed takes a moment to go, and may have started something before
+        while found := self.processes():  # killed processes end after a delay, and may have started others before
             for process in found:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -270,7 +273,7 @@ class Started:
         return self.wait()
 
     def _is_mine(self, process: psutil.Process) -> bool:
-        """By its home: a step has a session of its own, and may outlive its parent."""
+        """Whether its HOME is that of the run: a step has its own session, and may outlive its parent."""
         try:
             return process.environ().get("HOME") == str(self.folder / "home")
         except psutil.Error:
@@ -279,7 +282,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended."""
+    """A completed run."""
 
     folder: Path
     exit_code: int
@@ -288,42 +291,42 @@ class Run:
 
     @cached_property
     def events(self) -> list[dict[str, Any]]:
-        """What act tells, in order."""
+        """The events in act's log, in order."""
         return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
 
     @cached_property
     def jobs(self) -> dict[str, str]:
-        """Job to 'success' or 'failure'. Skipped jobs aren't in it."""
+        """'success' or 'failure' by job id, without skipped jobs."""
         found: dict[str, str] = {}
         for event in self.events:
             if result := event.get("jobResult"):
                 job = event["jobID"]
-                found[job] = "failure" if found.get(job) == "failure" else result  # of a matrix the worst
+                found[job] = "failure" if found.get(job) == "failure" else result  # the worst of a matrix
         return found
 
     @property
     def log(self) -> str:
-        """What steps have printed, without colours."""
+        """The output of all steps, without colours."""
         return ESCAPES.sub("", "".join(event["msg"] for event in self.events if event.get("raw_output")))
 
     @property
     def errors(self) -> list[str]:
-        """What workflow commands `::error::` say."""
+        """The messages of workflow commands `::error::`."""
         return [event["arg"] for event in self.events if event.get("command") == "error"]
 
     @property
     def outputs(self) -> dict[str, str]:
-        """What steps have put out."""
+        """The outputs of all steps."""
         return {event["name"]: event["arg"] for event in self.events if event.get("command") == "set-output"}
 
     @property
     def summary(self) -> str:
-        """What stands on the page of the run, Markdown."""
+        """The job summaries, Markdown."""
         return "".join(event["content"] for event in self.events if event.get("command") == "summary")
 
     @property
     def steps(self) -> dict[str, str]:
-        """Step to its result, by name; of steps that have none, by their first line."""
+        """Result by name of the step, or by its first line if it has no name."""
         return {
             event["step"].splitlines()[0]: event["stepResult"]
             for event in self.events
@@ -332,16 +335,16 @@ class Run:
 
     @property
     def artifacts(self) -> dict[str, Path]:
-        """Uploaded files, by artifact and name."""
+        """Uploaded files by artifact and path."""
         folder = self.folder / "artifacts"
         return {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
 
     @property
     def leaked(self) -> set[str]:
-        """Secrets, or a line of one, that stand in what the run has said or left."""
+        """Secrets that the log or an artifact contains, complete or in part."""
         files = [self.folder / "log.jsonl", *self.artifacts.values()]
         texts = [file.read_text(errors="replace") for file in files]
-        return {secret for secret in self.secrets if any(is_told(secret, text) for text in texts)}
+        return {secret for secret in self.secrets if any(contains_secret(text, secret) for text in texts)}
 
     def __str__(self) -> str:
         return f"{self.folder}: {self.jobs}\n{self.log}\n{(self.folder / 'act.log').read_text()}"

@@ -1,4 +1,4 @@
-"""Changes that pull requests bring, as files to their new text."""
+"""Changes for pull requests, as new text by file."""
 
 import re
 
@@ -13,19 +13,19 @@ Files = dict[str, str | None]
 
 
 def edited(github: FakeGitHub, file: str, old: str, new: str, *, times: int = 1) -> Files:
-    """`file` as it stands on main, with `new` for `old`, which has to stand there so often."""
+    """`file` of main, with `old` replaced by `new`. `old` has to occur `times` times."""
     text = github.git("show", f"main:{file}") + "\n"
-    assert text.count(old) == times, f"{old!r} stands {text.count(old)} times in {file}"
+    assert text.count(old) == times, f"{old!r} occurs {text.count(old)} times in {file}, not {times}"
     return {file: text.replace(old, new)}
 
 
-def shouted_courses(github: FakeGitHub) -> Files:
-    """Titles of courses with a `!`, in a mart with people's names; its unit test expects them as they were."""
+def renamed_courses(github: FakeGitHub) -> Files:
+    """Append `!` to course names in a mart with personal data. Its unit test expects the old names."""
     return edited(github, ENROLLMENTS, "courses.course_name::VARCHAR", "(courses.course_name || '!')::VARCHAR")
 
 
-def shouted_courses_in_test(github: FakeGitHub) -> Files:
-    """What the unit test then has to expect."""
+def renamed_courses_in_test(github: FakeGitHub) -> Files:
+    """The unit test that expects the new names."""
     text = github.git("show", f"main:{ENROLLMENTS_TEST}") + "\n"
     inputs_and_outputs = [part.split("outputs:") for part in text.split("\n\n")]
     return {
@@ -36,17 +36,17 @@ def shouted_courses_in_test(github: FakeGitHub) -> Files:
 
 
 def undescribed_column(github: FakeGitHub) -> Files:
-    """What the linter rejects."""
+    """Remove the description of a column, which the linter rejects."""
     return edited(github, COUNTRY, " /* Shipping in USD */", "")
 
 
 def missing_province(github: FakeGitHub) -> Files:
-    """What no unit test sees, but an audit does: a province whose sales fall out of the totals."""
+    """Drop the sales of a province from the totals. No unit test finds it, but an audit does."""
     return edited(github, COUNTRY, "GROUP BY", "WHERE\n  states.province <> 'Manitoba'\nGROUP BY")
 
 
 def three_models(github: FakeGitHub) -> Files:
-    """A change to a mart that has to be built anew, as have the two that sum it."""
+    """Change a mart, so that it and two marts that sum it have to be rebuilt."""
     return edited(
         github,
         "models/retail/rpt_net_revenue_by_city.sql",
@@ -55,8 +55,8 @@ def three_models(github: FakeGitHub) -> Files:
     )
 
 
-def another_column(github: FakeGitHub, name: str) -> Files:
-    """A column more in a mart that nothing reads, and in its unit test."""
+def added_column(github: FakeGitHub, name: str) -> Files:
+    """Add a column to a mart without downstream models, and to its unit test."""
     first = "SUM(states.order_count)::INT"
     inputs, outputs = (github.git("show", f"main:{COUNTRY_TEST}") + "\n").split("outputs:")
     expected = outputs.replace("order_count: 5", f"order_count: 5\n          {name}: 2")
@@ -67,11 +67,11 @@ def another_column(github: FakeGitHub, name: str) -> Files:
     }
 
 
-def credits_anew(github: FakeGitHub) -> Files:
-    """The same figures, said otherwise, in a mart that is far from the other changes."""
+def equivalent_credits(github: FakeGitHub) -> Files:
+    """Write a column as an equivalent expression, in a mart that the other changes don't affect."""
     return edited(github, ENROLLMENTS, "courses.credits::INT", "(courses.credits + 0)::INT")
 
 
 def columns_of_country(github: FakeGitHub) -> set[str]:
-    """The columns of that mart on main, in capitals as Snowflake has them."""
+    """The columns of the mart of `added_column` on main, in upper case as on Snowflake."""
     return {name.upper() for name in re.findall(r"AS (\w+),? /\*", github.git("show", f"main:{COUNTRY}"))}

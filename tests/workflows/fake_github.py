@@ -1,8 +1,8 @@
-"""GitHub on loopback, as far as SQLMesh's bot, `meshflow ci` and the workflows ask it.
+"""GitHub's API on loopback, as far as SQLMesh's bot, `meshflow ci` and the workflows use it.
 
-Answers come from memory and from a bare git repository, in which pull requests really have refs and are really merged.
-Whoever asks with a token is github-actions[bot]. Everybody else acts through the methods of FakeGitHub, and what came
-of it stands in its attributes:
+Responses come from memory and from a bare git repository, in which pull requests have real refs and real merges.
+Every request with a token comes from github-actions[bot]. Other users act through the methods of FakeGitHub. Its
+attributes contain the results:
 
     with FakeGitHub(tmp_path / "origin.git") as github:
         github.push("main", {"README.md": "…"})
@@ -35,13 +35,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 BOT = "github-actions[bot]"
 
 PERMISSION = {"admin": "admin", "maintain": "write", "write": "write", "triage": "read", "read": "read", "none": "none"}
-"""GitHub's five roles, in the four words of its older permissions."""
+"""GitHub's roles, mapped to its four older permissions."""
 
 Json = dict[str, Any]
 
 
 class RequestError(Exception):
-    """An answer that isn't 2xx."""
+    """A response with a status other than 2xx."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ class Review:
     state: str
     """APPROVED, CHANGES_REQUESTED, COMMENTED or DISMISSED."""
     commit: str
-    """The head that was looked at."""
+    """The head that was reviewed."""
 
 
 @dataclass(kw_only=True)
@@ -84,18 +84,18 @@ class PullRequest(Issue):
     head: str
     base: str
     head_repository: str | None
-    """Another name: a fork. None: a fork that was deleted."""
+    """The name of a fork, or None for a deleted fork."""
     draft: bool = False
     blocked: bool = False
-    """Branch protection asks for something that isn't there."""
+    """Whether a requirement of branch protection is not met."""
     computing: int = 0
-    """How often GitHub still answers that it doesn't know if it can be merged. Meanwhile refs/pull/N/merge stays."""
+    """Number of requests for which `mergeable` is still unknown. Meanwhile refs/pull/N/merge is not updated."""
     head_sha: str = ""
     base_sha: str = ""
     conflict: bool = False
     merged: bool = False
     merge_commit: str | None = None
-    """What main got."""
+    """The commit on main."""
     reviews: list[Review] = field(default_factory=list)
 
 
@@ -118,7 +118,7 @@ ROUTES: list[tuple[str, re.Pattern[str], Route]] = []
 
 
 def route(method: str, pattern: str) -> Callable[[Route], Route]:
-    """Answer `method` on paths below the repository that match `pattern`."""
+    """Register a function for `method` on paths below the repository that match `pattern`."""
 
     def register(function: Route) -> Route:
         ROUTES.append((method, re.compile(pattern), function))
@@ -129,7 +129,7 @@ def route(method: str, pattern: str) -> Callable[[Route], Route]:
 
 @dataclass(frozen=True)
 class Job:
-    """What GitHub gives to a job of a workflow, and what it leaves behind."""
+    """A job of a workflow: its variables from GitHub, and the files it writes."""
 
     folder: Path
     environment: dict[str, str]
@@ -142,32 +142,32 @@ class Job:
 
     @property
     def summary(self) -> str:
-        """Markdown on the page of the run."""
+        """The job summary, Markdown."""
         return (self.folder / "summary").read_text(encoding="utf-8")
 
 
 class FakeGitHub:
-    """The server, and what everybody but the workflows does on GitHub."""
+    """The server, with methods for the actions of users."""
 
     def __init__(self, git_dir: Path, repository: str = "acme/meshflow") -> None:
         self.git_dir = git_dir
         self.repository = repository
         self.roles: dict[str, str] = {}
-        """Who may do what, such as {"bob": "write"}; everybody else reads."""
+        """Roles such as {"bob": "write"}; all other users have `read`."""
         self.issues: dict[int, Issue] = {}
         self.checks: list[Check] = []
         self.calls: list[str] = []
         """Every request: `PUT /pulls/1/merge 405`."""
-        self.faults: list[str] = []
-        """Tracebacks of this module's own. There should be none."""
+        self.internal_errors: list[str] = []
+        """Tracebacks of errors in this module. A test fails if there is one."""
         self.merge_rejections: list[str] = []
-        """Reasons for which the next merges are rejected, each once."""
+        """Reasons to reject the next merges, one each."""
         self._pushes: list[tuple[str, str]] = []
         self._hooks: list[tuple[re.Pattern[str], Callable[[], object]]] = []
         self._ids = count(1001)
         self._numbers = count(1)
         self._lock = RLock()
-        self._asked: Json = {}
+        self._parameters: Json = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         if not git_dir.exists():
             subprocess.run(["git", "init", "-q", "--bare", "-b", "main", git_dir], check=True)  # noqa: S607
@@ -188,7 +188,7 @@ class FakeGitHub:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What GitHub sets for a job, as far as it concerns the API."""
+        """The variables that GitHub sets for a job, as far as the API needs them."""
         return {
             "GITHUB_API_URL": self.url,
             "GITHUB_GRAPHQL_URL": f"{self.url}/graphql",
@@ -199,7 +199,7 @@ class FakeGitHub:
         }
 
     def job(self, event: Json, folder: Path) -> Job:
-        """A job that `event` has started, with its files in `folder`, a new one."""
+        """A job that `event` has started, with its files in the new `folder`."""
         folder.mkdir()
         files = {"GITHUB_EVENT_PATH": "event", "GITHUB_OUTPUT": "output", "GITHUB_STEP_SUMMARY": "summary"}
         for file in files.values():
@@ -207,7 +207,7 @@ class FakeGitHub:
         (folder / "event").write_text(json.dumps(event), encoding="utf-8")
         return Job(folder, self.environment | {name: str(folder / file) for name, file in files.items()})
 
-    # What people do
+    # Actions of users
 
     def push(
         self,
@@ -218,7 +218,7 @@ class FakeGitHub:
         pusher: str | None = None,
         start: str = "main",
     ) -> str:
-        """Commit `files`, text by path, None to delete, to `branch`, which begins at `start` if it is new; its sha."""
+        """Commit `files`, text by path or None to delete, to `branch`; the sha. A new branch begins at `start`."""
         self._pushes.append((branch, pusher or author))
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
@@ -233,7 +233,7 @@ class FakeGitHub:
         return self._commit(branch, tree, [parent] if parent else [], f"Change {', '.join(files)}", author)
 
     def push_folder(self, branch: str, folder: Path, *, author: str = "ann", start: str = "main") -> str:
-        """Commit `folder` as it is, but for what its .gitignore names, to `branch`; its sha."""
+        """Commit all files of `folder` that its .gitignore doesn't exclude to `branch`; the sha."""
         self._pushes.append((branch, author))
         with tempfile.TemporaryDirectory() as scratch:
             index = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(folder)}
@@ -252,7 +252,7 @@ class FakeGitHub:
         draft: bool = False,
         fork: str | None = None,
     ) -> PullRequest:
-        """Open a pull request of branch `head`; with `fork`, its full name, the branch counts as being there."""
+        """Open a pull request of branch `head`, from repository `fork`, a full name, if given."""
         pull = PullRequest(
             number=next(self._numbers),
             title=title or head,
@@ -273,7 +273,7 @@ class FakeGitHub:
         return issue
 
     def review(self, pull: PullRequest, user: str, state: str, *, commit: str | None = None) -> Review:
-        """Review `pull` as it is now, or as it was at `commit`."""
+        """Review the current head of `pull`, or `commit`."""
         self._refresh(pull)
         review = Review(next(self._ids), user, state, commit or pull.head_sha)
         pull.reviews.append(review)
@@ -293,17 +293,17 @@ class FakeGitHub:
         app: str = "github-actions",
         external_id: str = "",
     ) -> Check:
-        """A check run of `sha`; with None as the conclusion one that still runs."""
+        """A check run of `sha`. With conclusion None it is still running."""
         status = "completed" if conclusion else "in_progress"
         check = Check(next(self._ids), name, sha, status, conclusion, {}, app, external_id)
         self.checks.append(check)
         return check
 
     def when(self, call: str, action: Callable[[], object]) -> None:
-        """Do `action` just before the next request that matches `call`, such as `PUT /pulls/1/merge`, is answered."""
+        """Run `action` just before the next request that matches `call`, such as `PUT /pulls/1/merge`, is processed."""
         self._hooks.append((re.compile(call), action))
 
-    # The payloads of events
+    # Payloads of events
 
     def pull_event(
         self, pull: PullRequest, action: str, *, sender: str | None = None, label: str | None = None
@@ -315,17 +315,17 @@ class FakeGitHub:
         return payload | self._about(sender or pull.author)
 
     def comment_event(self, issue: Issue, body: str, *, user: str, action: str = "created") -> Json:
-        """Event issue_comment, on a pull request or a plain issue; the comment is made."""
+        """Event issue_comment, on a pull request or a plain issue. Also creates the comment."""
         comment = self._comment(self.comment(issue, body, user=user))
         return {"action": action, "issue": self._issue(issue), "comment": comment} | self._about(user)
 
     def schedule_event(self) -> Json:
         return {"schedule": "2 * * * *"} | self._about(BOT)
 
-    # What came of it
+    # Results
 
     def comments_on(self, issue: Issue, user: str = BOT) -> list[str]:
-        """What `user` has to say there, oldest first."""
+        """The comments of `user`, oldest first."""
         return [comment.body for comment in issue.comments if comment.user == user]
 
     def checks_of(self, sha: str) -> dict[str, str | None]:
@@ -333,7 +333,7 @@ class FakeGitHub:
         return {check.name: check.conclusion for check in self.checks if check.head_sha == sha}
 
     def sha(self, ref: str) -> str | None:
-        """The commit of a branch, or of any other ref; None if there is none."""
+        """The commit of a branch or another ref, None if there is none."""
         return self.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False) or None
 
     def tree(self, ref: str) -> str:
@@ -347,7 +347,7 @@ class FakeGitHub:
         cwd: Path | None = None,
         check: bool = True,
     ) -> str:
-        """What git says about the bare repository. Raises CalledProcessError if it fails, unless `check` is off."""
+        """What git prints in the bare repository. Raises CalledProcessError if it fails, unless `check` is false."""
         done = subprocess.run(
             ["git", *arguments],  # noqa: S607
             cwd=cwd or self.git_dir,
@@ -359,27 +359,27 @@ class FakeGitHub:
         )
         return done.stdout.strip()
 
-    # What the API answers
+    # Responses of the API
 
-    def answer(self, method: str, path: str, asked: Json) -> tuple[int, Any]:
-        """The status and the JSON for a request; `asked` is its query, or its body."""
+    def respond(self, method: str, path: str, parameters: Json) -> tuple[int, Any]:
+        """The status and the JSON for a request; `parameters` are its query or its body."""
         prefix = f"/repos/{self.repository}"
         local = path.removeprefix(prefix)
-        # Outside of the lock: an action may run another job, which asks too.
+        # Outside of the lock: an action may run another job, which sends requests too.
         for hook in [hook for hook in self._hooks if hook[0].search(f"{method} {local}")]:
             self._hooks.remove(hook)
             hook[1]()
         with self._lock:
-            self._asked = asked
+            self._parameters = parameters
             try:
-                status, answer = self._route(method, local)
+                status, response = self._route(method, local)
             except RequestError as error:
-                status, answer = error.status, {"message": str(error)}
-            except Exception:  # noqa: BLE001 - a fault here must not look like one of the asker
-                self.faults.append(traceback.format_exc())
-                status, answer = 422, {"message": "the fake GitHub has a fault: see its .faults"}
+                status, response = error.status, {"message": str(error)}
+            except Exception:  # noqa: BLE001 - an error here must not look like one of the client
+                self.internal_errors.append(traceback.format_exc())
+                status, response = 422, {"message": "the fake GitHub has an error: see its .internal_errors"}
             self.calls.append(f"{method} {local} {status}")
-        return status, answer
+        return status, response
 
     def _route(self, method: str, path: str) -> tuple[int, Any]:
         for known, pattern, function in ROUTES:
@@ -389,7 +389,7 @@ class FakeGitHub:
 
     @route("POST", "/graphql")
     def _merge_state(self) -> tuple[int, Any]:
-        number = re.search(r"pullRequest\(number: (\d+)", self._asked["query"])
+        number = re.search(r"pullRequest\(number: (\d+)", self._parameters["query"])
         pull = self._find_pull(number[1] if number else "0")
         self._refresh(pull)
         state = self._state(pull).upper()
@@ -407,7 +407,7 @@ class FakeGitHub:
         return 200, [
             {"ref": f"refs/heads/{branch}", "activity_type": "push", "actor": _user(pusher)}
             for branch, pusher in reversed(self._pushes)
-            if self._asked.get("ref") in {None, f"refs/heads/{branch}"}
+            if self._parameters.get("ref") in {None, f"refs/heads/{branch}"}
         ]
 
     @route("GET", r"/pulls/(\d+)")
@@ -442,13 +442,15 @@ class FakeGitHub:
             raise RequestError(405, self.merge_rejections.pop(0))
         if pull.state == "closed" or self._state(pull) in {"draft", "blocked", "dirty"}:
             raise RequestError(405, "Pull Request is not mergeable")
-        if self._asked.get("sha", pull.head_sha) != pull.head_sha:
+        if self._parameters.get("sha", pull.head_sha) != pull.head_sha:
             raise RequestError(409, "Head branch was modified. Review and try the merge again.")
-        parents = [pull.base_sha] if self._asked.get("merge_method") == "squash" else [pull.base_sha, pull.head_sha]
-        title = self._asked.get("commit_title") or f"{pull.title} (#{pull.number})"
+        parents = (
+            [pull.base_sha] if self._parameters.get("merge_method") == "squash" else [pull.base_sha, pull.head_sha]
+        )
+        title = self._parameters.get("commit_title") or f"{pull.title} (#{pull.number})"
         tree = self.git("merge-tree", "--write-tree", pull.base_sha, pull.head_sha)
         pull.merge_commit = self._commit(
-            pull.base, tree, parents, f"{title}\n\n{self._asked.get('commit_message', '')}", pull.author
+            pull.base, tree, parents, f"{title}\n\n{self._parameters.get('commit_message', '')}", pull.author
         )
         pull.merged, pull.state = True, "closed"
         return 200, {"sha": pull.merge_commit, "merged": True, "message": "Pull Request successfully merged"}
@@ -461,21 +463,21 @@ class FakeGitHub:
     def _get_checks(self, ref: str) -> tuple[int, Any]:
         sha = self._resolve(ref)
         found = [check for check in self.checks if check.head_sha == sha]
-        if "check_name" in self._asked:
-            found = [check for check in found if check.name == self._asked["check_name"]]
+        if "check_name" in self._parameters:
+            found = [check for check in found if check.name == self._parameters["check_name"]]
         return 200, {"total_count": len(found), "check_runs": [self._check(check) for check in reversed(found)]}
 
     @route("POST", "/check-runs")
     def _create_check(self) -> tuple[int, Any]:
-        conclusion, status = self._asked.get("conclusion"), self._asked.get("status", "queued")
+        conclusion, status = self._parameters.get("conclusion"), self._parameters.get("status", "queued")
         check = Check(
             next(self._ids),
-            self._asked["name"],
-            self._asked["head_sha"],
+            self._parameters["name"],
+            self._parameters["head_sha"],
             status,
             conclusion,
-            self._asked.get("output", {}),
-            external_id=self._asked.get("external_id", ""),
+            self._parameters.get("output", {}),
+            external_id=self._parameters.get("external_id", ""),
         )
         self.checks.append(check)
         return 201, self._check(check)
@@ -486,7 +488,7 @@ class FakeGitHub:
         if not check:
             raise RequestError(404, "Not Found")
         for name in ("status", "conclusion", "output"):
-            setattr(check, name, self._asked.get(name, getattr(check, name)))
+            setattr(check, name, self._parameters.get(name, getattr(check, name)))
         return 200, self._check(check)
 
     @route("GET", r"/git/refs?/(.+)")
@@ -507,15 +509,15 @@ class FakeGitHub:
 
     @route("GET", r"/git/trees/([^/]+)")
     def _get_tree(self, sha: str) -> tuple[int, Any]:
-        lines = self.git("ls-tree", *(["-r"] if "recursive" in self._asked else []), sha).splitlines()
+        lines = self.git("ls-tree", *(["-r"] if "recursive" in self._parameters else []), sha).splitlines()
         entries = [(line.split("\t")[1], *line.split("\t")[0].split()) for line in lines]
         tree = [{"path": path, "mode": mode, "type": kind, "sha": entry} for path, mode, kind, entry in entries]
         return 200, {"sha": sha, "url": self._api(f"/git/trees/{sha}"), "tree": tree, "truncated": False}
 
     @route("GET", "/issues")
     def _get_issues(self) -> tuple[int, Any]:
-        labels = {label for label in self._asked.get("labels", "").split(",") if label}
-        state = self._asked.get("state", "open")
+        labels = {label for label in self._parameters.get("labels", "").split(",") if label}
+        state = self._parameters.get("state", "open")
         return 200, [
             self._issue(issue)
             for issue in reversed(self.issues.values())
@@ -524,8 +526,8 @@ class FakeGitHub:
 
     @route("POST", "/issues")
     def _create_issue(self) -> tuple[int, Any]:
-        issue = self.open_issue(self._asked["title"], author=BOT, body=self._asked.get("body", ""))
-        issue.labels = set(self._asked.get("labels", []))
+        issue = self.open_issue(self._parameters["title"], author=BOT, body=self._parameters.get("body", ""))
+        issue.labels = set(self._parameters.get("labels", []))
         return 201, self._issue(issue)
 
     @route("GET", r"/issues/(\d+)")
@@ -535,9 +537,9 @@ class FakeGitHub:
     @route("PATCH", r"/issues/(\d+)")
     def _update_issue(self, number: str) -> tuple[int, Any]:
         issue = self._find(number)
-        issue.title, issue.body = self._asked.get("title", issue.title), self._asked.get("body", issue.body)
-        issue.state = self._asked.get("state", issue.state)
-        issue.labels = set(self._asked.get("labels", issue.labels))
+        issue.title, issue.body = self._parameters.get("title", issue.title), self._parameters.get("body", issue.body)
+        issue.state = self._parameters.get("state", issue.state)
+        issue.labels = set(self._parameters.get("labels", issue.labels))
         return 200, self._issue(issue)
 
     @route("GET", r"/issues/(\d+)/comments")
@@ -546,16 +548,16 @@ class FakeGitHub:
 
     @route("POST", r"/issues/(\d+)/comments")
     def _create_comment(self, number: str) -> tuple[int, Any]:
-        if len(self._asked["body"]) > 65_536:
+        if len(self._parameters["body"]) > 65_536:
             raise RequestError(422, "Body is too long (maximum is 65536 characters)")
-        return 201, self._comment(self.comment(self._find(number), self._asked["body"], user=BOT))
+        return 201, self._comment(self.comment(self._find(number), self._parameters["body"], user=BOT))
 
     @route("PATCH", r"/issues/comments/(\d+)")
     def _update_comment(self, number: str) -> tuple[int, Any]:
         for issue in self.issues.values():
             for comment in issue.comments:
                 if comment.id == int(number):
-                    comment.body, comment.edits = self._asked["body"], comment.edits + 1
+                    comment.body, comment.edits = self._parameters["body"], comment.edits + 1
                     return 200, self._comment(comment)
         raise RequestError(404, "Not Found")
 
@@ -565,7 +567,7 @@ class FakeGitHub:
 
     @route("POST", r"/issues/(\d+)/labels")
     def _add_labels(self, number: str) -> tuple[int, Any]:
-        self._find(number).labels |= set(self._asked["labels"])
+        self._find(number).labels |= set(self._parameters["labels"])
         return self._get_labels(number)
 
     def _find(self, number: str) -> Issue:
@@ -585,7 +587,7 @@ class FakeGitHub:
         return sha
 
     def _refresh(self, pull: PullRequest) -> None:
-        """Bring the pull request, and refs/pull/N/{head,merge}, up to its branches, as GitHub does."""
+        """Update the pull request and refs/pull/N/{head,merge} to its branches, as GitHub does."""
         if pull.state == "closed":
             return
         pull.head_sha, pull.base_sha = (
@@ -599,18 +601,18 @@ class FakeGitHub:
         tree = self.git("merge-tree", "--write-tree", *parents, check=False).splitlines()
         pull.conflict = len(tree) != 1
         ref = f"refs/pull/{pull.number}/merge"
-        # One that conflicts keeps the ref it had, and so does one whose head hasn't moved, wherever main is.
+        # The ref is not updated if there is a conflict, or if only main has moved.
         if not pull.conflict and self.sha(f"{ref}^2") != pull.head_sha:
             self._commit(ref, tree[0], parents, f"Merge {pull.head_sha} into {pull.base_sha}", BOT)
 
     def _commit(self, ref: str, tree: str, parents: list[str], message: str, author: str) -> str:
-        who = {
+        identity = {
             f"GIT_{role}_{part}": value
             for role in ("AUTHOR", "COMMITTER")
             for part, value in (("NAME", author), ("EMAIL", f"{author}@users.noreply.github.com"))
         }
         options = [option for parent in parents for option in ("-p", parent)]
-        sha = self.git("commit-tree", tree, *options, "-F", "-", env=who, stdin=message)
+        sha = self.git("commit-tree", tree, *options, "-F", "-", env=identity, stdin=message)
         self.git("update-ref", ref if ref.startswith("refs/") else f"refs/heads/{ref}", sha)
         return sha
 
@@ -630,7 +632,7 @@ class FakeGitHub:
         if pull.computing:
             return "unknown"
         states = {"draft": pull.draft, "dirty": pull.conflict, "blocked": pull.blocked}
-        return next((state for state, holds in states.items() if holds), "clean")
+        return next((state for state, applies in states.items() if applies), "clean")
 
     def _api(self, path: str) -> str:
         return f"{self.url}/repos/{self.repository}{path}"
@@ -720,34 +722,34 @@ def _user(login: str) -> Json:
 def _handler(github: FakeGitHub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # headers and body in one packet, or each answer waits 40 ms
+        wbufsize = -1  # headers and body in one packet, or each response is delayed by 40 ms
 
         def do_GET(self) -> None:
             address = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(address.query).items()}
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.headers.get("Authorization"):
-                status, answer = github.answer(self.command, address.path, json.loads(raw) if raw else query)
+                status, response = github.respond(self.command, address.path, json.loads(raw) if raw else query)
             else:
-                status, answer = 401, {"message": "Requires authentication"}
+                status, response = 401, {"message": "Requires authentication"}
             headers = {"Content-Type": "application/json; charset=utf-8"}
-            # Pages, also of lists in an object, so that whoever reads only the first gets only that.
-            lists = [answer] if isinstance(answer, list) else [answer.get("check_runs", [])]
+            # Paginated, lists in an object too, so that a client that reads only the first page gets only that.
+            lists = [response] if isinstance(response, list) else [response.get("check_runs", [])]
             page, size = int(query.get("page", 1)), int(query.get("per_page", 30))
             if len(lists[0]) > page * size:
                 following = f"{github.url}{address.path}?page={page + 1}&per_page={size}"
                 headers["Link"] = f'<{following}>; rel="next"'
             lists[0][:] = lists[0][(page - 1) * size : page * size]
-            content = json.dumps(answer).encode()
+            content = json.dumps(response).encode()
             self.send_response(status)
             for name, value in (headers | {"Content-Length": str(len(content))}).items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - as http.server calls them
+        do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - names of http.server
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing: .calls has it."""
+            """Log nothing: .calls records the requests."""
 
     return Handler

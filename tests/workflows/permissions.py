@@ -1,4 +1,4 @@
-"""What a job's token may do, as GitHub would have it on a private repository."""
+"""Permissions of a job's token, as GitHub enforces them on a private repository."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from itertools import count
 from fake_github import FakeGitHub
 
 Permissions = dict[str, str]
-"""Scope to 'read' or 'write', as in a workflow."""
+"""'read' or 'write' by scope, as in a workflow."""
 
 SCOPES = [
     (r"PUT /pulls/\d+/merge", {"contents"}),
@@ -18,18 +18,18 @@ SCOPES = [
     (r"\w+ /(check-runs.*|commits/[^/]+/check-runs)", {"checks"}),
     (r"\w+ /(commits|compare|git)/.*", {"contents"}),
 ]
-"""Requests to the scopes of which one is needed, the first that matches. Without any: who may do what."""
+"""Scopes of which a request needs one; the first matching pattern counts. Other requests need no permission."""
 
 
 class Tokens:
-    """Tokens of jobs. GitHub rejects with 403 what a job didn't ask permission for."""
+    """Tokens of jobs. GitHub rejects requests without the necessary permission, with status 403."""
 
     def __init__(self, github: FakeGitHub) -> None:
         self._prefix = f"/repos/{github.repository}"
         self._permissions: dict[str, Permissions] = {}
         self._numbers = count(1)
         self.rejected: list[str] = []
-        """Requests that were, with the permissions of their token."""
+        """Rejected requests, with the permissions of their token."""
         github._server.RequestHandlerClass = _guarded(github._server.RequestHandlerClass, self._rejects)  # noqa: SLF001
 
     def issue(self, permissions: Permissions) -> str:
@@ -55,7 +55,7 @@ def _guarded(
     handler: type[BaseHTTPRequestHandler], rejects: Callable[[str, str, str], bool]
 ) -> type[BaseHTTPRequestHandler]:
     class Guarded(handler):  # type: ignore[misc, valid-type]
-        def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
+        def do_GET(self) -> None:  # noqa: N802 - name of http.server
             token = (self.headers.get("Authorization") or "").rpartition(" ")[2]
             if not rejects(self.command, self.path.partition("?")[0], token):
                 super().do_GET()

@@ -1,6 +1,6 @@
-"""From `/deploy` on a pull request to prod and main: deploy.yml, and whatever may come in its way.
+"""From `/deploy` on a pull request to prod and main: deploy.yml, with rejections and failures.
 
-Rejections need no warehouse. The rest is one story of prod: each test leaves it equal to main, and the last one looks.
+Rejections need no warehouse. The other tests share one prod. Each leaves it equal to main, which the last test checks.
 """
 
 from html import unescape
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from act import git
-from changes import Files, another_column, columns_of_country, credits_anew
+from changes import Files, added_column, columns_of_country, equivalent_credits
 from conftest import Actions
 from fake_github import FakeGitHub, PullRequest
 from warehouse import Warehouse
@@ -16,33 +16,35 @@ from workspace import table_writes
 
 
 def ready(github: FakeGitHub, branch: str, files: Files, *, base: str = "main", fork: str | None = None) -> PullRequest:
-    """A pull request of ann's, approved by bob, with all checks green."""
+    """A pull request by ann, approved by bob, with successful checks."""
     github.push(branch, files, author="ann", start=base)
     pull = github.open_pull(branch, author="ann", base=base, fork=fork)
-    green(github, pull)
+    approve(github, pull)
     return pull
 
 
-def green(github: FakeGitHub, pull: PullRequest) -> None:
-    """Approve it as it stands, and let all checks succeed."""
+def approve(github: FakeGitHub, pull: PullRequest) -> None:
+    """Approve the current head, and make its checks succeed."""
     github.review(pull, "bob", "APPROVED")
     github.check(pull.head_sha, "ok")
     github.check(pull.head_sha, "PR environment", external_id=pull.base_sha)
 
 
 REJECTED = {
-    "stranger": "may not write",
-    "rita": "may not write",
-    "draft": "it is a draft",
-    "closed": "it is closed",
-    "fork": "it comes from a fork",
-    "release": "it goes to another branch",
+    "stranger": "has no write access",
+    "rita": "has no write access",
+    "draft": "the pull request is a draft",
+    "closed": "the pull request is closed",
+    "fork": "the pull request comes from a fork",
+    "release": "the base branch of the pull request is not",
 }
-"""Who asks, or what is wrong with the pull request; and what it then says."""
+"""The commenter, or the fault of the pull request, and the reason in the comment."""
 
 
 @pytest.mark.parametrize("case", REJECTED)
-def test_deploy_is_rejected_and_the_pull_request_says_why(gated: Actions, github: FakeGitHub, case: str) -> None:
+def test_a_deploy_is_rejected_with_the_reason_in_a_comment(
+    offline_actions: Actions, github: FakeGitHub, case: str
+) -> None:
     main = github.sha("main")
     if case == "release":
         github.push("release", {"docs/release.md": "A release\n"})
@@ -55,7 +57,7 @@ def test_deploy_is_rejected_and_the_pull_request_says_why(gated: Actions, github
     )
     pull.draft = case == "draft"
     pull.state = "closed" if case == "closed" else "open"
-    run = gated.comment(pull, case if case in {"stranger", "rita"} else "ann").wait()
+    run = offline_actions.comment(pull, case if case in {"stranger", "rita"} else "ann").wait()
     assert run.jobs == {"gate": "failure"}, run
     [comment] = github.comments_on(pull)
     assert REJECTED[case] in comment
@@ -64,35 +66,35 @@ def test_deploy_is_rejected_and_the_pull_request_says_why(gated: Actions, github
 
 
 @pytest.mark.parametrize("body", ["/deployment", "please /deploy", "LGTM"])
-def test_other_comments_change_nothing(gated: Actions, github: FakeGitHub, body: str) -> None:
+def test_other_comments_change_nothing(offline_actions: Actions, github: FakeGitHub, body: str) -> None:
     pull = ready(github, f"comment-{len(body)}", {"docs/note.md": f"{body}\n"})
-    run = gated.comment(pull, "ann", body).wait()
+    run = offline_actions.comment(pull, "ann", body).wait()
     assert "failure" not in run.jobs.values()
     assert "deploy" not in run.jobs
     assert not pull.merged
     assert github.comments_on(pull) == []
 
 
-def test_a_comment_on_a_plain_issue_starts_no_job(gated: Actions, github: FakeGitHub) -> None:
-    assert gated.comment(github.open_issue("A question"), "ann").wait().jobs == {}
+def test_a_comment_on_a_plain_issue_starts_no_job(offline_actions: Actions, github: FakeGitHub) -> None:
+    assert offline_actions.comment(github.open_issue("A question"), "ann").wait().jobs == {}
 
 
-def deployed(warehouse: Warehouse) -> set[str]:
-    """Columns of the mart that the pull requests change, as prod has it."""
+def prod_columns(warehouse: Warehouse) -> set[str]:
+    """Columns in prod of the mart that the pull requests change."""
     return {row[0] for row in warehouse.snowflake.query("DESCRIBE VIEW ANALYTICS.RETAIL.RPT_NET_REVENUE_BY_COUNTRY")}
 
 
-def test_a_writer_deploys_without_writing_a_row(
+def test_a_deploy_promotes_the_built_tables_without_writing_a_row(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    pull = ready(github, "first", another_column(github, "first_count"))
+    pull = ready(github, "first", added_column(github, "first_count"))
     reviewed = warehouse.build(github, pull, tmp_path)
     assert f"pr_{pull.number}" in warehouse.environments()
     with warehouse.snowflake.sent() as statements:
         run = actions.comment(pull, "carl").wait()
     assert run.jobs == {"gate": "success", "deploy": "success"}, run
     assert table_writes(statements) == []
-    assert "FIRST_COUNT" in deployed(warehouse)
+    assert "FIRST_COUNT" in prod_columns(warehouse)
     assert pull.merged
     assert github.tree("main") == reviewed
     assert f"pr_{pull.number}" not in warehouse.environments()
@@ -102,10 +104,10 @@ def test_a_writer_deploys_without_writing_a_row(
 
 @pytest.fixture(scope="module")
 def rejected(github: FakeGitHub, warehouse: Warehouse) -> PullRequest:
-    return ready(github, "rejected", another_column(github, "rejected_count"))
+    return ready(github, "rejected", added_column(github, "rejected_count"))
 
 
-def test_a_rejected_merge_takes_prod_back(
+def test_a_rejected_merge_rolls_prod_back(
     rejected: PullRequest, actions: Actions, github: FakeGitHub, warehouse: Warehouse
 ) -> None:
     main, prod = github.sha("main"), warehouse.prod()
@@ -117,11 +119,12 @@ def test_a_rejected_merge_takes_prod_back(
     assert warehouse.prod() == prod
     assert github.sha("main") == main
     assert any(
-        "Repository rule" in unescape(comment) and "Prod is back" in comment for comment in github.comments_on(rejected)
+        "Repository rule" in unescape(comment) and "Prod was rolled back" in comment
+        for comment in github.comments_on(rejected)
     )
 
 
-def test_what_is_pushed_during_a_deploy_is_not_merged_and_takes_prod_back(
+def test_a_push_during_a_deploy_is_not_merged_and_rolls_prod_back(
     rejected: PullRequest, actions: Actions, github: FakeGitHub, warehouse: Warehouse
 ) -> None:
     main, prod = github.sha("main"), warehouse.prod()
@@ -136,28 +139,28 @@ def test_what_is_pushed_during_a_deploy_is_not_merged_and_takes_prod_back(
     assert "Head branch was modified" in unescape("\n".join(github.comments_on(rejected)))
 
 
-def test_a_killed_deploy_is_healed_by_the_next_run_which_says_so(
+def test_the_next_run_repairs_the_drift_of_a_killed_deploy_and_reports_it(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse
 ) -> None:
-    pull = ready(github, "killed", another_column(github, "killed_count"))
+    pull = ready(github, "killed", added_column(github, "killed_count"))
     main = github.sha("main")
     started = actions.comment(pull, "ann")
-    assert started.wait_for(lambda: "KILLED_COUNT" in deployed(warehouse)), started.wait()
+    assert started.wait_for(lambda: "KILLED_COUNT" in prod_columns(warehouse)), started.wait()
     started.kill()
     assert github.sha("main") == main
     assert any("is being deployed" in comment for comment in github.comments_on(pull))
     run = actions.cron("run.yml").wait()
     assert run.jobs == {"run": "success", "alert": "success"}, run
     assert "so it was planned again" in run.summary
-    assert deployed(warehouse) == columns_of_country(github)
+    assert prod_columns(warehouse) == columns_of_country(github)
 
 
-def test_of_two_deploys_at_once_one_waits_and_then_has_to_be_asked_again(
+def test_the_second_of_two_simultaneous_deploys_waits_and_is_then_rejected(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse
 ) -> None:
     pulls = [
-        ready(github, "one", another_column(github, "one_count")),
-        ready(github, "other", credits_anew(github)),
+        ready(github, "one", added_column(github, "one_count")),
+        ready(github, "other", equivalent_credits(github)),
     ]
     started = [actions.comment(pull, "ann") for pull in pulls]
     runs = [one.wait() for one in started]
@@ -165,21 +168,23 @@ def test_of_two_deploys_at_once_one_waits_and_then_has_to_be_asked_again(
     assert [pull.merged for pull in pulls] == [run.jobs["deploy"] == "success" for run in runs]
     late = next(pull for pull in pulls if not pull.merged)
     assert any("has moved on since" in comment for comment in github.comments_on(late))
-    assert deployed(warehouse) == columns_of_country(github)
+    assert prod_columns(warehouse) == columns_of_country(github)
 
 
-def test_a_deploy_and_a_run_do_not_meet(actions: Actions, github: FakeGitHub, warehouse: Warehouse) -> None:
-    pull = ready(github, "race", another_column(github, "race_count"))
+def test_a_deploy_and_a_run_never_change_prod_at_once(
+    actions: Actions, github: FakeGitHub, warehouse: Warehouse
+) -> None:
+    pull = ready(github, "race", added_column(github, "race_count"))
     deploy, cron = actions.comment(pull, "ann"), actions.cron("run.yml")
     run = cron.wait()
     assert deploy.wait().jobs == {"gate": "success", "deploy": "success"}
-    # On GitHub the one queues behind the other. Here there is the lock alone: a deploy waits for it, a run doesn't.
+    # GitHub would queue them. Here only the lock separates them: a deploy waits for it, a run doesn't.
     if run.jobs != {"run": "success", "alert": "success"}:
-        assert f"Nothing done: prod is with deploy #{pull.number} on " in run.log, run
+        assert f"Nothing was run: prod is locked by deploy #{pull.number} on " in run.log, run
     assert pull.merged
-    assert deployed(warehouse) == columns_of_country(github)
+    assert prod_columns(warehouse) == columns_of_country(github)
 
 
-def test_in_the_end_prod_is_what_main_says(github: FakeGitHub, warehouse: Warehouse) -> None:
+def test_prod_matches_main_after_all_deploys(github: FakeGitHub, warehouse: Warehouse) -> None:
     git("pull", "--quiet", "origin", "main", at=warehouse.main)
     warehouse.sqlmesh("diff", "prod")  # fails if there is a difference

@@ -1,7 +1,7 @@
-"""A pull request's way to an environment of its own: pr-environment.yml, started as GitHub starts it.
+"""The environment of a pull request: pr-environment.yml, started as by GitHub.
 
-Four pull requests are opened at once, each with a fault; two of them are put right. What they touch is told by the
-statements that the warehouse was sent, and by its views.
+Four pull requests are opened at once, each with a fault. One of them is fixed, and later builds over budget with the
+label. The statements sent to the warehouse, and its views, show what each has changed.
 """
 
 import re
@@ -14,8 +14,8 @@ from changes import (
     COUNTRY_TEST,
     Files,
     missing_province,
-    shouted_courses,
-    shouted_courses_in_test,
+    renamed_courses,
+    renamed_courses_in_test,
     three_models,
     undescribed_column,
 )
@@ -26,114 +26,117 @@ from warehouse import Warehouse, tables_written
 from meshflow.ci.github import code
 
 CHANGED = {"RPT_STUDENT_ENROLLMENTS", "RPT_STUDENT_CREDITS"}
-"""What the first pull request changes, a view, and what reads it, a table."""
+"""The view that the first pull request changes, and the table that reads it."""
 SYNCED = "SQLMesh - PR Environment Synced"
-"""The bot's check."""
+"""Name of the bot's check."""
 BUILT = "PR environment"
-"""Ours, which the gate asks for."""
-TITLE = "Shout `titles` | </details> <img src=x onerror=alert(1)> ${{ secrets.MESHFLOW_STATE_PASSWORD }} @acme/everyone"
+"""Name of our check, which the gate requires."""
+TITLE = (
+    "Rename `courses` | </details> <img src=x onerror=alert(1)> ${{ secrets.MESHFLOW_STATE_PASSWORD }} @acme/everyone"
+)
 
 
 @dataclass
-class Opened:
-    """A pull request, and what its last run came to."""
+class BuiltPullRequest:
+    """A pull request and its last run."""
 
     pull: PullRequest
     run: Run
 
 
 @dataclass
-class Story:
-    unit_test: Opened
-    lint: Opened
-    audit: Opened
-    budget: Opened
+class FaultyPullRequests:
+    unit_test: BuiltPullRequest
+    lint: BuiltPullRequest
+    audit: BuiltPullRequest
+    budget: BuiltPullRequest
     prod_before: dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def pwned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that somebody else's branch name makes if a shell reads it."""
-    return tmp_path_factory.mktemp("pwned") / "file"
+def injected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that exists if a shell has executed the name of a branch."""
+    return tmp_path_factory.mktemp("injected") / "file"
 
 
 @pytest.fixture(scope="module")
-def story(github: FakeGitHub, actions: Actions, warehouse: Warehouse, pwned: Path) -> Story:
-    """Pull requests that were opened with a fault each, all at once."""
+def faulty(github: FakeGitHub, actions: Actions, warehouse: Warehouse, injected: Path) -> FaultyPullRequests:
+    """Four pull requests with one fault each, opened at once."""
     prod = warehouse.prod()
     changes = {
-        f"ann/$(touch${{IFS}}{pwned})`touch${{IFS}}{pwned}`": shouted_courses(github),
+        f"ann/$(touch${{IFS}}{injected})`touch${{IFS}}{injected}`": renamed_courses(github),
         "lint": undescribed_column(github),
         "audit": missing_province(github),
         "budget": three_models(github),
     }
-    pulls = [opened(github, branch, files) for branch, files in changes.items()]
+    pulls = [open_pull(github, branch, files) for branch, files in changes.items()]
     pulls[0].title = TITLE
     started = [actions.pull(pull, "opened") for pull in pulls]
     runs = [actions.finish(one, pull) for one, pull in zip(started, pulls, strict=True)]
-    return Story(*(Opened(pull, run) for pull, run in zip(pulls, runs, strict=True)), prod_before=prod)
+    built = (BuiltPullRequest(pull, run) for pull, run in zip(pulls, runs, strict=True))
+    return FaultyPullRequests(*built, prod_before=prod)
 
 
-def opened(github: FakeGitHub, branch: str, files: Files) -> PullRequest:
+def open_pull(github: FakeGitHub, branch: str, files: Files) -> PullRequest:
     github.push(branch, files, author="ann")
     return github.open_pull(branch, author="ann")
 
 
 def report(github: FakeGitHub, pull: PullRequest) -> str:
-    """Our one comment with the plan."""
+    """The only comment with the report."""
     [found] = [comment for comment in github.comments_on(pull) if "<!-- meshflow report -->" in comment]
     return found
 
 
-def test_a_broken_unit_test_fails_a_check_and_builds_nothing(story: Story, github: FakeGitHub) -> None:
-    assert story.unit_test.run.jobs == {"admit": "success", "test": "failure"}, story.unit_test.run
-    assert "test_each_enrollment_of_a_student_is_a_row_with_its_course" in story.unit_test.run.log
-    assert github.checks_of(story.unit_test.pull.head_sha) == {"Admit": "success", "Lint and test": "failure"}
+def test_a_failing_unit_test_fails_a_check_and_builds_nothing(faulty: FaultyPullRequests, github: FakeGitHub) -> None:
+    assert faulty.unit_test.run.jobs == {"admit": "success", "test": "failure"}, faulty.unit_test.run
+    assert "test_each_enrollment_of_a_student_is_a_row_with_its_course" in faulty.unit_test.run.log
+    assert github.checks_of(faulty.unit_test.pull.head_sha) == {"Admit": "success", "Lint and test": "failure"}
 
 
-def test_a_lint_error_fails_a_check_and_builds_nothing(story: Story, github: FakeGitHub) -> None:
-    assert story.lint.run.jobs == {"admit": "success", "test": "failure"}, story.lint.run
-    assert "columnsdescribed" in story.lint.run.log
-    assert github.checks_of(story.lint.pull.head_sha) == {"Admit": "success", "Lint and test": "failure"}
+def test_a_lint_error_fails_a_check_and_builds_nothing(faulty: FaultyPullRequests, github: FakeGitHub) -> None:
+    assert faulty.lint.run.jobs == {"admit": "success", "test": "failure"}, faulty.lint.run
+    assert "columnsdescribed" in faulty.lint.run.log
+    assert github.checks_of(faulty.lint.pull.head_sha) == {"Admit": "success", "Lint and test": "failure"}
 
 
-def test_a_failing_audit_fails_a_check_and_makes_no_environment(story: Story, github: FakeGitHub) -> None:
-    assert story.audit.run.jobs == {"admit": "success", "test": "success", "environment": "failure"}, story.audit.run
-    checks = github.checks_of(story.audit.pull.head_sha)
+def test_a_failing_audit_fails_a_check_and_makes_no_environment(faulty: FaultyPullRequests, github: FakeGitHub) -> None:
+    assert faulty.audit.run.jobs == {"admit": "success", "test": "success", "environment": "failure"}, faulty.audit.run
+    checks = github.checks_of(faulty.audit.pull.head_sha)
     assert (checks[SYNCED], checks["Build"]) == ("failure", "failure")
     assert BUILT not in checks
 
 
-def test_too_large_a_plan_fails_a_check_and_builds_nothing(
-    story: Story, github: FakeGitHub, warehouse: Warehouse
+def test_a_plan_over_budget_fails_a_check_and_builds_nothing(
+    faulty: FaultyPullRequests, github: FakeGitHub, warehouse: Warehouse
 ) -> None:
-    assert story.budget.run.steps["Hold the plan to its budget"] == "failure", story.budget.run
-    assert "3 models of 2" in story.budget.run.log
-    assert code("retail.rpt_net_revenue_by_city") in report(github, story.budget.pull)
-    assert github.checks_of(story.budget.pull.head_sha)[BUILT] == "failure"
+    assert faulty.budget.run.steps["Check the build budget"] == "failure", faulty.budget.run
+    assert "3 of 2 models" in faulty.budget.run.log
+    assert code("retail.rpt_net_revenue_by_city") in report(github, faulty.budget.pull)
+    assert github.checks_of(faulty.budget.pull.head_sha)[BUILT] == "failure"
     assert "RPT_NET_REVENUE_BY_CITY" not in str(tables_written(warehouse.snowflake.statements("CI")))
 
 
-def test_faulty_pull_requests_have_no_environment(story: Story, warehouse: Warehouse) -> None:
+def test_faulty_pull_requests_have_no_environment(faulty: FaultyPullRequests, warehouse: Warehouse) -> None:
     assert warehouse.environments() == {"prod"}
 
 
 @pytest.fixture(scope="module")
-def fixed(story: Story, github: FakeGitHub, actions: Actions, warehouse: Warehouse) -> set[str]:
-    """The tables written for the first pull request, once its unit test expects what it does."""
+def fixed(faulty: FaultyPullRequests, github: FakeGitHub, actions: Actions, warehouse: Warehouse) -> set[str]:
+    """The tables written for the first pull request after its unit test is fixed."""
     before = len(warehouse.snowflake.statements("CI"))
-    pull = story.unit_test.pull
-    github.push(pull.head, shouted_courses_in_test(github))
-    story.unit_test.run = actions.finish(actions.pull(pull, "synchronize"), pull)
+    pull = faulty.unit_test.pull
+    github.push(pull.head, renamed_courses_in_test(github))
+    faulty.unit_test.run = actions.finish(actions.pull(pull, "synchronize"), pull)
     return tables_written(warehouse.snowflake.statements("CI")[before:])
 
 
-def test_a_fix_turns_it_green_and_builds_only_what_has_changed(
-    story: Story, fixed: set[str], github: FakeGitHub, warehouse: Warehouse
+def test_a_fix_makes_all_checks_succeed_and_builds_only_the_changed_models(
+    faulty: FaultyPullRequests, fixed: set[str], github: FakeGitHub, warehouse: Warehouse
 ) -> None:
-    pull = story.unit_test.pull
-    assert story.unit_test.run.jobs == {"admit": "success", "test": "success", "environment": "success"}, (
-        story.unit_test.run
+    pull = faulty.unit_test.pull
+    assert faulty.unit_test.run.jobs == {"admit": "success", "test": "success", "environment": "success"}, (
+        faulty.unit_test.run
     )
     checks = github.checks_of(pull.head_sha)
     assert (checks[SYNCED], checks[BUILT]) == ("success", "success")
@@ -144,29 +147,29 @@ def test_a_fix_turns_it_green_and_builds_only_what_has_changed(
     assert set(warehouse.snowflake.definitions(schema)) == {f"{schema}.{mart}" for mart in CHANGED}
 
 
-def test_the_comment_shows_the_plan_and_the_data_diff_without_a_row(
-    story: Story, fixed: set[str], github: FakeGitHub, warehouse: Warehouse
+def test_the_comment_shows_the_plan_and_the_data_diff_without_data(
+    faulty: FaultyPullRequests, fixed: set[str], github: FakeGitHub, warehouse: Warehouse
 ) -> None:
-    text = report(github, story.unit_test.pull)
+    text = report(github, faulty.unit_test.pull)
     query = "SELECT COUNT(*), COUNT(COURSE_NAME) FROM ANALYTICS.EDTECH.RPT_STUDENT_ENROLLMENTS"
-    [(rows, shouted)] = warehouse.snowflake.query(query)
+    [(rows, renamed)] = warehouse.snowflake.query(query)
     row = next(
         line for line in text.splitlines() if code("edtech.rpt_student_enrollments") in line and f"{rows:,}" in line
     )
-    assert f"| {rows:,} | {rows:,} | 0 | 0 | {shouted:,} | {code('course_name')} {shouted:,} |" in row
-    assert story.unit_test.pull.head_sha[:7] in text
+    assert f"| {rows:,} | {rows:,} | 0 | 0 | {renamed:,} | {code('course_name')} {renamed:,} |" in row
+    assert faulty.unit_test.pull.head_sha[:7] in text
     names = warehouse.snowflake.query(
         "SELECT DISTINCT FULL_NAME, COURSE_NAME FROM ANALYTICS.EDTECH.RPT_STUDENT_ENROLLMENTS"
     )
-    told = [value for name in names for value in name if value and value in text]
+    leaked = [value for name in names for value in name if value and value in text]
     assert len(names) > 10
-    assert not told
+    assert not leaked
 
 
-def test_the_label_lets_a_large_plan_pass_and_the_comment_is_updated_in_place(
-    story: Story, fixed: set[str], github: FakeGitHub, actions: Actions, warehouse: Warehouse
+def test_the_label_allows_a_plan_over_budget_and_the_comment_is_updated(
+    faulty: FaultyPullRequests, fixed: set[str], github: FakeGitHub, actions: Actions, warehouse: Warehouse
 ) -> None:
-    pull = story.unit_test.pull
+    pull = faulty.unit_test.pull
     before, comments = report(github, pull), len(github.comments_on(pull))
     github.push(pull.head, three_models(github))
     pull.labels.add("over-budget")
@@ -182,22 +185,22 @@ def test_the_label_lets_a_large_plan_pass_and_the_comment_is_updated_in_place(
     )
 
 
-def test_prod_is_as_it_was(story: Story, fixed: set[str], warehouse: Warehouse) -> None:
-    assert warehouse.prod() == story.prod_before
+def test_prod_is_unchanged(faulty: FaultyPullRequests, fixed: set[str], warehouse: Warehouse) -> None:
+    assert warehouse.prod() == faulty.prod_before
 
 
-def test_neither_branch_name_nor_title_is_read_by_a_shell_or_as_markdown(
-    story: Story, fixed: set[str], github: FakeGitHub, pwned: Path
+def test_neither_a_shell_nor_markdown_interprets_branch_names_and_titles(
+    faulty: FaultyPullRequests, fixed: set[str], github: FakeGitHub, injected: Path
 ) -> None:
-    assert not pwned.exists()
-    comments = "\n".join(github.comments_on(story.unit_test.pull))
+    assert not injected.exists()
+    comments = "\n".join(github.comments_on(faulty.unit_test.pull))
     assert not re.search(r"<img|@acme|touch\$", comments)
 
 
-def test_a_fork_gets_no_job(gated: Actions, github: FakeGitHub) -> None:
+def test_a_fork_gets_no_job(offline_actions: Actions, github: FakeGitHub) -> None:
     github.push("stranger", {"config.yaml": "gateways: {}\n"}, author="stranger")
     pull = github.open_pull("stranger", author="stranger", fork="stranger/meshflow")
-    assert gated.pull(pull, "opened").wait().jobs == {}
+    assert offline_actions.pull(pull, "opened").wait().jobs == {}
 
 
 POISON = "{{ print(env_var('MESHFLOW_STATE_PASSWORD'), env_var('MESHFLOW_SNOWFLAKE_PRIVATE_KEY')) }}"
@@ -217,14 +220,14 @@ POISON = "{{ print(env_var('MESHFLOW_STATE_PASSWORD'), env_var('MESHFLOW_SNOWFLA
         (".github/workflows/pr-environment.yml", "permissions: {}", "permissions: write-all"),
     ],
 )
-def test_what_would_run_code_with_our_keys_waits_for_somebody_to_read_it(
-    gated: Actions, github: FakeGitHub, file: str, old: str, new: str
+def test_code_that_would_run_with_our_keys_is_not_built_before_its_approval(
+    offline_actions: Actions, github: FakeGitHub, file: str, old: str, new: str
 ) -> None:
     text = github.git("show", f"main:{file}") + "\n"
     branch = f"poison-{file.replace('/', '-')}"
     github.push(branch, {file: text.replace(old, new, 1)})
     pull = github.open_pull(branch)
-    run = gated.finish(gated.pull(pull, "opened"), pull)
+    run = offline_actions.finish(offline_actions.pull(pull, "opened"), pull)
     assert run.jobs == {"admit": "failure"}, run
     [comment] = github.comments_on(pull)
     assert code(file) in comment

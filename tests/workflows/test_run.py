@@ -1,4 +1,4 @@
-"""What happens by the clock, and when a pull request is closed: run.yml, weekly.yml and pr-close.yml."""
+"""Scheduled workflows, and the one for closed pull requests: run.yml, weekly.yml and pr-close.yml."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from changes import another_column
+from changes import added_column
 from conftest import Actions
 from fake_github import FakeGitHub, Issue
 from warehouse import Warehouse
@@ -24,16 +24,14 @@ def alerts(github: FakeGitHub, workflow: str) -> list[Issue]:
 
 @pytest.fixture
 def failing(warehouse: Warehouse) -> None:
-    """Of the next run one statement fails."""
-    warehouse.forget(MART)
-    # What Snowflake says to a query that is too large for its warehouse.
+    """Make one statement of the next run fail."""
+    warehouse.delete_intervals(MART)
+    # Snowflake's error for a query that is too large for its warehouse.
     fault = {"statement": f'{MART.upper()}__\\d+"', "code": 604, "message": "SQL execution canceled"}
     warehouse.snowflake.fail(fault)
 
 
-def test_a_run_that_fails_opens_an_alert(
-    failing: None, actions: Actions, github: FakeGitHub, warehouse: Warehouse
-) -> None:
+def test_a_failed_run_opens_an_alert(failing: None, actions: Actions, github: FakeGitHub, warehouse: Warehouse) -> None:
     run = actions.cron("run.yml").wait()
     assert run.jobs == {"run": "failure", "alert": "success"}, run
     assert "failed" in run.summary
@@ -41,21 +39,21 @@ def test_a_run_that_fails_opens_an_alert(
     assert (alert.state, alert.comments) == ("open", [])
 
 
-def test_a_run_that_fails_again_opens_no_other_one(
+def test_a_second_failed_run_updates_the_alert(
     failing: None, actions: Actions, github: FakeGitHub, warehouse: Warehouse
 ) -> None:
     run = actions.cron("run.yml").wait()
     assert run.jobs == {"run": "failure", "alert": "success"}, run
     [alert] = alerts(github, "Run")
     assert (alert.state, alert.comments) == ("open", [])
-    assert "Last time: " in alert.body
+    assert "Latest failed run: " in alert.body
 
 
-def test_a_run_that_succeeds_closes_the_alert_and_tells_what_it_did(
+def test_a_successful_run_closes_the_alert_and_reports_its_models(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse
 ) -> None:
     warehouse.write(seed=2)
-    warehouse.forget(MART)
+    warehouse.delete_intervals(MART)
     run = actions.cron("run.yml").wait()
     assert run.jobs == {"run": "success", "alert": "success"}, run
     [alert] = alerts(github, "Run")
@@ -65,21 +63,21 @@ def test_a_run_that_succeeds_closes_the_alert_and_tells_what_it_did(
     assert re.search(r'"rows": *[1-9]', run.log)
 
 
-def test_a_run_while_another_one_has_prod_does_nothing_and_says_who_has_it(
+def test_a_run_fails_without_a_statement_while_another_process_has_the_prod_lock(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in warehouse.state.items():
         monkeypatch.setenv(name, value)
-    warehouse.forget(MART)
+    warehouse.delete_intervals(MART)
     with prod_lock("run #1"), warehouse.snowflake.sent() as statements:
         run = actions.cron("run.yml").wait()
     assert run.jobs == {"run": "failure", "alert": "success"}, run
     assert [alert.state for alert in alerts(github, "Run")].count("open") == 1
-    assert "Nothing done: prod is with run #1 on " in run.log
+    assert "Nothing was run: prod is locked by run #1 on " in run.log
     assert statements == []
 
 
-def test_every_week_all_is_audited_reconciled_cleaned_up_and_the_state_kept_encrypted(
+def test_the_weekly_workflow_audits_reconciles_cleans_up_and_exports_the_state_encrypted(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     run = actions.cron("weekly.yml").wait()
@@ -94,10 +92,10 @@ def test_every_week_all_is_audited_reconciled_cleaned_up_and_the_state_kept_encr
     assert "prod" in json.loads(state.read_text())["environments"]
 
 
-def test_a_closed_pull_request_gives_up_its_environment(
+def test_closing_a_pull_request_deletes_its_environment(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    github.push("closing", another_column(github, "closing_count"))
+    github.push("closing", added_column(github, "closing_count"))
     pull = github.open_pull("closing")
     warehouse.build(github, pull, tmp_path)
     assert f"pr_{pull.number}" in warehouse.environments()
@@ -107,6 +105,6 @@ def test_a_closed_pull_request_gives_up_its_environment(
     assert f"pr_{pull.number}" not in warehouse.environments()
 
 
-def test_a_closed_pull_request_of_a_fork_starts_no_job(gated: Actions, github: FakeGitHub) -> None:
+def test_a_closed_pull_request_of_a_fork_starts_no_job(offline_actions: Actions, github: FakeGitHub) -> None:
     pull = github.open_pull("main", fork="stranger/meshflow")
-    assert gated.closed(pull).wait().jobs == {}
+    assert offline_actions.closed(pull).wait().jobs == {}

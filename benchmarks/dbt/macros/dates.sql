@@ -1,9 +1,9 @@
-{# The date that ages, statuses and "days since" are relative to: the variable as_of_date, or today, UTC. #}
+{# The date that ages, statuses and "days since" are relative to: the variable as_of_date, or the run date, UTC. #}
 {% macro as_of_date() -%}
     date '{{ var("as_of_date", none) or run_started_at.strftime("%Y-%m-%d") }}'
 {%- endmacro %}
 
-{# Whole years between two dates: the anniversary itself counts, and 29 February on 1 March in common years. #}
+{# Completed years between two dates. In common years 29 February has its anniversary on 1 March. #}
 {% macro completed_years(since, until) -%}
     (
         year({{ until }}) - year({{ since }})
@@ -11,7 +11,7 @@
     )
 {%- endmacro %}
 
-{# The first and the last day are both 'Ongoing'. #}
+{# Status of a course; its first and its last day are 'Ongoing'. #}
 {% macro course_status(start_date, end_date, as_of) -%}
     case
         when {{ as_of }} < {{ start_date }} then 'Yet to Start'

@@ -1,4 +1,4 @@
-{# In prod a schema is called as it is configured; elsewhere the name of the environment stands before it. #}
+{# In prod a schema has the configured name; in another environment the name has the environment as a prefix. #}
 {% macro generate_schema_name(custom_schema_name, node) -%}
     {%- if custom_schema_name is none -%}
         {{ target.schema }}

@@ -1,4 +1,4 @@
-{# Up to which loading this incremental table was built; before all time while it is empty, or it would stay so. #}
+{# The newest load that this incremental table contains; -infinity while it is empty, or it would stay empty. #}
 {% macro newest_load() -%}
     (select coalesce(max(_loaded_at), '-infinity'::timestamp) from {{ this }})
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{# Twelve counts and their total. Rows without a date are in none of them. #}
+{# A count for each month, and their total. Rows without a date are not counted. #}
 {% macro month_pivot(date, noun) -%}
     {%- set months = [
         'january', 'february', 'march', 'april', 'may', 'june',

@@ -1,4 +1,4 @@
-{# Every reason whose condition holds, as 'reason_a, reason_b'; NULL for a row without fault. NULL doesn't hold. #}
+{# Reasons whose conditions are true, as 'reason_a, reason_b'; NULL for an accepted row. NULL is not true. #}
 {% macro reject_reasons(conditions) -%}
     nullif(concat_ws(', ',
         {%- for reason, condition in conditions.items() %}

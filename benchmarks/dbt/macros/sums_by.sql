@@ -1,4 +1,4 @@
-{# What the test totals_reconcile compares: sums of the measures, without groups that are all zero. #}
+{# For the test totals_reconcile: sums of the measures per group, without groups whose sums are all zero. #}
 {% macro sums_by(relation, by, measures) %}
     select
         {{ by | join(', ') }},

@@ -1,1 +1,1 @@
-"""The catalog: what the project's tables are, where each column comes from and what it feeds, as one HTML file."""
+"""The catalog: the project's models and columns, with descriptions and lineage, as one HTML file."""

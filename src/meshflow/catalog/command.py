@@ -1,4 +1,4 @@
-"""`meshflow catalog`. Imports wait until a command needs them, as in meshflow.cli."""
+"""`meshflow catalog`. Each command imports what it needs, as in meshflow.cli."""
 
 # ruff: noqa: PLC0415
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-GATEWAY = click.option("--gateway", help="SQLMesh's gateway.  [default: the project's]")
+GATEWAY = click.option("--gateway", help="SQLMesh gateway.  [default: the project's]")
 
 
 @click.group()
 def catalog() -> None:
-    """Every model and column, described, and where each comes from: one HTML file that works without a server."""
+    """Models and columns with descriptions and lineage, in one HTML file that needs no server."""
 
 
 @catalog.command()
@@ -24,7 +24,7 @@ def catalog() -> None:
 )
 @GATEWAY
 def build(output: Path, gateway: str | None) -> None:
-    """Write the catalog to a folder: open index.html there, or publish the folder."""
+    """Write the catalog to a folder. Open its index.html, or publish the folder."""
     from meshflow.catalog.site import write
 
     html, count = _build(gateway)
@@ -32,23 +32,23 @@ def build(output: Path, gateway: str | None) -> None:
         target = write(html, output)
     except OSError as error:
         raise click.ClickException(f"The catalog can't be written to {output}: {error.strerror}") from None
-    click.echo(f"{count} models are described in {target}, {target.stat().st_size / 1e6:.1f} MB")
+    click.echo(f"Wrote a catalog of {count} models to {target} ({target.stat().st_size / 1e6:.1f} MB)")
 
 
 @catalog.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 for a free port.")
 @GATEWAY
 def serve(port: int, gateway: str | None) -> None:
-    """Build the catalog and show it to this machine until Ctrl-C."""
+    """Build the catalog and serve it on localhost until Ctrl-C."""
     from meshflow.catalog.site import server
 
     html, count = _build(gateway)
     try:
         httpd = server(html, port)
     except OSError as error:
-        raise click.ClickException(f"Port {port} can't be listened on: {error.strerror}; try --port 0") from None
+        raise click.ClickException(f"Can't listen on port {port}: {error.strerror}. Try --port 0") from None
     with httpd:
-        click.echo(f"{count} models are described at http://127.0.0.1:{httpd.server_port}/ until Ctrl-C")
+        click.echo(f"Serving a catalog of {count} models at http://127.0.0.1:{httpd.server_port}/ until Ctrl-C")
         try:
             httpd.serve_forever()
         except KeyboardInterrupt:
@@ -56,7 +56,7 @@ def serve(port: int, gateway: str | None) -> None:
 
 
 def _build(gateway: str | None) -> tuple[str, int]:
-    """The page of the project in this folder, and how many models it describes."""
+    """The HTML of the project in this folder, and its number of models."""
     from datetime import UTC, datetime
 
     from sqlmesh.core.context import Context
@@ -66,9 +66,11 @@ def _build(gateway: str | None) -> tuple[str, int]:
     from meshflow.catalog.site import page
 
     if not any(Path(name).exists() for name in ("config.yaml", "config.yml", "config.py")):
-        raise click.ClickException(f"There is no project in {Path.cwd()}: go to the folder that holds config.yaml")
+        raise click.ClickException(f"No SQLMesh project in {Path.cwd()}: change to the folder of config.yaml")
     try:
-        contents = Reader(Context(paths=".", gateway=gateway), datetime.now(UTC)).catalog()
+        # For a project with a name SQLMesh would read its state, whose database may be locked or unreachable.
+        context = Context(paths=".", gateway=gateway)
+        contents = Reader(context, datetime.now(UTC)).catalog()
     except SQLMeshError as error:
         raise click.ClickException(" ".join(str(error).split())) from None
     return page(contents), len(contents.models)

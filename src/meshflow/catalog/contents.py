@@ -1,4 +1,4 @@
-"""What the catalog says: a SQLMesh project as plain data."""
+"""The contents of the catalog: a SQLMesh project as plain data."""
 
 import re
 from collections import defaultdict
@@ -20,19 +20,19 @@ from sqlmesh.core.model import Model as SQLMeshModel
 from sqlmesh.utils import yaml
 
 ENGINES = {"DuckDB": "duckdb", "Snowflake": "snowflake"}
-"""What SQL is rendered for: engines by name, with SQLGlot's name of their dialect."""
+"""Engines that SQL is rendered for, by name, with SQLGlot's name of their dialect."""
 SETTINGS = ("unique_key", "partitioned_by", "columns", "time_column")
-"""What a model's kind is shown with: what someone decided for it. SQLMesh adds a dozen defaults."""
+"""Settings of a model's kind that are shown. SQLMesh adds a dozen defaults, which aren't."""
 
 
 @dataclass(frozen=True)
 class Column:
     name: str
     type: str
-    """In the project's dialect; empty if only the engine will know."""
+    """In the project's dialect; empty if SQLMesh can't infer it."""
     description: str
-    sources: list[tuple[str, str]]
-    """(model, column) that its values are computed from, one step up. Filters and joins don't count."""
+    upstream: list[tuple[str, str]]
+    """(model, column) pairs that its values are computed from directly. Filters and joins don't count."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Audit:
     arguments: dict[str, str]
     blocking: bool
     query: str
-    """As written, without the arguments."""
+    """As in the file of the audit, without arguments."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,24 @@ class UnitTest:
     name: str
     file: str
     text: str
-    """As written, YAML."""
+    """YAML, as in the file."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What has to load, whichever way the table is filled here."""
+    """The declaration of a raw table that the loader fills; on other gateways it may be a seed."""
 
     file: str
     gateways: list[str]
     grain: str
     columns: dict[str, str]
-    """Types by column, as written."""
+    """Types by column, as in the file."""
 
 
 @dataclass(frozen=True)
 class Model:
     name: str
-    """As its MODEL header writes it, 'retail.dim_product'; what stands before the last dot is the schema."""
+    """As in its MODEL header, 'retail.dim_product'; the part before the last dot is the schema."""
     kind: str
     settings: list[str]
     """Of the kind, 'unique_key (ROW(order_id, product_id))'."""
@@ -78,95 +78,96 @@ class Model:
     references: list[str]
     tags: list[str]
     file: str
-    """Below the project's folder."""
-    reads: list[str]
-    """Models that its query reads."""
-    waits_for: list[str]
-    """Models that are processed before it although its query doesn't read them: its audits do."""
+    """Relative to the project's folder."""
+    upstream: list[str]
+    """Models that its query, or its Python, reads."""
+    audit_dependencies: list[str]
+    """Models that only its audits read; SQLMesh processes them before it too."""
     columns: list[Column]
-    untraced: str
-    """Why the sources of its columns aren't known; empty if they are."""
+    lineage_problem: str
+    """Why the upstream columns are unknown; empty if they are known."""
     audits: list[Audit]
     tests: list[UnitTest]
-    written: str
+    definition: str
     """The text of the file."""
     rendered: dict[str, str]
-    """The query by engine; empty for tables that no query fills."""
+    """The query by engine; empty for tables without a query."""
     contract: Contract | None
 
 
 @dataclass(frozen=True)
 class Catalog:
     project: str
-    at: datetime
-    """When it was built, UTC; SQL is rendered for a run at this time."""
+    """The setting `project` of config.yaml; without it, the name of the project's folder."""
+    built_at: datetime
+    """UTC; SQL is rendered for a run at this time."""
     interval: tuple[datetime, datetime]
-    """What SQL of incremental models is rendered for: the whole day before, UTC, its end exclusive."""
+    """The interval that SQL of incremental models is rendered for: the previous day, UTC, end exclusive."""
     gateways: dict[str, str]
     """By engine, the gateway that SQL was rendered for."""
-    unconfigured: list[str]
-    """Of those, gateways that don't exist here: rendered with the project's variables and the gateway's name alone."""
+    unconfigured_gateways: list[str]
+    """Those that config.yaml lacks: rendered with the project's variables and the gateway's name only."""
     models: list[Model]
-    """By name."""
+    """Sorted by name."""
 
-    def plain(self) -> dict[str, Any]:
-        """In values that JSON knows; times as ISO 8601."""
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; timestamps in ISO 8601."""
         return {
             **asdict(self),
-            "at": self.at.isoformat(),
+            "built_at": self.built_at.isoformat(),
             "interval": [bound.isoformat() for bound in self.interval],
         }
 
 
 def display_name(name: str) -> str:
-    """A column as people write it: Snowflake's dialect turns what isn't quoted into capitals."""
+    """A column's name in lower case, unless it is quoted: Snowflake's dialect turns unquoted names into capitals."""
     return name.lower() if name.isupper() else name
 
 
 class Reader:
-    """Reads a loaded project; asks no engine."""
+    """Reads a loaded project, without queries to an engine."""
 
-    def __init__(self, context: Context, at: datetime) -> None:
-        """`at`, UTC, is the time of the run that SQL is rendered for."""
+    def __init__(self, context: Context, execution_time: datetime) -> None:
+        """`execution_time`, UTC, is that of the run that SQL is rendered for."""
         self.context = context
-        self.at = at
-        midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+        self.execution_time = execution_time
+        midnight = execution_time.replace(hour=0, minute=0, second=0, microsecond=0)
         self.interval = (midnight - timedelta(days=1), midnight)
-        here = context.gateway or context.config.default_gateway_name
-        self.gateways = {"DuckDB": "local" if here == "snowflake" else here, "Snowflake": "snowflake"}
-        self.here = here
+        self.gateway = context.gateway or context.config.default_gateway_name
+        self.gateways = {"DuckDB": "local" if self.gateway == "snowflake" else self.gateway, "Snowflake": "snowflake"}
         self.folder = context.path.resolve()
         self.contracts = dict(self._contracts())
         self.tests: dict[str, list[UnitTest]] = defaultdict(list)
         for test in context.select_tests():
             self.tests[self._fqn(test.model_name)].append(
-                UnitTest(test.test_name, self._below(test.path), _test(test.path, test.test_name))
+                UnitTest(test.test_name, self._relative(test.path), _test_text(test.path, test.test_name))
             )
 
     def catalog(self) -> Catalog:
         """Raise sqlmesh.utils.errors.SQLMeshError if a model can't be rendered."""
         config = self.context.config
         return Catalog(
-            project=config.project or self.folder.name,
-            at=self.at,
+            project=config.variables.get("project") or self.folder.name,
+            built_at=self.execution_time,
             interval=self.interval,
             gateways=self.gateways,
-            unconfigured=[gateway for gateway in self.gateways.values() if gateway not in config.gateways],
+            unconfigured_gateways=[gateway for gateway in self.gateways.values() if gateway not in config.gateways],
             models=sorted((self._model(model) for model in self.context.models.values()), key=lambda model: model.name),
         )
 
     def _model(self, model: SQLMeshModel) -> Model:
         query = self._query(model)
-        read = {exp.table_name(table, identify=True) for table in query.find_all(exp.Table)} if query else set()
+        tables = {exp.table_name(table, identify=True) for table in query.find_all(exp.Table)} if query else set()
         depends_on = model.depends_on or set()
+        read = depends_on & tables if query else depends_on
         descriptions = model.column_descriptions or {}
-        sources, untraced = self._sources(model, query)
+        upstream, lineage_problem = self._upstream_columns(model, query)
         file = model._path  # noqa: SLF001 - has no public name
         return Model(
             name=model.name,
             kind=model.kind.name,
             settings=[
-                f"{setting.name} {_written(setting.args['value'])}"
+                f"{setting.name} {_to_sql(setting.args['value'])}"
                 for setting in model.kind.to_expression(dialect=model.dialect).expressions
                 if setting.name in SETTINGS
             ],
@@ -174,66 +175,71 @@ class Reader:
             owner=model.owner or "",
             cron=model.cron,
             start=str(model.start or ""),
-            grain=[_written(grain) for grain in model.grains],
-            references=[_written(reference) for reference in model.references],
+            grain=[_to_sql(grain) for grain in model.grains],
+            references=[_to_sql(reference) for reference in model.references],
             tags=model.tags,
-            file=self._below(file) if file else "",
-            reads=sorted(self._name(fqn) for fqn in depends_on & read),
-            waits_for=sorted(self._name(fqn) for fqn in depends_on - read),
+            file=self._relative(file) if file else "",
+            upstream=sorted(self._name(fqn) for fqn in read),
+            audit_dependencies=sorted(self._name(fqn) for fqn in depends_on - read),
             columns=[
                 Column(
                     display_name(name),
                     "" if type_.is_type(exp.DType.UNKNOWN) else type_.sql(dialect=model.dialect),
                     descriptions.get(name, ""),
-                    sorted(sources.get(name, ())),
+                    sorted(upstream.get(name, ())),
                 )
                 for name, type_ in (model.columns_to_types or {}).items()
             ],
-            untraced=untraced,
+            lineage_problem=lineage_problem,
             audits=[
                 Audit(
                     audit.name,
-                    {name: _written(value) for name, value in arguments.items() if name != "blocking"},
+                    {name: _to_sql(value) for name, value in arguments.items() if name != "blocking"},
                     arguments["blocking"] == exp.true() if "blocking" in arguments else audit.blocking,
                     audit.query.sql(dialect=audit.dialect, pretty=True),
                 )
                 for audit, arguments in model.audits_with_args
             ],
             tests=self.tests[model.fqn],
-            written=_text(file) if file else "",
+            definition=_text(file) if file else "",
             rendered={engine: self._rendered(model, query, engine) for engine in ENGINES} if query else {},
             contract=self.contracts.get(model.fqn),
         )
 
     def _query(self, model: SQLMeshModel, **variables: Any) -> exp.Query | None:
-        """The query as the engine gets it but for the names of tables; None if only a run could render it."""
+        """The query as the engine executes it, except for table names; None for models without a SQL query."""
         if model.is_seed or not model.is_sql:
             return None
         start, end = self.interval
         return model.render_query(
-            start=start, end=end - timedelta(microseconds=1), execution_time=self.at, variables=variables
+            start=start,
+            end=end - timedelta(microseconds=1),
+            execution_time=self.execution_time,
+            variables=variables,
         )
 
     def _rendered(self, model: SQLMeshModel, query: exp.Query, engine: str) -> str:
         gateway = self.gateways[engine]
-        # SQLMesh notes the variables that a model depends on: one without any is the same on every gateway.
-        if gateway != self.here and c.SQLMESH_VARS in model.python_env:
+        # SQLMesh records the variables that a model uses: one without any is the same on every gateway.
+        if gateway != self.gateway and c.SQLMESH_VARS in model.python_env:
             query = self._query(model, **self._variables(gateway)) or query
         return query.sql(dialect=ENGINES[engine], pretty=True)
 
     def _variables(self, gateway: str) -> dict[str, Any]:
-        """What a gateway sets, in place of what the gateway here has set."""
+        """The variables of a gateway, instead of those of the current gateway."""
         config = self.context.config
-        unset = dict.fromkeys(config.gateways[self.here].variables)
+        unset = dict.fromkeys(config.gateways[self.gateway].variables)
         own = config.gateways[gateway].variables if gateway in config.gateways else {}
         return {**unset, **config.variables, **own, c.GATEWAY: gateway}
 
-    def _sources(self, model: SQLMeshModel, query: exp.Query | None) -> tuple[dict[str, set[tuple[str, str]]], str]:
-        """The sources of each column, or why they aren't known. The rendered query is qualified already."""
+    def _upstream_columns(
+        self, model: SQLMeshModel, query: exp.Query | None
+    ) -> tuple[dict[str, set[tuple[str, str]]], str]:
+        """The upstream columns of each column, or why they are unknown. The rendered query is already qualified."""
         if not query:
-            return {}, "" if model.is_seed or model.kind.is_external else "Written in Python: columns can't be traced."
+            return {}, "" if model.is_seed or model.kind.is_external else "A Python model: its columns can't be traced."
         try:
-            # All columns at once: they share what they go through, 50 models take 0.1 s.
+            # All columns at once, because they share scopes: 50 models take 0.1 s.
             roots = lineage(
                 None, query, scope=build_scope(query), trim_selects=False, copy=False, dialect=model.dialect
             )
@@ -252,16 +258,16 @@ class Reader:
         }, ""
 
     def _contracts(self) -> Iterator[tuple[str, Contract]]:
-        """The files that SQLMesh takes external models from, read whichever gateway they are for."""
+        """External models by name, from the files that SQLMesh reads, for every gateway."""
         gateways: dict[str, list[str]] = defaultdict(list)
         contracts = {}
         for file in [self.folder / c.EXTERNAL_MODELS_YAML, *sorted((self.folder / c.EXTERNAL_MODELS).glob("*.yaml"))]:
             for entry in yaml.load(file) if file.exists() else []:
                 fqn = self._fqn(entry["name"])
                 gateways[fqn] += [entry["gateway"]] if "gateway" in entry else []
-                contracts[fqn] = (self._below(file), str(entry.get("grain", "")), dict(entry.get("columns", {})))
-        for fqn, (below, grain, columns) in contracts.items():
-            yield fqn, Contract(below, gateways[fqn], grain, columns)
+                contracts[fqn] = (self._relative(file), str(entry.get("grain", "")), dict(entry.get("columns", {})))
+        for fqn, (file_name, grain, columns) in contracts.items():
+            yield fqn, Contract(file_name, gateways[fqn], grain, columns)
 
     def _fqn(self, name: str) -> str:
         return normalize_model_name(name, self.context.default_catalog, self.context.default_dialect)
@@ -270,13 +276,13 @@ class Reader:
         model = self.context.models.get(fqn)
         return model.name if model else display_name(fqn.replace('"', ""))
 
-    def _below(self, path: Path) -> str:
+    def _relative(self, path: Path) -> str:
         path = path.resolve()
         return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name
 
 
-def _written(expression: exp.Expr) -> str:
-    """SQL of a header, with identifiers as people write them."""
+def _to_sql(expression: exp.Expr) -> str:
+    """SQL of a MODEL header, with display names."""
     return expression.transform(
         lambda node: exp.to_identifier(display_name(node.name)) if isinstance(node, exp.Identifier) else node
     ).sql(dialect="snowflake")
@@ -287,7 +293,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _test(path: Path, name: str) -> str:
-    """A unit test as written: from its name to the next line that isn't indented."""
+def _test_text(path: Path, name: str) -> str:
+    """The text of a unit test: from its name to the next line that isn't indented."""
     found = re.search(rf"^(['\"]?){re.escape(name)}\1\s*:.*?(?=^\S|\Z)", _text(path), re.MULTILINE | re.DOTALL)
     return (found[0] if found else _text(path)).rstrip()

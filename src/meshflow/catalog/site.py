@@ -1,4 +1,4 @@
-"""The catalog as a site: one HTML file that needs nothing else, from a folder or from a server."""
+"""The catalog as a site: one self-contained HTML file, in a folder or on a server."""
 
 import json
 from base64 import b64encode
@@ -13,24 +13,24 @@ ASSETS = files("meshflow.catalog") / "assets"
 
 
 def page(catalog: Catalog) -> str:
-    """HTML. What runs in it is named by its hash; everything else that a text might smuggle in is rejected."""
+    """The HTML. Its policy allows its own scripts and style by hash, and blocks anything that a text might inject."""
     script, graphviz, style = (
         (ASSETS / name).read_text(encoding="utf-8") for name in ("catalog.js", "viz-global.js", "catalog.css")
     )
     policy = {
         "default-src": "'none'",
-        # Graphviz is WebAssembly.
+        # For Graphviz, which is WebAssembly.
         "script-src": f"{_hash(graphviz)} {_hash(script)} 'wasm-unsafe-eval'",
         "style-src": _hash(style),
         "img-src": "data:",
         "base-uri": "'none'",
         "form-action": "'none'",
-        # Texts can't become markup, whatever the script does, but for what Graphviz has drawn.
+        # No text can become markup, whatever the script does. Only Graphviz's drawings may.
         "require-trusted-types-for": "'script'",
         "trusted-types": "graphviz",
     }
-    # In JSON '<' stands in texts only: escaped, no text can end the script it stands in.
-    data = json.dumps(catalog.plain(), ensure_ascii=False, separators=(",", ":")).replace("<", r"\u003c")
+    # In JSON '<' occurs only in strings. Escaped, no string can end the script element.
+    data = json.dumps(catalog.as_dict(), ensure_ascii=False, separators=(",", ":")).replace("<", r"\u003c")
     return (ASSETS / "index.html").read_text(encoding="utf-8") % {
         "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "style": style,
@@ -41,7 +41,7 @@ def page(catalog: Catalog) -> str:
 
 
 def write(html: str, folder: Path) -> Path:
-    """Write index.html to `folder`, whole or not at all, and return where it is."""
+    """Write index.html to `folder` atomically, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     target, new = folder / "index.html", folder / "index.html.new"
     try:
@@ -53,7 +53,7 @@ def write(html: str, folder: Path) -> Path:
 
 
 def server(html: str, port: int) -> ThreadingHTTPServer:
-    """A server of the page on this machine only; port 0 takes a free one."""
+    """A server of the page on localhost only; 0 for a free port."""
     body = html.encode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -69,11 +69,11 @@ def server(html: str, port: int) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing: requests are the reader's own."""
+            """Don't log: all requests are the user's own."""
 
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
 
 def _hash(text: str) -> str:
-    """A source of the policy: exactly this text."""
+    """A source expression of the policy that allows exactly this text."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"

@@ -1,1 +1,1 @@
-"""From pull request to production: what the workflows in .github/workflows ask, decide and say."""
+"""The commands of the CI/CD workflows in .github/workflows, from pull request to production."""

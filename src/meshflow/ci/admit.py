@@ -1,4 +1,4 @@
-"""May a pull request's environment be built? It means to run what it brings, with credentials for Snowflake."""
+"""Decides whether a pull request's environment may be built: the build executes its code with Snowflake credentials."""
 
 from pathlib import Path
 
@@ -7,60 +7,64 @@ from github.PullRequest import PullRequest
 from github.Repository import Repository
 
 from meshflow.ci.checkout import Checkout, ConflictError
-from meshflow.ci.declarative import needing_approval
-from meshflow.ci.gate import conflict, environment, read_reviews, same_repository, tip
+from meshflow.ci.declarative import find_code_changes
+from meshflow.ci.gate import conflict_reason, environment_name, get_main_sha, is_same_repository, read_reviews
 from meshflow.ci.github import BRANCH, code, connect, event, sticky_comment, write_outputs
 
-SHOWN = 20
+MAX_LISTED_FILES = 20
 
 
 def admit(path: Path) -> None:
-    """Write the outputs `main` and `sha` for a build, none for a fork, and say on the pull request why not.
+    """Write the outputs `main` and `sha` if the event's pull request may be built; else comment the reason on it.
 
-    `path` is a clone with the pull request's head and main, which stays merged. Nothing in it is executed.
-    Raises click.ClickException if it may be built once something is done about it.
+    `path` is a clone with the pull request's head and main; the two are merged there. Nothing in it is executed.
+    A fork gets no outputs and no error. Raises click.ClickException if somebody has to act before the build.
     """
     repository = connect()
     pull = repository.get_pull(event()["pull_request"]["number"])
     if pull.state != "open" or pull.base.ref != BRANCH:
-        click.echo(f"Pull request {pull.number} is closed, or goes to another branch than {BRANCH}: nothing to build")
+        click.echo(f"Pull request {pull.number} is closed, or its base branch is not {BRANCH}: nothing to build")
         return
-    if not same_repository(repository, pull):
-        why = "It comes from a fork, whose code never gets credentials"
-        _say(repository, pull, f"{why}: somebody who may write reads it, and pushes it to a branch of this repository.")
+    if not is_same_repository(repository, pull):
+        _comment(
+            repository,
+            pull,
+            "The pull request comes from a fork, and code of forks never gets credentials. "
+            "To build it, somebody with write access has to review it and push it to a branch of this repository.",
+        )
         return
-    # The head of the event: whoever pushes meanwhile starts a run of their own.
-    sha, main = event()["pull_request"]["head"]["sha"], tip(repository)
+    # The head of the event: a later push starts its own run.
+    sha, main = event()["pull_request"]["head"]["sha"], get_main_sha(repository)
     try:
-        Checkout.merged(path, main, sha)
+        Checkout.merge(path, main, sha)
     except ConflictError:
-        _say(repository, pull, f"Resolve that {conflict()}.")
+        _comment(repository, pull, f"Resolve this first: {conflict_reason()}.")
         raise click.ClickException(f"Pull request {pull.number} conflicts with {BRANCH}") from None
-    if found := needing_approval(path, main):
+    if found := find_code_changes(path, main):
         _require_approval(repository, pull, sha, found)
-    sticky_comment(
-        repository, pull.number, "admit", f"`{sha}` is being built as `{environment(pull)}`.", only_update=True
-    )
+    building = f"Commit `{sha}` is being built as environment `{environment_name(pull)}`."
+    sticky_comment(repository, pull.number, "admit", building, only_update=True)
     write_outputs(main=main, sha=sha)
 
 
 def _require_approval(repository: Repository, pull: PullRequest, sha: str, found: dict[str, str]) -> None:
     reviews = read_reviews(repository, pull, sha)
-    if reviews.approving and not reviews.objecting:
+    if reviews.approvers and not reviews.change_requesters:
         return
-    shown = [f"- {code(path)} {code(reason)}" for path, reason in list(found.items())[:SHOWN]]
-    if len(found) > SHOWN:
-        shown.append(f"- and {len(found) - SHOWN} more")
-    _say(
+    listed = [f"- {code(path)} {code(reason)}" for path, reason in list(found.items())[:MAX_LISTED_FILES]]
+    if len(found) > MAX_LISTED_FILES:
+        listed.append(f"- and {len(found) - MAX_LISTED_FILES} more")
+    _comment(
         repository,
         pull,
-        "It changes what would run with credentials for Snowflake:\n\n"
-        + "\n".join(shown)
-        + "\n\nSomebody else who may "
-        f"write has to approve commit `{sha}`, with nobody requesting changes; then re-run this job.",
+        "The pull request changes what would be executed with Snowflake credentials:\n\n"
+        + "\n".join(listed)
+        + f"\n\nBefore the build, a second person with write access has to approve commit `{sha}`, "
+        "and no requested changes may be open. Then re-run this job.",
     )
     raise click.ClickException(f"Approve commit {sha} of pull request {pull.number}, then re-run this job")
 
 
-def _say(repository: Repository, pull: PullRequest, why: str) -> None:
-    sticky_comment(repository, pull.number, "admit", f"The environment `{environment(pull)}` isn't built. {why}")
+def _comment(repository: Repository, pull: PullRequest, reason: str) -> None:
+    body = f"The environment `{environment_name(pull)}` was not built. {reason}"
+    sticky_comment(repository, pull.number, "admit", body)

@@ -1,4 +1,4 @@
-"""One issue for each workflow that fails, until it doesn't any more."""
+"""One open issue for each failing workflow, closed by its next success."""
 
 import os
 
@@ -7,22 +7,23 @@ import requests
 from github.Issue import Issue
 from github.Repository import Repository
 
-from meshflow.ci.github import AUTHOR, connect, run_url
+from meshflow.ci.github import BOT_LOGIN, connect, run_url
 
-LABEL = "alert"
+ALERT_LABEL = "alert"
+LATEST_FAILURE = "\n\nLatest failed run: "
 
 
 def failed(workflow: str) -> None:
-    """Open the issue, or name the newest failure in the one that is open."""
+    """Open the issue, or update the latest failed run in the one that is open."""
     repository = connect()
     if found := _open_issues(repository, workflow):
-        # No comment: an hour's workflow would send everybody 24 mails a day.
-        first = found[0].body.partition("\n\nLast time: ")[0]
-        found[0].edit(body=f"{first}\n\nLast time: {run_url()}")
+        # No comment: an hourly workflow would send everybody 24 mails a day.
+        first = found[0].body.partition(LATEST_FAILURE)[0]
+        found[0].edit(body=f"{first}{LATEST_FAILURE}{run_url()}")
         return
-    body = f"It failed: {run_url()}\n\nThis issue is closed by the first run that succeeds. What to do: docs/runbooks/."
-    issue = repository.create_issue(_title(workflow), body, labels=[LABEL])
-    _tell_slack(f"{_title(workflow)}: {run_url()}")
+    body = f"First failed run: {run_url()}\n\nThe next successful run closes this issue. What to do: docs/runbooks/."
+    issue = repository.create_issue(_title(workflow), body, labels=[ALERT_LABEL])
+    _post_to_slack(f"{_title(workflow)}: {run_url()}")
     click.echo(f"Opened issue {issue.number}")
 
 
@@ -30,18 +31,18 @@ def recovered(workflow: str) -> None:
     """Close the issue, if there is one."""
     found = _open_issues(connect(), workflow)
     for issue in found:
-        issue.create_comment(f"It succeeded: {run_url()}")
+        issue.create_comment(f"The workflow succeeded: {run_url()}")
         issue.edit(state="closed", state_reason="completed")
     if found:
-        _tell_slack(f"Workflow {workflow} succeeds again: {run_url()}")
+        _post_to_slack(f"Workflow {workflow} succeeds again: {run_url()}")
 
 
 def _open_issues(repository: Repository, workflow: str) -> list[Issue]:
-    # Not by the label's search of issues by others: anybody may open one with this title.
+    # The author is checked, because anybody may open an issue with this title.
     return [
         issue
-        for issue in repository.get_issues(state="open", labels=[LABEL])
-        if issue.title == _title(workflow) and issue.user.login == AUTHOR
+        for issue in repository.get_issues(state="open", labels=[ALERT_LABEL])
+        if issue.title == _title(workflow) and issue.user.login == BOT_LOGIN
     ]
 
 
@@ -49,15 +50,15 @@ def _title(workflow: str) -> str:
     return f"Workflow {workflow} fails"
 
 
-def _tell_slack(text: str) -> None:
-    """Say `text` where MESHFLOW_SLACK_WEBHOOK leads, if it is set: a secret, as are errors that quote it."""
+def _post_to_slack(text: str) -> None:
+    """Post `text` to the URL in MESHFLOW_SLACK_WEBHOOK, if it is set. The URL is a secret: errors never quote it."""
     if not (webhook := os.environ.get("MESHFLOW_SLACK_WEBHOOK")):
         return
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     try:
-        answer = requests.post(webhook, json={"text": plain}, timeout=10)
+        response = requests.post(webhook, json={"text": plain}, timeout=10)
     except requests.RequestException as error:
-        click.echo(f"Slack can't be told: {type(error).__name__}", err=True)
+        click.echo(f"Posting to Slack failed: {type(error).__name__}", err=True)
     else:
-        if not answer.ok:
-            click.echo(f"Slack can't be told: it answered {answer.status_code}", err=True)
+        if not response.ok:
+            click.echo(f"Posting to Slack failed: HTTP {response.status_code}", err=True)

@@ -1,7 +1,7 @@
-"""What stands in a folder: a commit, never executed here.
+"""A git commit checked out in a folder. Nothing in it is executed here.
 
-Pull requests are merged with main by ourselves: GitHub makes refs/pull/N/merge anew when the pull request is pushed to,
-but not when main moves on (since February 2026), and has none for one that conflicts or is closed.
+Pull requests are merged with main here. GitHub updates refs/pull/N/merge after a push to the pull request, but not
+after a push to main (since February 2026). A pull request that conflicts or is closed has no such ref.
 """
 
 import subprocess
@@ -22,23 +22,23 @@ class Checkout:
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """Raises click.ClickException if `path` is no clean checkout."""
+        """Raises click.ClickException if `path` is not a clean checkout."""
         if changed := git(path, "status", "--porcelain", "--untracked-files=no"):
-            raise click.ClickException(f"{path} is not as it was checked out:\n{changed}")
+            raise click.ClickException(f"{path} has uncommitted changes:\n{changed}")
         return cls(path, git(path, "rev-parse", "HEAD"), git(path, "rev-parse", "HEAD^{tree}"))
 
     @classmethod
-    def merged(cls, path: Path, main: str, head: str) -> Self:
-        """Commit `main` and commit `head` merged, checked out at `path`, a clone that has both.
+    def merge(cls, path: Path, main: str, head: str) -> Self:
+        """Merge commits `main` and `head` in `path`, a clone that has both, and leave the result checked out.
 
-        Raises ConflictError, or click.ClickException if `path` is no clean checkout or lacks a commit.
+        Raises ConflictError, or click.ClickException if `path` is not a clean checkout or lacks a commit.
         """
         cls.at(path)
         for commit in (main, head):
             git(path, "cat-file", "-e", f"{commit}^{{commit}}")
         git(path, "checkout", "--quiet", "--detach", main)
         try:
-            git(path, *MERGER, "merge", "--quiet", "--no-ff", "--no-edit", head)
+            git(path, *COMMITTER, "merge", "--quiet", "--no-ff", "--no-edit", head)
         except click.ClickException:
             git(path, "merge", "--abort")
             raise ConflictError from None
@@ -49,11 +49,11 @@ class ConflictError(Exception):
     """Two commits that change the same lines."""
 
 
-MERGER = ("-c", "user.name=meshflow", "-c", "user.email=meshflow@localhost")
+COMMITTER = ("-c", "user.name=meshflow", "-c", "user.email=meshflow@localhost")
 
 
 def git(path: Path, *arguments: str) -> str:
-    """What git answers. Raises click.ClickException if it doesn't."""
+    """Return what git prints in `path`. Raises click.ClickException if git fails."""
     command = ["git", "-C", str(path), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 - commands of this file
     if done.returncode:

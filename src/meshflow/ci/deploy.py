@@ -1,7 +1,8 @@
-"""What was approved goes to prod, and to main: one at a time, and never only to prod without a word.
+"""Applies an approved pull request to prod, then merges it: one at a time, under the prod lock.
 
-Prod comes first, because a merge can't be undone. Before anything changes the pull request says so; whenever the job is
-killed after that, the comment stands, and `/deploy` again, or the next `meshflow ci run`, makes prod and main agree.
+Prod comes first, because a merge can't be undone. A comment on the pull request announces the deploy before anything
+changes. If the job is killed after that, the comment remains. Another `/deploy`, or the next `meshflow ci run`, then
+makes prod and main agree.
 """
 
 import os
@@ -18,55 +19,64 @@ from github.PullRequest import PullRequest
 from github.Repository import Repository
 
 from meshflow.ci.checkout import Checkout, ConflictError
-from meshflow.ci.gate import Command, conflict, environment, rejections, require, tip
-from meshflow.ci.github import BRANCH, code, connect, event, rejection, run_url, sticky_comment
+from meshflow.ci.gate import (
+    DeployCommand,
+    conflict_reason,
+    environment_name,
+    get_main_sha,
+    raise_if_rejected,
+    rejection_reasons,
+)
+from meshflow.ci.github import BRANCH, code, connect, describe_error, event, run_url, sticky_comment
 from meshflow.ci.lock import Lock, prod_lock
 
-DRIFT_REPAIRED = "comment `/deploy` again, or the next scheduled run takes it back."
+PROD_MAY_BE_AHEAD = (
+    f"**Prod may be ahead of {code(BRANCH)}.** "
+    f"To fix that, comment `/deploy` again, or wait for the next scheduled run, which plans prod to {code(BRANCH)}."
+)
 
 
 def deploy(sha: str, path: Path, *, gateway: str, approvals: int, wait: float) -> None:
     """Merge commit `sha` with main in `path`, a clone with both, apply that to prod, and merge the pull request.
 
-    The working directory is a checkout of main, what prod goes back to. Waits `wait` seconds for the lock on prod.
-    Raises click.ClickException, having said so on the pull request, if prod and main aren't what was asked for.
+    The working directory is a checkout of main, to which prod is rolled back. Waits `wait` seconds for the prod lock.
+    Raises click.ClickException if prod and main aren't as requested; the reason is commented on the pull request.
     """
-    command = Command.of(event())
+    command = DeployCommand.from_event(event())
     if not command:
-        raise click.ClickException("This is no new comment `/deploy` on a pull request")
+        raise click.ClickException("The event is not a new comment `/deploy` on a pull request")
     repository = connect()
     pull = repository.get_pull(command.number)
     with prod_lock(f"deploy #{pull.number}", wait) as lock:
         if isinstance(lock, str):
-            require(repository, command, pull, [f"prod is locked by {code(lock)}: comment again when that has ended"])
+            locked = f"prod is locked by {code(lock)}: comment `/deploy` again when that has ended"
+            raise_if_rejected(repository, command, pull, [locked])
             return
         main = Checkout.at(Path())
         pull.update()
         if pull.merged:
             Deployment(repository, pull, lock, gateway, main, main).complete()
             return
-        reasons = rejections(repository, command, pull, approvals)
+        reasons = rejection_reasons(repository, command, pull, approvals)
         if pull.head.sha != sha:
-            reasons.append(f"its head is `{pull.head.sha}` now, and not `{sha}` any more")
-        # Asked here, because it is answered for who asks: to the gate, which may not merge, all are blocked.
+            reasons.append(f"the head of the pull request is now `{pull.head.sha}`, no longer `{sha}`")
+        # Checked in this job only: the gate's token may not merge, so GitHub reports every merge as blocked to it.
         if pull.mergeable_state == "blocked":
-            reasons.append(f"the rules of {code(BRANCH)} would reject the merge")
-        if tip(repository) != main.sha:
-            reasons.append(
-                f"this run began at `{main.sha}` of {code(BRANCH)}, and it has moved on since: comment again"
-            )
-        require(repository, command, pull, reasons)
+            reasons.append(f"the rules of {code(BRANCH)} block the merge")
+        if get_main_sha(repository) != main.sha:
+            reasons.append(f"{code(BRANCH)} has moved on since this run began at `{main.sha}`: comment `/deploy` again")
+        raise_if_rejected(repository, command, pull, reasons)
         try:
-            change = Checkout.merged(path, main.sha, sha)
+            change = Checkout.merge(path, main.sha, sha)
         except ConflictError:
-            require(repository, command, pull, [conflict()])
+            raise_if_rejected(repository, command, pull, [conflict_reason()])
             return
         Deployment(repository, pull, lock, gateway, main, change).apply(sha)
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """The right to change prod, and what to change it to, or back to."""
+    """A deploy under the prod `lock`: to the commit `change`, or back to the commit `main`."""
 
     repository: Repository
     pull: PullRequest
@@ -76,89 +86,93 @@ class Deployment:
     change: Checkout
 
     def apply(self, sha: str) -> None:
-        """Prod first, then main."""
-        self._say(
-            f"`{sha}` is being deployed [by this run]({run_url()}). If the run has ended and this still stands here, "
-            f"**prod may be ahead of {code(BRANCH)}**: {DRIFT_REPAIRED}"
+        """Deploy to prod first, then merge into main."""
+        self._comment(
+            f"Commit `{sha}` is being deployed [by this run]({run_url()}).\n\n"
+            f"If the run has ended and this comment is still here: {PROD_MAY_BE_AHEAD}"
         )
-        status = self._run(
+        status = self._execute(
             ["sqlmesh_cicd", "--paths", str(self.change.path), "github", "deploy-production"],
-            # The bot has no option for it.
+            # The bot has no option for the gateway.
             {"SQLMESH__DEFAULT_GATEWAY": self.gateway},
         )
         if status:
-            self._undo(f"the bot ended with status {status}")
-        if tip(self.repository) != self.main.sha:
-            self._undo(f"{code(BRANCH)} has moved on meanwhile")
+            self._roll_back(f"the bot exited with status {status}")
+        if get_main_sha(self.repository) != self.main.sha:
+            self._roll_back(f"{code(BRANCH)} has moved on during the deploy")
         self._require_lock()
         try:
             merged = self.pull.merge(merge_method="squash", sha=sha).sha
         except (GithubException, requests.RequestException) as error:
-            # It may be merged all the same: the answer was lost and the request repeated, or somebody else was faster.
+            # It may be merged all the same: a lost response was followed by a retry, or somebody else merged it.
             self.pull.update()
             if not self.pull.merged:
-                why = rejection(error) if isinstance(error, GithubException) else type(error).__name__
-                self._undo(f"GitHub rejected to merge: {code(why)}")
+                reason = describe_error(error) if isinstance(error, GithubException) else type(error).__name__
+                self._roll_back(f"GitHub rejected the merge: {code(reason)}")
             merged = self.pull.merge_commit_sha
         self._finish(merged)
 
     def complete(self) -> None:
-        """What a killed deploy, or a merge by hand, has left to do: prod becomes what main says."""
-        if tip(self.repository) != self.main.sha:
+        """Finish what a killed deploy or a manual merge has left: plan prod to main."""
+        if get_main_sha(self.repository) != self.main.sha:
             self._fail(
-                f"It was merged before this run came to it, and {code(BRANCH)} has moved on: prod stays as it is, and "
-                f"the next scheduled run brings it to {code(BRANCH)}."
+                f"The pull request was merged before this run, and {code(BRANCH)} has moved on since. "
+                f"Prod is unchanged. The next scheduled run plans it to {code(BRANCH)}."
             )
         if self._plan(self.main):
-            self._fail("It is merged, but not in prod: the plan failed. The next scheduled run tries again.")
+            self._fail(
+                "The pull request is merged, but not in prod, because the plan failed. "
+                "The next scheduled run tries again."
+            )
         self._finish(self.main.sha)
 
     def _finish(self, merged: str) -> None:
         if self.repository.get_git_commit(merged).tree.sha != self.change.tree:
             self._fail(
-                f"It is merged as `{merged}`, but {code(BRANCH)} is other than prod, as something else was merged at "
-                f"the same time. The next scheduled run brings prod to {code(BRANCH)}."
+                f"The pull request is merged as `{merged}`, but prod differs from {code(BRANCH)}: something else was "
+                f"merged at the same time. The next scheduled run plans prod to {code(BRANCH)}."
             )
-        name = environment(self.pull)
-        status = self._run(["sqlmesh", "--gateway", self.gateway, "invalidate", name])
-        rest = f"`{name}` could not be given up, and expires by itself." if status else f"`{name}` is given up."
-        self._say(f"Deployed and merged as `{merged}`: {code(BRANCH)} is what prod has. {rest}")
+        name = environment_name(self.pull)
+        status = self._execute(["sqlmesh", "--gateway", self.gateway, "invalidate", name])
+        deleted = "could not be deleted and expires later" if status else "is deleted"
+        self._comment(
+            f"Deployed and merged as `{merged}`. Prod matches {code(BRANCH)}. The environment `{name}` {deleted}."
+        )
 
-    def _undo(self, why: str) -> NoReturn:
-        """Promote again what main says: the tables are still there, so views are swapped, and nothing is built."""
+    def _roll_back(self, reason: str) -> NoReturn:
+        """Promote main again. Its tables still exist, so views are swapped and nothing is built."""
         self._require_lock()
         if self._plan(self.main):
-            self._fail(
-                f"Not merged: {why}. **Prod may be ahead of {code(BRANCH)}**, and couldn't be taken back: {DRIFT_REPAIRED}"
-            )
-        self._fail(f"Not merged: {why}. Prod is back at `{self.main.sha}`.")
+            self._fail(f"Not merged: {reason}. The rollback of prod failed. {PROD_MAY_BE_AHEAD}")
+        self._fail(f"Not merged: {reason}. Prod was rolled back to `{self.main.sha}`.")
 
     def _require_lock(self) -> None:
         try:
             self.lock.check()
         except click.ClickException as error:
-            self._fail(f"Not merged: {code(error.message)}. **Prod may be ahead of {code(BRANCH)}**: {DRIFT_REPAIRED}")
+            self._fail(f"Not merged: {code(error.message)}. {PROD_MAY_BE_AHEAD}")
 
     def _plan(self, checkout: Checkout) -> int:
+        """Plan prod to a checkout; the exit status."""
         options = ["--auto-apply", "--no-prompts", "--skip-tests", "--skip-linter"]
-        return self._run(
+        return self._execute(
             ["sqlmesh", "--paths", str(checkout.path), "--gateway", self.gateway, "plan", "prod", *options]
         )
 
-    def _run(self, command: list[str], variables: dict[str, str] | None = None) -> int:
-        """The exit status. What it prints goes to the log."""
+    def _execute(self, command: list[str], variables: dict[str, str] | None = None) -> int:
+        """Run a command, which prints to the log; its exit status."""
         click.echo(f"$ {' '.join(command)}")
-        # The tools beside ours, of main's environment.
-        here = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        # Should we be killed, it goes on, and the lock with it.
+        # The commands of main's virtual environment, which runs this process.
+        search_path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        # The command keeps the lock, because it continues if this process is killed.
         return subprocess.run(  # noqa: S603 - commands of this file
-            command, env=os.environ | here | (variables or {}), pass_fds=self.lock.descriptors, check=False
+            command, env=os.environ | search_path | (variables or {}), pass_fds=self.lock.descriptors, check=False
         ).returncode
 
     def _fail(self, body: str) -> NoReturn:
-        self._say(f"{body} [Run]({run_url()})")
+        self._comment(f"{body} [Run]({run_url()})")
         raise click.ClickException(body)
 
-    def _say(self, body: str) -> None:
+    def _comment(self, body: str) -> None:
         click.echo(body)
         sticky_comment(self.repository, self.pull.number, "deploy", body)

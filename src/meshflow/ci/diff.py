@@ -1,7 +1,7 @@
-"""Rows of prod against rows of an environment, model by model: counts only, no personal data leave the warehouse.
+"""Data diff of an environment and prod, model by model. It returns counts: no personal data leaves the warehouse.
 
-SQLMesh's own table_diff copies both sides into a table, fetches sample rows, and reads the views, which show CI's role
-'***' for what identifies people, on both sides. This reads the tables behind the views, and fetches one row of numbers.
+SQLMesh's table_diff copies both tables into a third one and fetches sample rows. It also reads the views, which mask
+personal data as '***' for CI's role in both environments. This reads the tables behind the views, and fetches one row.
 """
 
 from collections.abc import Collection
@@ -14,21 +14,21 @@ from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 from sqlmesh.utils.date import to_datetime
 
-LIMIT = 25
-"""Models that are compared at most: each costs a scan of both tables."""
+MAX_MODELS = 25
+"""Models to compare at most: each costs a scan of two tables."""
 
-READ_BY_PEOPLE = {"edtech", "retail", "shared", "pii", "history", "quarantine", "ops"}
-"""Schemas compared also where a model has changed only because of one upstream."""
+CONSUMER_SCHEMAS = {"edtech", "retail", "shared", "pii", "history", "quarantine", "ops"}
+"""Schemas that people query. Their models are compared even if only an upstream model was changed."""
 
 PRESENT = "__meshflow_present"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Rows of a model by its grain: in prod, in the environment, only in either, and in both with another value.
+    """Row counts of a model: in prod, in the environment, `added`, `removed` and `changed`, matched by grain.
 
-    `columns` counts changed rows per column. Columns that only one side has, or with another type, aren't compared.
-    If several rows share a key, `is_unique` is false, and only `prod_rows` and `environment_rows` mean anything.
+    `columns` is the number of changed rows per column. Columns that are new, removed or retyped aren't compared.
+    If several rows have the same key, `is_unique` is false, and only `prod_rows` and `environment_rows` are valid.
     """
 
     model: str
@@ -44,15 +44,15 @@ class Difference:
     is_unique: bool
 
     @property
-    def is_none(self) -> bool:
-        """Whether the two sides are equal, as far as they can be compared."""
+    def is_empty(self) -> bool:
+        """Whether the two tables are equal, as far as they can be compared."""
         schema = self.added_columns or self.removed_columns or self.retyped_columns
         return self.is_unique and not (self.added or self.removed or self.changed or schema)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, why other models weren't, and until when either environment has been processed, UTC."""
+    """The differences, skipped models with the reason, and the end of the newest processed interval, UTC."""
 
     differences: list[Difference]
     skipped: dict[str, str]
@@ -61,44 +61,48 @@ class Comparison:
 
 
 def compare(
-    context: Context, environment: str, directly: Collection[str], indirectly: Collection[str], limit: int = LIMIT
+    context: Context,
+    environment: str,
+    directly: Collection[str],
+    indirectly: Collection[str],
+    max_models: int = MAX_MODELS,
 ) -> Comparison:
-    """Compare with prod the models changed `directly`, then those changed `indirectly` that people read.
+    """Compare with prod the models modified `directly`, then those modified `indirectly` in CONSUMER_SCHEMAS.
 
-    Both hold names as SQLMesh's snapshots have them. Models that prod doesn't have yet aren't compared, nor told.
+    Both are names as in SQLMesh's snapshots. Models that are new, or not in the environment, are left out silently.
     """
-    prod = _served(context, "prod")
-    built = _served(context, environment)
+    prod = _find_tables(context, "prod")
+    built = _find_tables(context, environment)
     found, skipped = list[Difference](), dict[str, str]()
     for name in (*sorted(directly), *sorted(set(indirectly) - set(directly))):
         if name not in prod or name not in built:
             continue
         model = built[name][0].model
         if name not in directly and (
-            model.schema_name.lower() not in READ_BY_PEOPLE or built[name][1] == prod[name][1]
+            model.schema_name.lower() not in CONSUMER_SCHEMAS or built[name][1] == prod[name][1]
         ):
             continue
-        if reason := _incomparable(*built[name]):
+        if reason := _skip_reason(*built[name]):
             skipped[model.name] = reason
-        elif len(found) == limit:
-            skipped[model.name] = f"only {limit} models are"
+        elif len(found) == max_models:
+            skipped[model.name] = f"more than {max_models} models"
         elif difference := _difference(context, model, prod[name][1], built[name][1]):
             found.append(difference)
         else:
-            skipped[model.name] = "prod doesn't have the columns of its grain, or with other types"
-    return Comparison(found, skipped, _until(prod), _until(built))
+            skipped[model.name] = "a column of its grain is missing in prod or has another type"
+    return Comparison(found, skipped, _processed_until(prod), _processed_until(built))
 
 
-def _served(context: Context, environment: str) -> dict[str, tuple[Snapshot, str]]:
-    """The snapshots of an environment by name, and the table behind its view."""
-    known = context.state_reader.get_environment(environment)
-    if known is None:
+def _find_tables(context: Context, environment: str) -> dict[str, tuple[Snapshot, str]]:
+    """Each model's snapshot and the table behind its view in an environment, by name of the snapshot."""
+    found = context.state_reader.get_environment(environment)
+    if found is None:
         return {}
-    snapshots = context.state_reader.get_snapshots(known.snapshots)
+    snapshots = context.state_reader.get_snapshots(found.snapshots)
     index = (
         DeployabilityIndex.all_deployable()
         if environment == "prod"
-        else DeployabilityIndex.create(snapshots.values(), start=known.start_at)
+        else DeployabilityIndex.create(snapshots.values(), start=found.start_at)
     )
     return {
         snapshot.name: (snapshot, snapshot.table_name(index.is_representative(snapshot)))
@@ -107,14 +111,15 @@ def _served(context: Context, environment: str) -> dict[str, tuple[Snapshot, str
     }
 
 
-def _incomparable(snapshot: Snapshot, table: str) -> str:
+def _skip_reason(snapshot: Snapshot, table: str) -> str:
+    """Why the model isn't compared; empty if it is."""
     if table != snapshot.table_name():
         return "forward-only: built when it is deployed"
     return "" if snapshot.model.grains else "it has no grain"
 
 
-def _until(served: dict[str, tuple[Snapshot, str]]) -> datetime | None:
-    ends = [snapshot.intervals[-1][1] for snapshot, _ in served.values() if snapshot.intervals]
+def _processed_until(tables: dict[str, tuple[Snapshot, str]]) -> datetime | None:
+    ends = [snapshot.intervals[-1][1] for snapshot, _ in tables.values() if snapshot.intervals]
     return to_datetime(max(ends)) if ends else None
 
 
@@ -128,7 +133,7 @@ def _difference(context: Context, model: Model, prod: str, environment: str) -> 
     values = [column for column in same if column.lower() not in grain]
     if len(keys) < len(grain):
         return None
-    [row] = adapter.fetchall(comparison(left, right, keys, values), quote_identifiers=True)
+    [row] = adapter.fetchall(comparison_query(left, right, keys, values), quote_identifiers=True)
     prod_rows, environment_rows, matched, added, removed, changed, *by_column = (int(count) for count in row)
     return Difference(
         model.name,
@@ -145,13 +150,13 @@ def _difference(context: Context, model: Model, prod: str, environment: str) -> 
     )
 
 
-def comparison(prod: exp.Table, environment: exp.Table, keys: list[str], values: list[str]) -> exp.Select:
-    """One row of counts: rows of prod, of the environment, in both, added, removed, changed, changed per value.
+def comparison_query(prod: exp.Table, environment: exp.Table, keys: list[str], values: list[str]) -> exp.Select:
+    """One row of counts: rows of prod, of the environment, matched, added, removed, changed, changed per value.
 
-    Keys may be NULL, as those of rejected rows are: NULL equals NULL. If several rows share a key they match each other,
-    and more rows are in both than either side has.
+    Keys may be NULL, as those of rejected rows are: NULL equals NULL. If several rows have the same key, each matches
+    all others, and more rows are matched than either table has.
     """
-    sides = [
+    tables = [
         exp.select(*(exp.column(name, quoted=True) for name in (*keys, *values)), exp.Literal.number(1).as_(PRESENT))
         .from_(table)
         .subquery(alias)
@@ -164,13 +169,14 @@ def comparison(prod: exp.Table, environment: exp.Table, keys: list[str], values:
             for name in names
         ]
 
-    here, there = exp.column(PRESENT, "p"), exp.column(PRESENT, "e")
-    both = here.eq(there)
+    in_prod, in_environment = exp.column(PRESENT, "p"), exp.column(PRESENT, "e")
+    matched = in_prod.eq(in_environment)
+    added, removed = in_prod.is_(exp.null()), in_environment.is_(exp.null())
     differs = pairs(values, exp.NullSafeNEQ)
-    conditions = [both, here.is_(exp.null()), there.is_(exp.null()), exp.and_(both, exp.or_(exp.false(), *differs))]
-    conditions += [exp.and_(both, one) for one in differs]
+    conditions = [matched, added, removed, exp.and_(matched, exp.or_(exp.false(), *differs))]
+    conditions += [exp.and_(matched, one) for one in differs]
     counts = exp.select(*(exp.CountIf(this=one).as_(f"n{index}") for index, one in enumerate(conditions)))
-    joined = counts.from_(sides[0]).join(sides[1], on=exp.and_(*pairs(keys, exp.NullSafeEQ)), join_type="full")
+    joined = counts.from_(tables[0]).join(tables[1], on=exp.and_(*pairs(keys, exp.NullSafeEQ)), join_type="full")
     rows = [exp.select(exp.Count(this=exp.Star()).as_("n")).from_(table) for table in (prod, environment)]
     return (
         exp.select("*")

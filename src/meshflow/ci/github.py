@@ -1,4 +1,4 @@
-"""GitHub as a job of a workflow knows it: who asks is in the environment, what it says goes to comments and outputs."""
+"""GitHub's API and files for a job of a workflow: the event comes in, comments, outputs and summaries go out."""
 
 import json
 import os
@@ -14,21 +14,21 @@ from github import Auth, Github, GithubException
 from github.Repository import Repository
 
 BRANCH = "main"
-"""What prod is built from, and the only base of pull requests that are let in."""
+"""The branch that prod is built from, and the only base of pull requests that are accepted."""
 
-AUTHOR = "github-actions[bot]"
-"""Who a job's token is. Only its comments and issues are ours: anybody can write our markers."""
+BOT_LOGIN = "github-actions[bot]"
+"""The author of what a job writes. Only its comments and issues are ours: anybody can write our markers."""
 
-LONGEST = 65_536
-"""Characters in a comment, for GitHub."""
+MAX_COMMENT_CHARACTERS = 65_536
+"""GitHub's maximum."""
 
 
 def connect() -> Repository:
-    """The repository of the running job, asked with GITHUB_TOKEN.
+    """The repository of the running job, accessed with GITHUB_TOKEN.
 
     Raises click.ClickException if a variable of the job is missing.
     """
-    # A job asks a few dozen times and writes twice: PyGithub's pauses, 1 s a write, are for more than that.
+    # A job reads a few dozen times and writes twice. PyGithub's pauses, 1 s per write, are meant for more than that.
     client = Github(
         base_url=variable("GITHUB_API_URL"),
         auth=Auth.Token(variable("GITHUB_TOKEN")),
@@ -47,7 +47,7 @@ def event() -> dict[str, Any]:
 
 
 def variable(name: str) -> str:
-    """Raises click.ClickException if GitHub's variable `name` isn't set, or empty."""
+    """Raises click.ClickException if GitHub's variable `name` is not set, or empty."""
     value = os.environ.get(name)
     if not value:
         raise click.ClickException(
@@ -63,33 +63,33 @@ def run_url() -> str:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Raise click.ClickException for whatever GitHub says no to in the block, or if it can't be reached."""
+    """Raise click.ClickException, one line, if a request in the block fails or GitHub can't be reached."""
     try:
         yield
     except GithubException as error:
-        raise click.ClickException(f"GitHub said {rejection(error)}") from None
+        raise click.ClickException(f"GitHub returned {describe_error(error)}") from None
     except requests.RequestException as error:
         raise click.ClickException(f"GitHub at {variable('GITHUB_API_URL')}: {type(error).__name__}") from None
 
 
-def rejection(error: GithubException) -> str:
-    """What GitHub answered, such as `405: Base branch was modified`, in one line."""
-    said = error.data.get("message") if isinstance(error.data, dict) else None
-    return f"{error.status}: {' '.join(str(said or 'nothing more').split())}"
+def describe_error(error: GithubException) -> str:
+    """Status and message of an error response in one line, such as `405: Base branch was modified`."""
+    message = error.data.get("message") if isinstance(error.data, dict) else None
+    return f"{error.status}: {' '.join(str(message or 'no message').split())}"
 
 
 def sticky_comment(repository: Repository, number: int, marker: str, body: str, *, only_update: bool = False) -> None:
-    """Say `body`, Markdown, on pull request `number` in the one comment with the hidden `marker`, updated in place.
+    """Write `body`, Markdown, to the one comment on pull request `number` that has the hidden `marker`.
 
-    With `only_update` it isn't made if there is none. What comes from the pull request has to be in code().
+    The comment is updated, or created unless `only_update`. Text that comes from the pull request has to be in code().
     """
     head = f"<!-- meshflow {marker} -->"
     text = f"{head}\n{body}"
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST - 500]}\n\n… and more: {run_url()}"
+    if len(text) > MAX_COMMENT_CHARACTERS:
+        text = f"{text[: MAX_COMMENT_CHARACTERS - 500]}\n\n… The rest is omitted, see {run_url()}"
     issue = repository.get_issue(number)
     for comment in issue.get_comments():
-        if comment.user.login == AUTHOR and comment.body.startswith(head):
+        if comment.user.login == BOT_LOGIN and comment.body.startswith(head):
             comment.edit(text)
             return
     if not only_update:
@@ -99,14 +99,14 @@ def sticky_comment(repository: Repository, number: int, marker: str, body: str, 
 def code(text: str) -> str:
     """`text` as code on one line of a comment or a table: no markup, link or mention in it has any effect.
 
-    Character references can't be structure in Markdown, and GitHub doesn't look for @mentions and #12 in <code>.
+    Markdown doesn't interpret character references, and GitHub links no @mentions and #12 in <code>.
     """
     plain = "".join(char if char.isalnum() and char.isascii() else f"&#{ord(char)};" for char in " ".join(text.split()))
     return f"<code>{plain}</code>"
 
 
 def write_outputs(**outputs: str) -> None:
-    """Hand `outputs` to the jobs and steps that follow; print them where there are none."""
+    """Pass `outputs` to later jobs and steps; print them outside of GitHub Actions."""
     target = os.environ.get("GITHUB_OUTPUT")
     if not target:
         for name, value in outputs.items():
@@ -114,12 +114,12 @@ def write_outputs(**outputs: str) -> None:
         return
     with Path(target).open("a", encoding="utf-8") as file:
         for name, value in outputs.items():
-            end = f"end_{uuid4().hex}"  # which no value can contain: `name=value` would let a line break add an output
+            end = f"end_{uuid4().hex}"  # no value can contain it: with `name=value`, a line break could add an output
             file.write(f"{name}<<{end}\n{value}\n{end}\n")
 
 
 def write_summary(markdown: str) -> None:
-    """Add `markdown` to the page of the running workflow; print it where there is none."""
+    """Add `markdown` to the job summary; print it outside of GitHub Actions."""
     if target := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(target).open("a", encoding="utf-8") as file:
             file.write(f"{markdown}\n")

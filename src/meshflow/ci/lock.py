@@ -1,4 +1,4 @@
-"""The lock on prod: whoever changes it, on GitHub or elsewhere, is alone with it."""
+"""The prod lock: one process at a time changes prod, on GitHub or elsewhere."""
 
 import os
 import socket
@@ -10,52 +10,53 @@ import click
 import psycopg2  # type: ignore[import-untyped]
 import psycopg2.errors  # type: ignore[import-untyped]
 
-KEY = "meshflow prod"
+LOCK_NAME = "meshflow prod"
 
-# Both ends notice within a minute that the other is gone without a word, such as a runner that is switched off.
-ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-SESSION = "-c timezone=UTC -c idle_session_timeout=0 " + " ".join(
-    f"-c tcp_{key}={value}" for key, value in ALIVE.items()
+# Both ends notice within a minute that the other has died without closing the session, such as a stopped runner.
+KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+SESSION_OPTIONS = "-c timezone=UTC -c idle_session_timeout=0 " + " ".join(
+    f"-c tcp_{key}={value}" for key, value in KEEPALIVE.items()
 )
 
 
 @dataclass(frozen=True)
 class Lock:
-    """Prod is ours, as long as the session in SQLMesh's state database lives."""
+    """The exclusive right to change prod, as long as the session in SQLMesh's state database lives."""
 
     _session: "psycopg2.extensions.connection"
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """For `pass_fds` of a subprocess that changes prod: the session, and with it the lock, then outlives us.
+        """For `pass_fds` of a subprocess that changes prod: it keeps the session, and so the lock, open.
 
-        Were we killed, the subprocess would go on, and prod must not be free before it has ended.
+        If this process is killed, the subprocess continues. Prod stays locked until that has ended too.
         """
         return (self._session.fileno(),)
 
     def check(self) -> None:
-        """Raises click.ClickException if the session is gone, and with it the right to change prod."""
+        """Raises click.ClickException if the session has ended, which releases the lock."""
         try:
             with self._session.cursor() as cursor:
                 cursor.execute("SELECT 1")
         except psycopg2.Error as error:
-            raise click.ClickException(f"The lock on prod is lost: {_reason(error)}") from None
+            raise click.ClickException(f"The prod lock was lost: {_reason(error)}") from None
 
 
 @contextmanager
 def prod_lock(purpose: str, wait: float = 0) -> Iterator[Lock | str]:
-    """Be the only one to change prod in the block, after waiting up to `wait` seconds; or learn who is.
+    """Lock prod for the block, after waiting up to `wait` seconds.
 
-    A PostgreSQL advisory lock on SQLMesh's state database (MESHFLOW_STATE_…): the server frees it when the session
-    ends, however we do. The session has to be real, so no pooler that shares one among transactions.
-    Gives a text, `deploy #12 on runner-7, process 812, since 2026-11-21 14:00:00 UTC`, if another one holds it.
+    It is a PostgreSQL advisory lock in SQLMesh's state database (MESHFLOW_STATE_…). The server releases it when the
+    session ends, even if this process is killed. A pooler must not share the session among transactions.
+    If another process has the lock, yields its holder as text:
+    `deploy #12 on runner-7, process 812, since 2026-11-21 14:00:00 UTC`.
     Raises click.ClickException if the server can't be reached.
     """
     name = f"{purpose} on {socket.gethostname()}, process {os.getpid()}"
     with closing(_connect(name)) as session, session.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, round(wait * 1000))}ms"])
         try:
-            cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [KEY])
+            cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [LOCK_NAME])
         except psycopg2.errors.LockNotAvailable:
             yield _holder(cursor)
         else:
@@ -70,17 +71,17 @@ def _holder(cursor: "psycopg2.extensions.cursor") -> str:
         WHERE locktype = 'advisory' AND granted AND pg_database.datname = current_database()
           AND (classid::bigint << 32) | objid::bigint = hashtextextended(%s, 0)
         """,
-        [KEY],
+        [LOCK_NAME],
     )
     row = cursor.fetchone()
-    return str(row[0]) if row else "one that has just ended"
+    return str(row[0]) if row else "a process that has just ended"
 
 
 def _connect(name: str) -> "psycopg2.extensions.connection":
     def get(part: str, default: str | None = None) -> str:
         value = os.environ.get(f"MESHFLOW_STATE_{part}", default)
         if not value:
-            raise click.ClickException(f"MESHFLOW_STATE_{part} isn't set: SQLMesh's state is where prod is locked")
+            raise click.ClickException(f"MESHFLOW_STATE_{part} isn't set: the prod lock is in SQLMesh's state database")
         return value
 
     host, port, database = get("HOST"), get("PORT", "5432"), get("DATABASE")
@@ -92,10 +93,10 @@ def _connect(name: str) -> "psycopg2.extensions.connection":
             password=get("PASSWORD"),
             dbname=database,
             sslmode=get("SSLMODE", "prefer"),
-            application_name=name[:63],  # PostgreSQL cuts it there, with a notice
-            options=SESSION,
+            application_name=name[:63],  # PostgreSQL cuts it there, and sends a notice
+            options=SESSION_OPTIONS,
             connect_timeout=10,
-            **ALIVE,
+            **KEEPALIVE,
         )
     except psycopg2.OperationalError as error:
         raise click.ClickException(f"SQLMesh's state at {host}:{port}/{database}: {_reason(error)}") from None
@@ -104,6 +105,6 @@ def _connect(name: str) -> "psycopg2.extensions.connection":
 
 
 def _reason(error: psycopg2.Error) -> str:
-    """What the server or libpq said, in its last words: the lines before name the address again."""
+    """The reason in an error of the server or libpq, without the address that precedes it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rpartition("FATAL:")[2].rpartition("failed: ")[2].strip().rstrip(".")

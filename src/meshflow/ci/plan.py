@@ -1,4 +1,4 @@
-"""The plan of a pull request as SQLMesh's bot makes it, and whether it is within what anybody may build."""
+"""The plan of a pull request as SQLMesh's bot makes it, and the budget for what it may build."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,15 +17,15 @@ from sqlmesh.integrations.github.cicd.controller import GithubController
 from sqlmesh.utils.errors import NoChangesPlanError, SQLMeshError
 
 from meshflow.ci import github
-from meshflow.ci.gate import build_check
+from meshflow.ci.gate import create_build_check
 
-LABEL = "over-budget"
-"""With it on a pull request, somebody who may label has agreed to the cost."""
+OVER_BUDGET_LABEL = "over-budget"
+"""Somebody with the triage role sets it on a pull request to accept the cost."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a plan builds of one model: `intervals` are 1 for kinds that are computed whole."""
+class Backfill:
+    """What a plan builds of one model. `intervals` is 1 for kinds that are not incremental."""
 
     model: str
     kind: str
@@ -40,22 +40,22 @@ class Limits:
     intervals: int
 
     @classmethod
-    def of(cls, context: Context) -> "Limits":
-        """The variables pr_models and pr_intervals. Raises click.ClickException if one isn't a number."""
+    def from_config(cls, context: Context) -> "Limits":
+        """The variables pr_models and pr_intervals. Raises click.ClickException if one is not an integer."""
         models, intervals = (context.config.variables.get(name) for name in ("pr_models", "pr_intervals"))
         if not (isinstance(models, int) and isinstance(intervals, int)):
             raise click.ClickException(
-                f"The budget of pull requests needs numbers, not {models} and {intervals}: set the variables pr_models "
-                "and pr_intervals in config.yaml"
+                f"The budget of pull requests is not two integers, but {models} and {intervals}: set the variables "
+                "pr_models and pr_intervals in config.yaml"
             )
         return cls(models, intervals)
 
 
-def bot(path: Path, gateway: str, client: Github | None = None) -> tuple[GithubController, Context]:
-    """SQLMesh's own bot for the pull request of the event, and the project at `path` as it loads it on `gateway`.
+def load_bot(path: Path, gateway: str, client: Github | None = None) -> tuple[GithubController, Context]:
+    """SQLMesh's bot for the event's pull request, and the project at `path` as the bot loads it on `gateway`.
 
-    Its plans are ours, so that what is validated and told is what it applies. It asks GitHub through `client`, by default
-    with GITHUB_TOKEN, and says nothing on the way: a model's text isn't to be trusted on the console either.
+    The budget and the report use the bot's own plans, so they describe exactly what it applies. The bot sends requests
+    through `client`, by default with GITHUB_TOKEN. It prints nothing: the text of a model is untrusted on the console.
     """
     set_console(MarkdownConsole(width=1000, warning_capture_only=True, error_capture_only=True))
     context = Context(paths=str(path), gateway=gateway)
@@ -72,101 +72,107 @@ def table_name(name: str) -> str:
 def count_intervals(snapshot: Snapshot, intervals: int) -> int:
     """How many of `intervals` a model really processes.
 
-    SQLMesh notes every hour for every kind, and computes those that aren't incremental once for all of them.
+    SQLMesh records every hour for every kind, but computes a model that is not incremental once for all of them.
     """
     return intervals if snapshot.is_model and snapshot.model.kind.is_incremental else 1
 
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Raise click.ClickException for whatever SQLMesh can't load or plan in the block."""
+    """Raise click.ClickException if SQLMesh can't load or plan in the block."""
     try:
         yield
     except SQLMeshError as error:
         raise click.ClickException(f"SQLMesh can't plan the pull request: {error}") from None
 
 
-def planned(controller: GithubController) -> list[Work]:
+def pull_request_backfills(bot: GithubController) -> list[Backfill]:
     """What the bot would build for the pull request."""
     try:
-        return work(controller.pr_plan)
-    except NoChangesPlanError:  # it makes no environment for a pull request that leaves the models alone
+        return plan_backfills(bot.pr_plan)
+    except NoChangesPlanError:  # the bot makes no environment for a pull request that changes no model
         return []
 
 
-def work(plan: Plan) -> list[Work]:
-    """What applying `plan` would build, the most first."""
+def plan_backfills(plan: Plan) -> list[Backfill]:
+    """What applying `plan` would build, most intervals first."""
     if not plan.requires_backfill:
         return []
     missing = [(plan.snapshots[found.snapshot_id], len(found.intervals)) for found in plan.missing_intervals]
-    found = [
-        Work(snapshot.model.name, str(snapshot.model.kind.name.value), count_intervals(snapshot, intervals))
+    backfills = [
+        Backfill(snapshot.model.name, str(snapshot.model.kind.name.value), count_intervals(snapshot, intervals))
         for snapshot, intervals in missing
         if not snapshot.is_symbolic
     ]
-    return sorted(found, key=lambda one: (-one.intervals, one.model))
+    return sorted(backfills, key=lambda one: (-one.intervals, one.model))
 
 
-def within(found: Sequence[Work], limits: Limits) -> bool:
-    return len(found) <= limits.models and _total(found) <= limits.intervals
+def is_within(backfills: Sequence[Backfill], limits: Limits) -> bool:
+    return len(backfills) <= limits.models and _total_intervals(backfills) <= limits.intervals
 
 
-def in_words(found: Sequence[Work], limits: Limits) -> str:
-    """`3 models of 25, 1,326 intervals of 10,000`."""
-    return f"{len(found):,} models of {limits.models:,}, {_total(found):,} intervals of {limits.intervals:,}"
+def format_usage(backfills: Sequence[Backfill], limits: Limits) -> str:
+    """`3 of 25 models, 1,326 of 10,000 intervals`."""
+    intervals = _total_intervals(backfills)
+    return f"{len(backfills):,} of {limits.models:,} models, {intervals:,} of {limits.intervals:,} intervals"
 
 
-def table(found: Sequence[Work], limits: Limits) -> str:
-    """What is to be built, in Markdown."""
-    lines = [f"### To build: {in_words(found, limits)}", ""]
-    if found:
+def format_backfills(backfills: Sequence[Backfill], limits: Limits) -> str:
+    """The usage of the budget and a table of the models to build, Markdown."""
+    lines = [f"### Build budget: {format_usage(backfills, limits)}", ""]
+    if backfills:
         lines += ["| model | kind | intervals |", "|---|---|--:|"]
-        lines += [f"| {github.code(one.model)} | {one.kind} | {one.intervals:,} |" for one in found]
+        lines += [f"| {github.code(one.model)} | {one.kind} | {one.intervals:,} |" for one in backfills]
     else:
-        lines += ["Nothing: the environment has all of it."]
+        lines += ["Nothing to build: the environment is up to date."]
     return "\n".join(lines)
 
 
-def _total(found: Sequence[Work]) -> int:
-    return sum(one.intervals for one in found)
+def _total_intervals(backfills: Sequence[Backfill]) -> int:
+    return sum(one.intervals for one in backfills)
 
 
 def budget(path: Path, gateway: str) -> None:
-    """Hold the event's pull request, merged with main at `path`, to what it may build. Nothing is applied.
+    """Check the event's pull request, merged with main at `path`, against its budget. Nothing is applied.
 
-    Writes the output `budget`, a line for `report`. Raises click.ClickException if it is over and hasn't the label, or
-    isn't what the event was about any more, having said so on the pull request.
+    Writes the output `budget`, a line for `report`. Raises click.ClickException if the pull request is over budget
+    without the label, which is commented on it, or if it has changed since the event.
     """
-    # Asked now: a job that is run again still has the event of the first time, without a label set since.
+    # Read now: a re-run job gets the event of the first run, without labels that were set since.
     repository = github.connect()
     pull = repository.get_pull(github.event()["pull_request"]["number"])
     require_current(pull)
     with clear_errors():
-        controller, context = bot(path, gateway)
-        found = planned(controller)
-    limits, allowed = Limits.of(context), LABEL in {label.name for label in pull.labels}
+        bot, context = load_bot(path, gateway)
+        backfills = pull_request_backfills(bot)
+    limits, allowed = Limits.from_config(context), OVER_BUDGET_LABEL in {label.name for label in pull.labels}
     try:
-        validate(found, limits, allowed=allowed)
+        enforce_limits(backfills, limits, allowed=allowed)
     except click.ClickException as error:
-        text = f"{table(found, limits)}\n\n{error.message}."
+        text = f"{format_backfills(backfills, limits)}\n\n{error.message}."
         github.sticky_comment(repository, pull.number, "report", text)
-        build_check(repository, pull.head.sha, "", "failure", text)
+        create_build_check(repository, pull.head.sha, "", "failure", text)
         raise
 
 
 def require_current(pull: PullRequest) -> None:
     """Raises click.ClickException if `pull` is closed, or has another head than in the event."""
     if pull.state != "open" or pull.head.sha != github.event()["pull_request"]["head"]["sha"]:
-        raise click.ClickException(f"Pull request {pull.number} has been closed or pushed to: nothing is built")
+        raise click.ClickException(f"Pull request {pull.number} was closed, or has a newer head: nothing is built")
 
 
-def validate(found: Sequence[Work], limits: Limits, *, allowed: bool) -> None:
-    """Tell what is to be built. Raises click.ClickException if it is over the limits and not `allowed`."""
-    fits = within(found, limits)
-    github.write_summary(table(found, limits))
-    told = in_words(found, limits) + ("" if fits or not allowed else f", over budget and allowed by the label {LABEL}")
-    github.write_outputs(budget=told)
+def enforce_limits(backfills: Sequence[Backfill], limits: Limits, *, allowed: bool) -> None:
+    """Write the budget to the job summary and the outputs.
+
+    Raises click.ClickException if `backfills` exceed the limits and that is not `allowed`.
+    """
+    fits = is_within(backfills, limits)
+    github.write_summary(format_backfills(backfills, limits))
+    usage = format_usage(backfills, limits)
+    if not fits and allowed:
+        usage += f", over budget and allowed by the label {OVER_BUDGET_LABEL}"
+    github.write_outputs(budget=usage)
     if not fits and not allowed:
         raise click.ClickException(
-            f"Over budget: {told}. Change less at once, or have the label {LABEL} set and run the job again"
+            f"Over budget: {usage}. Split the change, or have the label {OVER_BUDGET_LABEL} added; then re-run the job"
         )

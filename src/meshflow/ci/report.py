@@ -1,4 +1,4 @@
-"""What a pull request changes, in one comment on it: its plan and its data against prod's."""
+"""The comment on a pull request with its changes: the plan for prod, and the data diff against prod."""
 
 import re
 from collections.abc import Iterable
@@ -10,75 +10,79 @@ from sqlmesh.core.snapshot import Snapshot, SnapshotId
 
 from meshflow.ci import github
 from meshflow.ci.diff import Comparison, Difference, compare
-from meshflow.ci.gate import build_check
-from meshflow.ci.plan import bot, clear_errors, table_name
+from meshflow.ci.gate import create_build_check
+from meshflow.ci.plan import clear_errors, load_bot, table_name
 
 MARKER = "report"
 
-LONGEST = 60_000
-"""Characters of a comment; GitHub takes 65,536."""
+MAX_REPORT_CHARACTERS = 60_000
+"""GitHub accepts 65,536 in a comment."""
 
-LONGEST_SQL = 60
-"""Lines of a model's text diff: who wants to read more looks at the pull request's files."""
+MAX_DIFF_LINES = 60
+"""Lines of a model's text diff. Longer ones are in the pull request's files."""
 
-MOST_COLUMNS = 12
+MAX_COLUMNS = 12
 """Columns named in a cell of the table."""
 
 
 def report(path: Path, gateway: str, main: str, budget: str = "") -> None:
-    """Tell on the event's pull request what its environment changes, in one comment that is updated in place.
+    """Post the changes in the environment of the event's pull request as one comment on it, or update that comment.
 
-    `path` is where it is merged with commit `main`; `budget` is what plan.budget wrote before it was built. What was
-    built passes the gate with that commit of main only.
+    `path` has the pull request merged with commit `main`; `budget` is the output of plan.budget. Also sets the check
+    that the gate requires, with `main`: the gate accepts the build for that commit only.
     """
     pull = github.event()["pull_request"]
     with clear_errors():
-        controller, context = bot(path, gateway)
-        plan, environment = controller.prod_plan_with_gaps, controller.pr_environment_name
-        text = describe(context, plan, environment, commit=pull["head"]["sha"], budget=budget)
+        bot, context = load_bot(path, gateway)
+        plan, environment = bot.prod_plan_with_gaps, bot.pr_environment_name
+        text = describe_changes(context, plan, environment, commit=pull["head"]["sha"], budget=budget)
     github.write_summary(text)
     repository = github.connect()
     github.sticky_comment(repository, pull["number"], MARKER, text)
-    build_check(repository, pull["head"]["sha"], main, "success", text)
+    create_build_check(repository, pull["head"]["sha"], main, "success", text)
 
 
-def describe(context: Context, plan: Plan, environment: str, *, commit: str, budget: str = "") -> str:
-    """The comment, Markdown: `plan` is the one that would bring prod to what `environment` is built from."""
+def describe_changes(context: Context, plan: Plan, environment: str, *, commit: str, budget: str = "") -> str:
+    """The comment, Markdown. `plan` is the one that deploying `environment` would apply to prod."""
     if context.state_reader.get_environment(environment) is None:
-        return f"### There is no {github.code(environment)}\n\nNo model differs from prod's: there is nothing to build."
+        return (
+            f"### No environment {github.code(environment)}\n\nNo model differs from prod: there is nothing to build."
+        )
     downstream = {one for found in plan.indirectly_modified.values() for one in found}
     compared = compare(context, environment, _names(plan.directly_modified), _names(downstream))
-    head = [f"### {github.code(environment)} against prod", ""]
+    head = [f"### {github.code(environment)} compared with prod", ""]
     head += [f"Built from commit {github.code(commit[:7])}. To deploy it, comment `/deploy`."]
-    head += [f"Built for it: {github.code(budget)}."] if budget else []
+    head += [f"Build budget used: {github.code(budget)}."] if budget else []
     sections = [
         head,
-        ["", "**Plan**", "", *_plan(plan, downstream)],
-        ["", "**Data**", "", *_data(compared, environment)],
+        ["", "**Plan**", "", *_plan_section(plan, downstream)],
+        ["", "**Data**", "", *_data_section(compared, environment)],
     ]
-    return _fit([line for section in sections for line in section], _texts(plan))
+    return _fit_comment([line for section in sections for line in section], _text_diffs(plan))
 
 
 def _names(snapshots: Iterable[SnapshotId]) -> set[str]:
     return {snapshot.name for snapshot in snapshots}
 
 
-def _plan(plan: Plan, downstream: set[SnapshotId]) -> list[str]:
-    """A line per model that the plan touches."""
+def _plan_section(plan: Plan, downstream: set[SnapshotId]) -> list[str]:
+    """A table with a row for each model that the plan changes."""
     difference = plan.context_diff
     added = difference.added & plan.snapshots.keys()
     direct = plan.directly_modified - added
-    rows = [(_shown(one.name), "added") for one in added]
-    rows += [(_shown(one.name), f"changed, {_category(plan.snapshots[one])}") for one in direct]
+    rows = [(_model_code(one.name), "added") for one in added]
+    rows += [(_model_code(one.name), f"directly modified, {_category(plan.snapshots[one])}") for one in direct]
     rows += [
-        (_shown(one.name), f"changed by what it reads, {_category(plan.snapshots[one])}")
+        (_model_code(one.name), f"indirectly modified, {_category(plan.snapshots[one])}")
         for one in downstream - added - direct
     ]
-    rows += [(_shown(one.name), "header only, not built again") for one in plan.metadata_updated - direct - downstream]
-    rows += [(_shown(one.name), "removed") for one in difference.removed_snapshots]
+    rows += [
+        (_model_code(one.name), "metadata only, not rebuilt") for one in plan.metadata_updated - direct - downstream
+    ]
+    rows += [(_model_code(one.name), "removed") for one in difference.removed_snapshots]
     if not rows:
-        return ["No model differs from prod's."]
-    order = {"added": 0, "removed": 1, "changed": 2}
+        return ["No model differs from prod."]
+    order = {"added": 0, "removed": 1, "directly modified": 2}
     rows.sort(key=lambda row: (order.get(row[1].split(",")[0], 3), row))
     return ["| model | change |", "|---|---|", *(f"| {name} | {change} |" for name, change in rows)]
 
@@ -89,70 +93,72 @@ def _category(snapshot: Snapshot) -> str:
     return snapshot.change_category.name.lower().replace("_", "-").replace("indirect-", "")
 
 
-def _data(compared: Comparison, environment: str) -> list[str]:
-    """What differs, in numbers, and in words what doesn't or wasn't compared."""
+def _data_section(compared: Comparison, environment: str) -> list[str]:
+    """A table of the models whose rows differ, then the names of those that are equal or were not compared."""
     lines = []
-    if differing := [one for one in compared.differences if not one.is_none]:
+    if differing := [one for one in compared.differences if not one.is_empty]:
         lines += [
-            f"| model | rows in prod | rows in {github.code(environment)} | added | removed | changed | by column |",
+            f"| model | rows in prod | rows in {github.code(environment)} | added | removed | changed | per column |",
             "|---|--:|--:|--:|--:|--:|---|",
-            *map(_row, differing),
+            *map(_difference_row, differing),
             "",
         ]
-    if equal := [github.code(one.model) for one in compared.differences if one.is_none]:
+    if equal := [github.code(one.model) for one in compared.differences if one.is_empty]:
         lines += [f"No row differs in {', '.join(equal)}.", ""]
     reasons = sorted(set(compared.skipped.values()))
     for reason in reasons:
         models = [github.code(model) for model, why in compared.skipped.items() if why == reason]
         lines += [f"Not compared: {', '.join(models)} ({reason}).", ""]
     if not compared.differences and not reasons:
-        return ["There is nothing in prod to compare with."]
+        return ["Prod has no table to compare with."]
     ends = compared.prod_until, compared.environment_until
     if ends[0] != ends[1] and all(ends):
         lines += [
-            f"Prod is processed until {ends[0]:%Y-%m-%d %H:%M} UTC, the environment until {ends[1]:%Y-%m-%d %H:%M}."
+            f"Prod is processed until {ends[0]:%Y-%m-%d %H:%M} UTC, the environment until {ends[1]:%Y-%m-%d %H:%M} UTC."
         ]
     return lines
 
 
-def _row(one: Difference) -> str:
+def _difference_row(one: Difference) -> str:
     rows = f"{one.prod_rows:,} | {one.environment_rows:,}"
     if not one.is_unique:
-        return f"| {github.code(one.model)} | {rows} | | | | several rows share a key: not compared |"
-    said = [
+        return f"| {github.code(one.model)} | {rows} | | | | not compared: the grain is not unique |"
+    by_column = [
         *(f"{github.code(column)} {count:,}" for column, count in sorted(one.columns.items(), key=lambda kv: -kv[1])),
         *(f"{github.code(column)} is new" for column in one.added_columns),
-        *(f"{github.code(column)} is gone" for column in one.removed_columns),
+        *(f"{github.code(column)} is removed" for column in one.removed_columns),
         *(f"{github.code(column)} has another type" for column in one.retyped_columns),
     ]
-    more = [f"{len(said) - MOST_COLUMNS} more"] if len(said) > MOST_COLUMNS else []
-    by_column = ", ".join(said[:MOST_COLUMNS] + more)
-    return f"| {github.code(one.model)} | {rows} | {one.added:,} | {one.removed:,} | {one.changed:,} | {by_column} |"
+    more = [f"{len(by_column) - MAX_COLUMNS} more"] if len(by_column) > MAX_COLUMNS else []
+    cell = ", ".join(by_column[:MAX_COLUMNS] + more)
+    return f"| {github.code(one.model)} | {rows} | {one.added:,} | {one.removed:,} | {one.changed:,} | {cell} |"
 
 
-def _texts(plan: Plan) -> list[str]:
-    """The text diffs of changed SQL models, where they are short. Seeds are left out: their rows are data."""
-    texts = []
+def _text_diffs(plan: Plan) -> list[str]:
+    """The text diffs of changed SQL models, if they are short. Seeds are left out: their rows are data."""
+    diffs = []
     for one in sorted(plan.directly_modified - plan.context_diff.added):
         snapshot = plan.snapshots[one]
         text = plan.context_diff.text_diff(one.name).removeprefix("--- \n\n+++ \n\n")
-        if not (snapshot.is_model and snapshot.model.is_sql and text) or text.count("\n") >= LONGEST_SQL:
+        if not (snapshot.is_model and snapshot.model.is_sql and text) or text.count("\n") >= MAX_DIFF_LINES:
             continue
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))  # longer than any in the text
-        texts.append(f"<details><summary>{_shown(one.name)}</summary>\n\n{fence}diff\n{text}\n{fence}\n\n</details>")
-    return texts
+        summary = f"<summary>{_model_code(one.name)}</summary>"
+        diffs.append(f"<details>{summary}\n\n{fence}diff\n{text}\n{fence}\n\n</details>")
+    return diffs
 
 
-def _fit(lines: list[str], texts: list[str]) -> str:
-    """`lines`, then as many of `texts`, whole, as GitHub takes; with a sentence where something is left out."""
-    kept, left = [], LONGEST
-    for index, block in enumerate([*lines, *(f"\n{text}" for text in texts)]):
+def _fit_comment(lines: list[str], diffs: list[str]) -> str:
+    """`lines`, then as many complete `diffs` as fit into a comment. A last sentence counts what is omitted."""
+    kept, left = [], MAX_REPORT_CHARACTERS
+    for index, block in enumerate([*lines, *(f"\n{diff}" for diff in diffs)]):
         if (left := left - len(block) - 1) < 0:
-            kept += ["", f"GitHub takes no longer comment: {len(lines) + len(texts) - index} more lines are left out."]
+            omitted = len(lines) + len(diffs) - index
+            kept += ["", f"The comment has reached GitHub's maximum length: {omitted} more lines are omitted."]
             break
         kept.append(block)
     return "\n".join(kept)
 
 
-def _shown(name: str) -> str:
+def _model_code(name: str) -> str:
     return github.code(table_name(name))

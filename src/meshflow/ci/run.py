@@ -1,4 +1,4 @@
-"""The scheduled run of prod: alone with it, on what the checkout says, and told on the page of the workflow."""
+"""The scheduled run of prod: under the prod lock, on the models of the checkout, with a job summary."""
 
 import os
 import time
@@ -22,6 +22,7 @@ from sqlmesh.utils import CompletionStatus
 from sqlmesh.utils.concurrency import NodeExecutionFailedError
 from sqlmesh.utils.errors import AuditError, NodeAuditsErrors, SQLMeshError
 
+from meshflow.audit import RUNBOOK, checks, remedies
 from meshflow.ci import github
 from meshflow.ci.lock import Lock, prod_lock
 from meshflow.ci.plan import count_intervals, table_name
@@ -29,7 +30,7 @@ from meshflow.ci.plan import count_intervals, table_name
 
 @dataclass
 class Processed:
-    """What a run has done to one model. `rows` is None if the engine doesn't tell: DuckDB."""
+    """What a run has done to one model. `rows` is None if the engine doesn't report it: DuckDB."""
 
     intervals: int = 0
     rows: int | None = None
@@ -39,14 +40,14 @@ class Processed:
 
 
 class Record(TerminalConsole):
-    """SQLMesh's console that also keeps what it is told: `models` by name, `failed` with the reason, `skipped`."""
+    """SQLMesh's console that also records `models` by name, `failed` with the reason, and `skipped`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.models: defaultdict[str, Processed] = defaultdict(Processed)
         self.failed: dict[str, BaseException] = {}
         self.skipped: set[str] = set()
-        self._mutex = Mutex()  # models are computed side by side
+        self._mutex = Mutex()  # models are computed in parallel
 
     def update_snapshot_evaluation_progress(  # noqa: PLR0913, PLR0917 - SQLMesh's signature
         self,
@@ -93,7 +94,7 @@ class Record(TerminalConsole):
 
 
 class Findings(GenericNotificationTarget):  # type: ignore[misc]  # frozen, says its base's base
-    """Every audit that has found rows, blocking or not. SQLMesh's console only counts them."""
+    """Every audit that found rows, blocking or not. SQLMesh's console only counts them."""
 
     notify_on: frozenset[NotificationEvent] = frozenset({NotificationEvent.AUDIT_FAILURE})
     _errors: list[AuditError] = PrivateAttr(default_factory=list)
@@ -110,29 +111,29 @@ class Findings(GenericNotificationTarget):  # type: ignore[misc]  # frozen, says
 class Outcome:
     """A run of prod. `due` is false if there was nothing to run.
 
-    `healed` says why prod had to be planned first, if so; `brought` names the models that weren't the checkout's.
+    `drift_repaired` is why prod had to be planned first, or empty; `drifted` names the models that differed.
     """
 
     record: Record
     findings: Findings
     drift_repaired: str = ""
-    brought: list[str] = field(default_factory=list)
+    drifted: list[str] = field(default_factory=list)
     due: bool = True
     failure: str = ""
     seconds: float = field(default=0, init=False)
 
 
 def run(path: Path, gateway: str) -> None:
-    """Run prod, alone with it, after bringing it to what `path` says if a deploy was killed or half rejected.
+    """Run prod under the prod lock, after planning it to the project at `path` if the two differ.
 
-    With SQLMesh's state in PostgreSQL under the lock that deploys hold too.
-    State in a DuckDB file needs none, as only one process can open that.
-    Raises click.ClickException if the run fails, or with who has the lock.
+    They differ if a deploy was killed, or if GitHub rejected its merge. The lock is the one that deploys take; it is in
+    the PostgreSQL that has SQLMesh's state. State in a DuckDB file needs none, as only one process can open that.
+    Raises click.ClickException if the run fails, or naming the holder of the lock.
     """
     with _alone() as lock:
         if isinstance(lock, str):
-            # Not for GitHub's queue to prevent, so it is somebody elsewhere, or a job that was killed: worth an alert.
-            raise click.ClickException(f"Nothing done: prod is with {lock}")
+            # GitHub's queue doesn't allow it, so it is somebody elsewhere, or a job that was killed: worth an alert.
+            raise click.ClickException(f"Nothing was run: prod is locked by {lock}")
         outcome = run_prod(path, gateway)
     github.write_summary(summary(outcome))
     if outcome.failure:
@@ -146,9 +147,9 @@ def _alone() -> AbstractContextManager[Lock | str | None]:
 
 
 def run_prod(path: Path, gateway: str) -> Outcome:
-    """Bring prod to what the project at `path` says if it isn't there, then compute what is due.
+    """Plan prod to the project at `path` if the two differ, then compute what is due.
 
-    Raises click.ClickException if there is no prod yet: the first plan of a warehouse isn't a scheduler's to apply.
+    Raises click.ClickException if there is no prod yet: a person applies the first plan of a warehouse.
     """
     before = get_console()
     record, findings = Record(), Findings()
@@ -172,20 +173,20 @@ def run_prod(path: Path, gateway: str) -> Outcome:
 
 
 def _repair_drift(context: Context, outcome: Outcome) -> None:
-    # As the bot's deploy does: tables that are there are promoted, nothing is computed twice.
+    # As the bot's deploy does it: existing tables are promoted, nothing is computed twice.
     plan = context.plan_builder("prod", no_gaps=True, skip_tests=True, skip_linter=True).build()
     if plan.context_diff.is_new_environment:
         raise click.ClickException("There is no prod yet: `sqlmesh plan prod` builds it")
     if not plan.has_changes:
         return
-    outcome.drift_repaired, outcome.brought = _why(plan)
+    outcome.drift_repaired, outcome.drifted = _why(plan)
     prefix = "::notice::" if os.environ.get("GITHUB_ACTIONS") else ""
-    click.echo(f"{prefix}{outcome.drift_repaired}: {', '.join(outcome.brought) or 'no model differs'}")
+    click.echo(f"{prefix}{outcome.drift_repaired}: {', '.join(outcome.drifted) or 'no model differs'}")
     context.apply(plan)
 
 
 def _why(plan: Plan) -> tuple[str, list[str]]:
-    """Why prod isn't what the checkout says, and the models that differ."""
+    """Why prod differs from the checkout, and the models that differ."""
     difference = plan.context_diff
     names = {one.name for one in (*difference.added, *difference.removed_snapshots)} | set(
         difference.modified_snapshots
@@ -193,26 +194,26 @@ def _why(plan: Plan) -> tuple[str, list[str]]:
     if difference.is_unfinalized_environment:
         reason = "A deploy was killed while it promoted prod"
     elif names:
-        reason = "Prod was not what the checkout says"
+        reason = "Prod differed from the checkout"
     else:
-        reason = "Prod has other settings than the checkout"
+        reason = "Prod had other settings than the checkout"
     return f"{reason}, so it was planned again", sorted(map(table_name, names))
 
 
 def summary(outcome: Outcome) -> str:
     """The job summary, Markdown."""
     models, errors = outcome.record.models, outcome.findings.errors
-    validation = "failed" if outcome.failure else "succeeded" if outcome.due else "nothing was due"
-    lines = [f"### Run of prod: {validation}", ""]
+    status = "failed" if outcome.failure else "succeeded" if outcome.due else "nothing was due"
+    lines = [f"### Run of prod: {status}", ""]
     if outcome.drift_repaired:
         lines += [
-            f"{outcome.drift_repaired}: {', '.join(map(github.code, outcome.brought)) or 'no model differs'}.",
+            f"{outcome.drift_repaired}: {', '.join(map(github.code, outcome.drifted)) or 'no model differs'}.",
             "",
         ]
     if models:
         passed = sum(one.audits_passed for one in models.values())
         intervals = sum(one.intervals for one in models.values())
-        # Of a table that is replaced whole, the warehouse doesn't tell.
+        # Snowflake doesn't report the rows of a table that is replaced.
         rows = _rows(_total(models)) or "an unknown number of"
         done = f"{len(models):,} models, {intervals:,} intervals, {rows} rows written"
         lines += [
@@ -235,23 +236,31 @@ def summary(outcome: Outcome) -> str:
             for one in cause.errors
         }
         lines += [
-            "| audit that found rows | model | rows | stops the run |",
-            "|---|---|--:|---|",
+            "| audit that found rows | checks | model | rows | severity |",
+            "|---|---|---|--:|---|",
             *(
-                f"| {github.code(one.audit_name)} | {github.code(one.model_name or '')} | {one.count:,} "
-                f"| {'yes' if id(one) in blocking else 'no, a warning'} |"
+                f"| {github.code(one.audit_name)} | {github.code(checks(one.audit_args))} "
+                f"| {github.code(one.model_name or '')} | {one.count:,} "
+                f"| {'error' if id(one) in blocking else 'warning'} |"
                 for one in errors
             ),
             "",
+            *(
+                f"- {github.code(name)}: {remedy}"
+                for name, remedy in remedies(one.audit_name for one in errors).items()
+            ),
+            "",
+            f"More on each in {github.code(RUNBOOK)}.",
+            "",
         ]
-    # Of errors only the kind: what the warehouse says may quote a value, and everybody may read this page.
+    # Only the kind of an error: its text may quote a value, and everybody may read this page.
     lines += [
         f"{_code(name)} failed: {type(cause).__name__}, see the log."
         for name, cause in sorted(outcome.record.failed.items())
         if not isinstance(cause, NodeAuditsErrors)
     ]
     if outcome.record.skipped:
-        lines += [f"Not run, as they read what failed: {', '.join(map(_code, sorted(outcome.record.skipped)))}."]
+        lines += [f"Skipped, because they read what failed: {', '.join(map(_code, sorted(outcome.record.skipped)))}."]
     return "\n".join(lines).rstrip()
 
 

@@ -1,1 +1,1 @@
-"""From the sources into RAW: what `meshflow load` and `meshflow reconcile` do."""
+"""`meshflow load` and `meshflow reconcile`: copy source tables into RAW and compare the two."""

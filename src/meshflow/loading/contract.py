@@ -1,4 +1,4 @@
-"""What loads: the tables, keys and columns in external_models/*.yaml, the same files that SQLMesh reads."""
+"""The contract of a load: tables, keys and columns in external_models/*.yaml, which SQLMesh reads too."""
 
 import re
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from sqlglot import exp
 from sqlglot.errors import ParseError
 
 LOADED_AT = "_loaded_at"
-"""The one column of a loaded table that the source doesn't have: the start of the load that wrote the row, UTC."""
+"""The only column of a loaded table that the source doesn't have: when the load that wrote the row began, UTC."""
 
-ARROW = {
+ARROW_TYPES = {
     exp.DType.BIGINT: pa.int64(),
     exp.DType.INT: pa.int32(),
     exp.DType.VARCHAR: pa.string(),
@@ -24,7 +24,7 @@ ARROW = {
     exp.DType.TIMESTAMPNTZ: pa.timestamp("us"),
     exp.DType.BOOLEAN: pa.bool_(),
 }
-DLT: dict[exp.DType, dict[str, Any]] = {
+DLT_TYPES: dict[exp.DType, dict[str, Any]] = {
     exp.DType.BIGINT: {"data_type": "bigint"},
     exp.DType.INT: {"data_type": "bigint", "precision": 32},
     exp.DType.VARCHAR: {"data_type": "text"},
@@ -32,7 +32,7 @@ DLT: dict[exp.DType, dict[str, Any]] = {
     exp.DType.TIMESTAMPNTZ: {"data_type": "timestamp", "timezone": False},
     exp.DType.BOOLEAN: {"data_type": "bool"},
 }
-POSTGRES = {
+POSTGRES_TYPES = {
     exp.DType.BIGINT: r"bigint|integer|smallint",
     exp.DType.INT: r"integer|smallint",
     exp.DType.VARCHAR: r"text|character( varying)?(\(\d+\))?",
@@ -40,7 +40,7 @@ POSTGRES = {
     exp.DType.TIMESTAMPNTZ: r"timestamp(\(\d\))? with(out)? time zone",
     exp.DType.BOOLEAN: r"boolean",
 }
-"""The types of the source, as format_type() writes them, all of whose values fit."""
+"""Patterns of the PostgreSQL types, as format_type() prints them, whose values all fit."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Column:
 
     @property
     def arrow(self) -> pa.DataType:
-        return pa.decimal128(*self._precision) if self._is_decimal else ARROW[self.type.this]
+        return pa.decimal128(*self._precision) if self._is_decimal else ARROW_TYPES[self.type.this]
 
     @property
     def hint(self) -> dict[str, Any]:
@@ -58,12 +58,12 @@ class Column:
         if self._is_decimal:
             precision, scale = self._precision
             return {"data_type": "decimal", "precision": precision, "scale": scale, "nullable": True}
-        return {**DLT[self.type.this], "nullable": True}
+        return {**DLT_TYPES[self.type.this], "nullable": True}
 
     def accepts(self, postgres_type: str) -> bool:
-        """Whether every value of a PostgreSQL type, such as 'numeric(18,2)', fits."""
+        """Whether all values of a PostgreSQL type, such as 'numeric(18,2)', fit into this column."""
         if not self._is_decimal:
-            return bool(re.fullmatch(POSTGRES[self.type.this], postgres_type))
+            return bool(re.fullmatch(POSTGRES_TYPES[self.type.this], postgres_type))
         precision, scale = self._precision
         numeric = re.fullmatch(r"numeric\((\d+),(\d+)\)", postgres_type)
         return bool(numeric) and int(numeric[2]) <= scale and int(numeric[1]) - int(numeric[2]) <= precision - scale  # type: ignore[index]
@@ -80,7 +80,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of RAW. `schema` is also the source's: 'edtech', 'retail'; or 'loader', the loader's own."""
+    """A table of RAW. `schema` is 'edtech' or 'retail', as in the source, or 'loader' for the loader's own tables."""
 
     schema: str
     name: str
@@ -100,15 +100,15 @@ class Table:
         return {column.name: column.hint for column in self.columns}
 
     @property
-    def read(self) -> tuple[Column, ...]:
-        """The columns that the source has."""
+    def source_columns(self) -> tuple[Column, ...]:
+        """The columns that exist in the source."""
         return tuple(column for column in self.columns if column.name != LOADED_AT)
 
 
 def contract(project: Path = Path()) -> dict[str, Table]:
-    """The tables of the contract by name, 'retail.sales', in the order of the files.
+    """The tables of the contract by name, such as 'retail.sales', in the order of the files.
 
-    Raises click.ClickException where the files aren't found or say what can't be loaded.
+    Raises click.ClickException if the files are missing or define a table that can't be loaded.
     """
     folder = project / "external_models"
     tables = {}
@@ -116,19 +116,17 @@ def contract(project: Path = Path()) -> dict[str, Table]:
         try:
             entries = YAML(typ="safe").load(file)
         except YAMLError as error:
-            raise click.ClickException(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+            raise click.ClickException(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
         for entry in entries:
             table = _table(entry, file)
             tables[str(table)] = table
     if not tables:
-        raise click.ClickException(
-            f"No contract in {folder.resolve()}: run meshflow in the folder that holds config.yaml"
-        )
+        raise click.ClickException(f"No contract in {folder.resolve()}: run meshflow in the folder of config.yaml")
     return tables
 
 
 def source_tables(tables: dict[str, Table]) -> list[Table]:
-    """Of the contract, the tables that sources fill; not the loader's own."""
+    """The tables of the contract that are loaded from a source, without the loader's own."""
     return [table for table in tables.values() if LOADED_AT in table.arrow.names]
 
 
@@ -136,15 +134,15 @@ def _table(entry: dict[str, Any], file: Path) -> Table:
     name = exp.to_table(entry["name"])
     key = tuple(re.findall(r"\w+", entry.get("grain", "")))
     columns = []
-    for column, written in entry.get("columns", {}).items():
+    for column, type_ in entry.get("columns", {}).items():
         try:
-            data_type = exp.DataType.build(written, dialect="snowflake")
+            data_type = exp.DataType.build(type_, dialect="snowflake")
         except ParseError:
             data_type = exp.DataType(this=exp.DType.UNKNOWN)
-        if data_type.this not in {*ARROW, exp.DType.DECIMAL}:
-            known = ", ".join(sorted(kind.name for kind in {*ARROW, exp.DType.DECIMAL}))
+        if data_type.this not in {*ARROW_TYPES, exp.DType.DECIMAL}:
+            supported = ", ".join(sorted(kind.name for kind in {*ARROW_TYPES, exp.DType.DECIMAL}))
             raise click.ClickException(
-                f"{file}: {entry['name']}.{column} is {written}, which can't be loaded; use {known}"
+                f"{file}: {entry['name']}.{column} is {type_}, which can't be loaded; use {supported}"
             )
         columns.append(Column(column, data_type))
     if not key:

@@ -1,4 +1,4 @@
-"""A load: whatever the sources have written since the last one, merged into RAW by key."""
+"""A load: rows that were written in the sources since the last load, merged into RAW by key."""
 
 import socket
 from collections.abc import Generator, Iterable, Iterator
@@ -17,7 +17,7 @@ from meshflow.loading.reader import Reader, TableError
 
 
 class Reporter(Protocol):
-    """Whom a load tells what happens, as it happens."""
+    """Receives the events of a load as they happen."""
 
     def waiting(self, message: str) -> None: ...
     def locked(self, holder: str) -> None: ...
@@ -30,7 +30,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Session:
-    """The right to load, and both ends of it."""
+    """An open load: lock, source and destination."""
 
     reader: Reader
     destination: Destination
@@ -41,36 +41,36 @@ class Session:
 
 
 @contextmanager
-def session(  # noqa: PLR0913 - both ends, and how to meet them
+def session(  # noqa: PLR0913 - source, destination and how to wait
     url: str, gateway: str, data: Path, wait: float, reporter: Reporter, *, at: datetime | None = None
 ) -> Iterator[Session | None]:
-    """Hold the lock, the destination and a snapshot of the sources; None if another load holds the lock.
+    """Open a load: take the lock, open the destination and take a snapshot of the sources.
 
-    The load starts now, or is taken to start `at`: SQLMesh processes its rows in the interval in which it started.
-    Raises click.ClickException if either end can't be reached.
+    Yields None if another load holds the lock. The load is dated now, or `at`: SQLMesh processes its rows in the
+    interval of that timestamp. Raises click.ClickException if the source or the destination can't be reached.
     """
     tables = contract()
     with Reader.open(url) as reader:
-        place = f"{gateway} {socket.gethostname()} {data.resolve()}" if gateway == "live" else gateway
-        if holder := reader.lock(place):
+        destination_id = f"{gateway} {socket.gethostname()} {data.resolve()}" if gateway == "live" else gateway
+        if holder := reader.lock(destination_id):
             reporter.locked(holder)
             yield None
             return
         with open_destination(gateway, data, wait, reporter.waiting) as destination:
             load_log = LoadLog(destination, tables)
-            # The start comes before the snapshot: a row that this load misses loads with a later one.
+            # The start precedes the snapshot: a row that this snapshot misses is loaded by a later load.
             started_at = load_log.next_start(at or datetime.now(UTC))
             yield Session(reader, destination, load_log, source_tables(tables), started_at, reader.take_snapshot())
 
 
 def load_tables(session: Session, reporter: Reporter, *, only: Iterable[str] = (), full_refresh: bool = False) -> bool:
-    """Load the tables named by `only`, or all; what is new, or everything. Returns whether all of them have loaded.
+    """Load new and changed rows, or all rows, of the tables in `only`, or of all tables.
 
-    A table that can't be loaded is rejected alone. Raises click.ClickException if either end fails: tables before that
-    have loaded, the others are as they were.
+    Returns whether all of them were loaded. A table that can't be loaded is rejected; the others are loaded. Raises
+    click.ClickException if the source or the destination fails: earlier tables are loaded, later ones are unchanged.
     """
-    wanted = set(only)
-    tables = [table for table in session.tables if not wanted or str(table) in wanted]
+    selected = set(only)
+    tables = [table for table in session.tables if not selected or str(table) in selected]
     outcomes = [_load(session, table, reporter, full_refresh=full_refresh) for table in tables]
     return all(outcomes)
 
@@ -78,7 +78,7 @@ def load_tables(session: Session, reporter: Reporter, *, only: Iterable[str] = (
 def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: bool) -> bool:
     count = 0
 
-    def counted(batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
+    def count_rows(batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
         nonlocal count
         for batch in batches:
             count += batch.num_rows
@@ -88,12 +88,12 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
     try:
         for name, type_ in session.reader.new_columns(table).items():
             reporter.new_column(table, name, type_)
-        fits = _require_types(session, table, recreate=full_refresh)
+        has_types = _require_types(session, table, recreate=full_refresh)
         cursor_start = None if full_refresh else session.load_log.cursor_start(table)
         reporter.started(table, cursor_start)
-        # Closed, or the session in PostgreSQL would outlive a failure, and with it its lock on the table.
-        with closing(counted(session.reader.rows(table, cursor_start, session.started_at))) as rows:
-            session.destination.write(table, rows, "merge", recreate=not fits)
+        # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
+        with closing(count_rows(session.reader.rows(table, cursor_start, session.started_at))) as rows:
+            session.destination.write(table, rows, "merge", recreate=not has_types)
         session.reader.check()
     except TableError as error:
         reporter.rejected(table, str(error))
@@ -105,11 +105,11 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
 
 
 def _require_types(session: Session, table: Table, *, recreate: bool) -> bool:
-    """Whether RAW has the contract's types. Raises TableError if not, and the table isn't to be made anew."""
-    fits = session.destination.fits(table)
-    if not fits and not recreate:
+    """Whether RAW has the contract's types. Raises TableError if not, unless `recreate`."""
+    has_types = session.destination.has_contract_types(table)
+    if not has_types and not recreate:
         raise TableError(
-            f"{table}: RAW has it with other types than {table.file}; "
-            f"`meshflow load --full-refresh --only {table}` makes it anew"
+            f"{table}: the column types in RAW differ from {table.file}; "
+            f"`meshflow load --full-refresh --only {table}` recreates the table"
         )
-    return fits
+    return has_types

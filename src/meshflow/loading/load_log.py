@@ -1,7 +1,7 @@
-"""RAW.LOADER.LOADS: every finished load of every table, the only memory that loads have.
+"""The load log, RAW.LOADER.LOADS: one row per table and finished load. Loads keep no other state.
 
-A row is written once its table's rows are committed. SQLMesh's signal `source_loaded` reads it to know which intervals can't
-change any more; the next load reads it to know where to go on.
+A row is written after the commit of the table's rows. SQLMesh's signal `source_loaded` reads it to find intervals that
+can't change any more. The next load reads its watermark.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Load:
     started_at: datetime
     finished_at: datetime
     cursor_start: datetime | None
-    """The rows written since then were read; None: all."""
+    """Rows written at or after this time were read; None: all rows."""
     watermark: datetime | None
-    """From where the next load has to read; None: from the beginning."""
+    """Where the next load starts; None: all rows."""
     rows: int
 
 
@@ -34,14 +34,14 @@ class LoadLog:
                 destination.create(table)
 
     def next_start(self, now: datetime) -> datetime:
-        """`now`, or a microsecond after the newest load: starts never run backwards, whatever clocks do."""
+        """`now`, or a microsecond after the newest load: start times always increase, even if the clock doesn't."""
         ((last,),) = self._destination.query("SELECT MAX(started_at) FROM loader.loads")
         return max(now, last.replace(tzinfo=UTC) + timedelta(microseconds=1)) if last else now
 
     def cursor_start(self, table: Table) -> datetime | None:
-        """Where the newest load of `table` left off; None if the whole table has to be read.
+        """The watermark of the newest load of `table`; None if all rows have to be read.
 
-        That is so for its first load, and after a column has come into the contract, whose past values are missing.
+        That applies to its first load, and after a column was added to the contract: its past values are missing.
         """
         if not set(table.arrow.names) <= self._destination.columns(table):
             return None
@@ -55,7 +55,8 @@ class LoadLog:
     def record(self, load: Load) -> None:
         times = (load.started_at, load.finished_at, load.cursor_start, load.watermark)
         self._destination.query(
-            "INSERT INTO loader.loads (source, table_name, started_at, finished_at, cursor_start, watermark, row_count) "
+            "INSERT INTO loader.loads "
+            "(source, table_name, started_at, finished_at, cursor_start, watermark, row_count) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s)",
             load.table.schema,
             load.table.name,

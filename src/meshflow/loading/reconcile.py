@@ -1,8 +1,8 @@
-"""Is RAW what the sources hold? Counted and hashed on both sides at one moment, day by day, then key by key.
+"""Reconciliation of RAW with the sources: counts and hashes by day, then keys of the days that differ, in one snapshot.
 
-A load sees what `updated_at` shows it. Rows deleted for good, or written behind the trigger's back, show here. Days are
-those of `updated_at`, UTC. Rows with `deleted_at` are counted apart and not hashed: a row that is marked as vanished
-can't be in the source, and shall not differ for ever.
+Loads find rows by `updated_at`. Reconciliation also finds hard-deleted rows and writes that bypassed the trigger. Days
+are the UTC dates of `updated_at`. Soft-deleted rows are counted separately and not hashed: a row that a repair marked
+as deleted isn't in the source, and would differ forever.
 """
 
 from collections import Counter
@@ -36,14 +36,14 @@ TEXT = {
         exp.DType.BOOLEAN: "{0}::INT::TEXT",
     },
 }
-"""How a value of a type is written so that it reads the same everywhere; values of other types are cast to text."""
+"""Expressions by type that produce the same text on every engine; values of other types are cast to text."""
 
 HASH = {
     "postgres": "('x' || SUBSTR(MD5({0}), 1, 15))::bit(60)::bigint",
     "duckdb": "('0x' || SUBSTR(MD5({0}), 1, 15))::BIGINT",
     "snowflake": "TO_NUMBER(SUBSTR(MD5({0}), 1, 15), 'XXXXXXXXXXXXXXX')",
 }
-"""60 bits of a row's MD5 as a number. Their sum over a day doesn't depend on any order."""
+"""60 bits of a row's MD5 as a number. Their sum over a day doesn't depend on the order of rows."""
 
 DAY = {
     "postgres": "(updated_at AT TIME ZONE 'UTC')::date",
@@ -52,15 +52,15 @@ DAY = {
 }
 
 TOTALS = pa.schema(
-    [("updated_date", pa.date32()), ("live", pa.int64()), ("deleted", pa.int64()), ("checksum", pa.string())]
+    [("updated_date", pa.date32()), ("active", pa.int64()), ("deleted", pa.int64()), ("checksum", pa.string())]
 )
 
 
 @dataclass(frozen=True)
-class Side:
-    """What the source, or RAW, holds of a day: live rows, deleted rows, the sum of the live rows' hashes."""
+class DayTotals:
+    """A day's rows in the source or in RAW: active rows, soft-deleted rows, sum of the hashes of active rows."""
 
-    live: int = 0
+    active: int = 0
     deleted: int = 0
     checksum: int = 0
 
@@ -68,22 +68,22 @@ class Side:
 @dataclass(frozen=True)
 class Day:
     date: date
-    source: Side
-    raw: Side
+    source: DayTotals
+    raw: DayTotals
     missing_in_raw: int = 0
-    """Live rows of the source whose keys RAW hasn't, or has as deleted."""
+    """Active rows of the source whose keys are missing or soft-deleted in RAW."""
     missing_in_source: int = 0
-    """Live rows of RAW whose keys the source hasn't, or has as deleted."""
+    """Active rows of RAW whose keys are missing or soft-deleted in the source."""
 
     @property
     def is_equal(self) -> bool:
-        """Whether the live rows are the same."""
-        return (self.source.live, self.source.checksum) == (self.raw.live, self.raw.checksum)
+        """Whether the active rows are the same."""
+        return (self.source.active, self.source.checksum) == (self.raw.active, self.raw.checksum)
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """How a table compares, and the rows of RAW, as they stand there, that the source no longer has."""
+    """The result for one table; `missing_in_source` contains the rows of RAW."""
 
     table: Table
     days: list[Day]
@@ -99,11 +99,12 @@ class ReconciliationReporter(Reporter, Protocol):
 
 
 def reconcile_all(session: Session, reporter: ReconciliationReporter, *, repair: bool) -> bool:
-    """Load what is new, compare all tables and record the outcome; with `repair`, mark vanished rows as deleted.
+    """Load new rows, compare all tables and record the results. `repair` marks rows missing in the source as deleted.
 
-    Returns whether everything is equal, or is now. Raises click.ClickException if either end fails.
+    Returns whether all tables are loaded and equal, after the repair. Raises click.ClickException if the source or the
+    destination fails.
     """
-    whole = load_tables(session, reporter)
+    complete = load_tables(session, reporter)
     results = []
     for table in session.tables:
         try:
@@ -113,52 +114,54 @@ def reconcile_all(session: Session, reporter: ReconciliationReporter, *, repair:
                 result = reconcile(session, table)
         except TableError as error:
             reporter.rejected(table, str(error))
-            whole = False
+            complete = False
             continue
         reporter.reconciled(result, marked)
         results.append(result)
     record(session, results)
-    return whole and not any(result.differing for result in results)
+    return complete and not any(result.differing for result in results)
 
 
 def reconcile(session: Session, table: Table) -> Reconciliation:
-    """Compare the source's rows, at the moment that the load before has read, with RAW's.
+    """Compare the rows of the source, in the snapshot of the preceding load, with RAW.
 
-    Raises TableError if the source's can't be read, click.ClickException if either end fails.
+    Raises TableError if the source table can't be read, click.ClickException if the source or the destination fails.
     """
     dialect = session.destination.dialect
-    source = _sides(_read(session, table, _totals(table, "postgres"), TOTALS))
-    raw = _sides(session.destination.arrow(_totals(table, dialect)))
-    days = [Day(day, source.get(day, Side()), raw.get(day, Side())) for day in sorted({*source, *raw})]
+    source = _totals_by_day(_read(session, table, _totals_query(table, "postgres"), TOTALS))
+    raw = _totals_by_day(session.destination.arrow(_totals_query(table, dialect)))
+    days = [Day(day, source.get(day, DayTotals()), raw.get(day, DayTotals())) for day in sorted({*source, *raw})]
     differing = [day.date for day in days if not day.is_equal]
     if not differing:
         return Reconciliation(table, days, table.arrow.empty_table())
 
     key = list(table.key)
     keys = pa.schema([*(table.arrow.field(name) for name in key), ("updated_date", pa.date32())])
-    here = _read(session, table, _live(table, "postgres", differing, key), keys)
-    # Snowflake's names are in capitals, and its integers are decimals.
-    rows = table.arrow.append(keys.field("updated_date"))
-    there = session.destination.arrow(_live(table, dialect, differing, table.arrow.names))
-    there = there.rename_columns(rows.names).cast(rows)
-    missing_in_raw = here.join(there.select(key), key, join_type="left anti")
-    missing_in_source = there.join(here.select(key), key, join_type="left anti")
-    missing, gone = (Counter(rows.column("updated_date").to_pylist()) for rows in (missing_in_raw, missing_in_source))
+    source_keys = _read(session, table, _active_rows_query(table, "postgres", differing, key), keys)
+    # Snowflake returns upper-case names, and integers as decimals.
+    schema = table.arrow.append(keys.field("updated_date"))
+    raw_rows = session.destination.arrow(_active_rows_query(table, dialect, differing, table.arrow.names))
+    raw_rows = raw_rows.rename_columns(schema.names).cast(schema)
+    missing_in_raw = source_keys.join(raw_rows.select(key), key, join_type="left anti")
+    missing_in_source = raw_rows.join(source_keys.select(key), key, join_type="left anti")
+    in_raw, in_source = (
+        Counter(rows.column("updated_date").to_pylist()) for rows in (missing_in_raw, missing_in_source)
+    )
     return Reconciliation(
         table,
-        [replace(day, missing_in_raw=missing[day.date], missing_in_source=gone[day.date]) for day in days],
+        [replace(day, missing_in_raw=in_raw[day.date], missing_in_source=in_source[day.date]) for day in days],
         missing_in_source.select(table.arrow.names),
     )
 
 
 def record(session: Session, results: Iterable[Reconciliation]) -> None:
-    """Append what was found to RAW.LOADER.RECONCILIATIONS, which ops.source_reconciliation reads."""
+    """Append the results to RAW.LOADER.RECONCILIATIONS, which ops.source_reconciliation reads."""
     rows = [
         {
             "source_table": str(result.table),
             "updated_date": day.date,
-            "source_count": day.source.live,
-            "raw_count": day.raw.live,
+            "source_count": day.source.active,
+            "raw_count": day.raw.active,
             "source_deleted_count": day.source.deleted,
             "raw_deleted_count": day.raw.deleted,
             "source_checksum": day.source.checksum,
@@ -175,9 +178,9 @@ def record(session: Session, results: Iterable[Reconciliation]) -> None:
 
 
 def mark_deleted(session: Session, result: Reconciliation) -> None:
-    """Give the vanished rows a `deleted_at`, and load them again: to the warehouse they are soft deletes.
+    """Set `deleted_at` of the rows missing in the source and merge them into RAW, as soft deletes.
 
-    Their stamp is the start of this load, whose interval SQLMesh processes only after a later one: nothing is missed.
+    Their `_loaded_at` is the start of this load. SQLMesh processes its interval after a later load, so none is missed.
     """
     start = pa.scalar(session.started_at.replace(tzinfo=None), pa.timestamp("us"))
     rows = result.missing_in_source
@@ -187,17 +190,17 @@ def mark_deleted(session: Session, result: Reconciliation) -> None:
 
 
 def _read(session: Session, table: Table, statement: str, schema: pa.Schema) -> pa.Table:
-    """What the source answers; without rows ADBC gives no batch."""
+    """The result of `statement` in the source. ADBC returns no batch if it is empty."""
     batches = list(session.reader.query(table, statement))
     return pa.Table.from_batches(batches).cast(schema) if batches else schema.empty_table()
 
 
-def _totals(table: Table, dialect: str) -> str:
-    text = " || '|' || ".join(f"COALESCE({_text(column, dialect)}, '~')" for column in table.read)
+def _totals_query(table: Table, dialect: str) -> str:
+    text = " || '|' || ".join(f"COALESCE({_text(column, dialect)}, '~')" for column in table.source_columns)
     return f"""
         SELECT
           updated_date,
-          CAST(SUM(CASE WHEN deleted_at IS NULL THEN 1 ELSE 0 END) AS BIGINT) AS live,
+          CAST(SUM(CASE WHEN deleted_at IS NULL THEN 1 ELSE 0 END) AS BIGINT) AS active,
           CAST(COUNT(deleted_at) AS BIGINT) AS deleted,
           CAST(SUM(CASE WHEN deleted_at IS NULL THEN row_hash ELSE 0 END) AS VARCHAR(40)) AS checksum
         FROM (
@@ -213,15 +216,15 @@ def _text(column: Column, dialect: str) -> str:
     return template.format(name, column.type.sql("postgres"))
 
 
-def _live(table: Table, dialect: str, days: list[date], columns: list[str]) -> str:
-    listed = ", ".join(f"'{day}'" for day in days)
+def _active_rows_query(table: Table, dialect: str, days: list[date], columns: list[str]) -> str:
+    dates = ", ".join(f"'{day}'" for day in days)
     return (
         f"SELECT {', '.join(columns)}, {DAY[dialect]} AS updated_date FROM {table} "  # noqa: S608 - names from the contract
-        f"WHERE deleted_at IS NULL AND {DAY[dialect]} IN ({listed})"
+        f"WHERE deleted_at IS NULL AND {DAY[dialect]} IN ({dates})"
     )
 
 
-def _sides(totals: pa.Table) -> dict[Any, Side]:
+def _totals_by_day(totals: pa.Table) -> dict[Any, DayTotals]:
     names = {name: name.lower() for name in totals.column_names}
     rows = totals.rename_columns(names).to_pylist()
-    return {row["updated_date"]: Side(row["live"], row["deleted"], int(row["checksum"])) for row in rows}
+    return {row["updated_date"]: DayTotals(row["active"], row["deleted"], int(row["checksum"])) for row in rows}

@@ -1,4 +1,4 @@
-"""What a load tells: a progress display and a summary for people, or a JSON object a line for machines."""
+"""The output of loads and reconciliations: progress and a summary on the console, or newline-delimited JSON."""
 
 import json
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ class ConsoleReporter:
         )
         self._tasks: dict[Table, TaskID] = {}
         figures = ("rows", "seconds", "rows/s")
-        self._summary = grid("table", "read from", *figures, "result", right=figures)
+        self._summary = grid("table", "rows since", *figures, "result", right=figures)
         counts = ("source", "RAW", "days mismatched", "missing in RAW", "missing in source", "marked deleted")
         self._comparison = grid("table", *counts, right=counts)
 
@@ -71,7 +71,7 @@ class ConsoleReporter:
         self._progress.update(task, total=load.rows, completed=load.rows, rate=load.rows / elapsed)
         self._summary.add_row(
             str(load.table),
-            _moment(load.cursor_start),
+            _format_time(load.cursor_start),
             f"{load.rows:,}",
             f"{elapsed:.1f}",
             f"{load.rows / elapsed:,.0f}",
@@ -92,7 +92,7 @@ class ConsoleReporter:
 
 
 class JsonReporter:
-    """Every event as one JSON object on a line of standard output: `event`, `at` (UTC) and what it is about."""
+    """One JSON object per event and line on standard output: `event`, `at` (UTC) and the details."""
 
     def __enter__(self) -> Self:
         return self
@@ -101,25 +101,25 @@ class JsonReporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, click.ClickException):
-            self._tell("failed", message=error.message)
+            self._write("failed", message=error.message)
 
     def waiting(self, message: str) -> None:
-        self._tell("waiting", message=message)
+        self._write("waiting", message=message)
 
     def locked(self, holder: str) -> None:
-        self._tell("locked", holder=holder)
+        self._write("locked", holder=holder)
 
     def started(self, table: Table, cursor_start: datetime | None) -> None:
-        self._tell("started", table=str(table), cursor_start=cursor_start)
+        self._write("started", table=str(table), cursor_start=cursor_start)
 
     def rows(self, table: Table, count: int) -> None:
-        pass  # a log wants the result
+        pass  # a log needs the result only
 
     def new_column(self, table: Table, name: str, type_: str) -> None:
-        self._tell("new_column", table=str(table), column=name, type=type_, message=_new_column(table, name, type_))
+        self._write("new_column", table=str(table), column=name, type=type_, message=_new_column(table, name, type_))
 
     def finished(self, load: Load) -> None:
-        self._tell(
+        self._write(
             "loaded",
             table=str(load.table),
             rows=load.rows,
@@ -129,34 +129,34 @@ class JsonReporter:
         )
 
     def rejected(self, table: Table, message: str) -> None:
-        self._tell("rejected", table=str(table), message=message)
+        self._write("rejected", table=str(table), message=message)
 
     def reconciled(self, result: Reconciliation, marked: int) -> None:
-        self._tell("reconciled", table=str(result.table), **_counts(result), marked=marked, advice=_advice(result))
+        self._write("reconciled", table=str(result.table), **_counts(result), marked=marked, advice=_advice(result))
 
-    def _tell(self, event: str, **details: object) -> None:
-        click.echo(json.dumps({"event": event, "at": datetime.now(UTC), **details}, default=_text))
-
-
-def _moment(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "the beginning"
+    def _write(self, event: str, **details: object) -> None:
+        click.echo(json.dumps({"event": event, "at": datetime.now(UTC), **details}, default=_to_json))
 
 
-def _text(value: object) -> str:
+def _format_time(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S}" if time else "the beginning"
+
+
+def _to_json(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _new_column(table: Table, name: str, type_: str) -> str:
     return (
-        f"{table} has a new column, {name} ({type_}), which isn't loaded. To load it, past values too, add it to the "
-        f"columns of raw.{table} in {table.file} and to models/raw/{table.schema}/{table.name}.sql"
+        f"{table} has a new column, {name} ({type_}), which isn't loaded. To load it with its past values, add it to "
+        f"the columns of raw.{table} in {table.file} and to models/raw/{table.schema}/{table.name}.sql"
     )
 
 
 def _counts(result: Reconciliation) -> dict[str, int]:
     return {
-        "source_rows": sum(day.source.live for day in result.days),
-        "raw_rows": sum(day.raw.live for day in result.days),
+        "source_rows": sum(day.source.active for day in result.days),
+        "raw_rows": sum(day.raw.active for day in result.days),
         "differing_days": len(result.differing),
         "missing_in_raw": sum(day.missing_in_raw for day in result.days),
         "missing_in_source": sum(day.missing_in_source for day in result.days),
@@ -164,16 +164,16 @@ def _counts(result: Reconciliation) -> dict[str, int]:
 
 
 def _advice(result: Reconciliation) -> list[str]:
-    """What to do about the days that differ."""
+    """Remedies for the days that differ, with the command."""
     table, advice = result.table, []
     if missing_in_source := result.missing_in_source.num_rows:
         advice.append(
-            f"{table}: the source has lost {missing_in_source:,} rows that RAW holds; "
+            f"{table}: {missing_in_source:,} rows of RAW are missing in the source; "
             f"`meshflow reconcile --repair` marks them as deleted"
         )
     if days := [f"{day.date}" for day in result.differing if day.missing_in_raw or not day.missing_in_source]:
         advice.append(
-            f"{table}: rows of {len(days)} days ({', '.join(days[:3])} …) were written without moving updated_at; "
-            f"`meshflow load --full-refresh --only {table}` reads them again"
+            f"{table}: rows of {len(days)} days ({', '.join(days[:3])} …) were written without a new updated_at; "
+            f"`meshflow load --full-refresh --only {table}` loads them"
         )
     return advice

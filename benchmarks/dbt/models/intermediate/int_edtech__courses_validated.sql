@@ -1,6 +1,6 @@
 {{ config(unique_key='coalesce(course_id, -1), recency_rank') }}
 
-with numbered as (
+with ranked as (
     select
         *,
         row_number() over (
@@ -15,7 +15,7 @@ with numbered as (
                 instructor_name,
                 deleted_at nulls first
         ) as recency_rank,
-        max(_loaded_at) over (partition by course_id) as key_loaded_at
+        max(_loaded_at) over (partition by course_id) as latest_loaded_at
     from {{ ref('stg_edtech__courses') }}
 )
 
@@ -37,9 +37,9 @@ select
         'credits_out_of_range': 'credits is null or credits not between 1 and 60',
     }) }} as reject_reasons,
     updated_at,
-    key_loaded_at as _loaded_at
-from numbered
+    latest_loaded_at as _loaded_at
+from ranked
 {% if is_incremental() %}
--- A load commits a table at once, so nothing can arrive later with the newest load.
-where key_loaded_at > {{ newest_load() }}
+-- A load commits a table in one transaction, so no row of the newest load can arrive later.
+where latest_loaded_at > {{ newest_load() }}
 {% endif %}

@@ -19,6 +19,6 @@ where
     enrollments.enrollment_id is not null
     and enrollments.recency_rank = 1
     {% if is_incremental() %}
-    -- The newest load once more, as in int_edtech__enrollments_validated.
+    -- The newest load is read again, as in int_edtech__enrollments_validated.
     and enrollments._loaded_at >= {{ newest_load() }}
     {% endif %}

@@ -19,8 +19,8 @@ courses as (
 ),
 
 {% if is_incremental() %}
--- Enrollments that loaded, or whose student or course did. The newest load once more: a load stamps three tables with
--- one time and commits them one by one.
+-- Loaded enrollments, and those of loaded students and courses. The newest load is read again: a load writes one
+-- _loaded_at to three tables and commits them one by one.
 affected as (
     select enrollment_id from {{ ref('stg_edtech__enrollments') }} where _loaded_at >= {{ newest_load() }}
     union
@@ -44,7 +44,7 @@ loaded as (
 ),
 {% endif %}
 
-numbered as (
+ranked as (
     select
         *,
         row_number() over (
@@ -57,7 +57,7 @@ numbered as (
                 enrollment_date,
                 deleted_at nulls first
         ) as recency_rank,
-        max(_loaded_at) over (partition by enrollment_id) as key_loaded_at
+        max(_loaded_at) over (partition by enrollment_id) as latest_loaded_at
     from loaded
 ),
 
@@ -73,8 +73,8 @@ validated as (
         enrollments._loaded_at as row_loaded_at,
         coalesce(students.is_known, false) as is_student_known,
         coalesce(courses.is_known, false) as is_course_known,
-        greatest(enrollments.key_loaded_at, students._loaded_at, courses._loaded_at) as _loaded_at
-    from numbered as enrollments
+        greatest(enrollments.latest_loaded_at, students._loaded_at, courses._loaded_at) as _loaded_at
+    from ranked as enrollments
     left join students on enrollments.student_id = students.student_id
     left join courses on enrollments.course_id = courses.course_id
 )

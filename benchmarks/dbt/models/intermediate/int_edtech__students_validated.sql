@@ -1,6 +1,6 @@
 {{ config(unique_key='coalesce(student_id, -1), recency_rank') }}
 
-with numbered as (
+with ranked as (
     select
         *,
         row_number() over (
@@ -16,7 +16,7 @@ with numbered as (
                 gender,
                 deleted_at nulls first
         ) as recency_rank,
-        max(_loaded_at) over (partition by student_id) as key_loaded_at
+        max(_loaded_at) over (partition by student_id) as latest_loaded_at
     from {{ ref('stg_edtech__students') }}
 )
 
@@ -39,9 +39,9 @@ select
         'impossible_date_of_birth': "date_of_birth < date '1900-01-01' or date_of_birth >= enrollment_date",
     }) }} as reject_reasons,
     updated_at,
-    key_loaded_at as _loaded_at
-from numbered
+    latest_loaded_at as _loaded_at
+from ranked
 {% if is_incremental() %}
--- A load commits a table at once, so nothing can arrive later with the newest load.
-where key_loaded_at > {{ newest_load() }}
+-- A load commits a table in one transaction, so no row of the newest load can arrive later.
+where latest_loaded_at > {{ newest_load() }}
 {% endif %}

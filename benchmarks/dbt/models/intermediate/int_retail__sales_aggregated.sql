@@ -11,7 +11,7 @@ with affected as (
     group by order_date
 ),
 
-summed as (
+aggregated as (
     select
         lines.order_date,
         lines.location_id,
@@ -30,10 +30,10 @@ summed as (
 ),
 
 recomputed as (
-    select * from summed
+    select * from aggregated
     {% if is_incremental() %}
     union all
-    -- A place whose last line of a day was cancelled, rejected or moved has no new row that would replace the old one.
+    -- If the last line of a day and location was cancelled, rejected or moved, no new row replaces the previous one.
     select
         previous.order_date,
         previous.location_id,
@@ -47,8 +47,8 @@ recomputed as (
         affected._loaded_at
     from {{ this }} as previous
     inner join affected on previous.order_date = affected.order_date
-    anti join summed
-        on previous.order_date = summed.order_date and previous.location_id = summed.location_id
+    anti join aggregated
+        on previous.order_date = aggregated.order_date and previous.location_id = aggregated.location_id
     {% endif %}
 )
 
@@ -62,6 +62,6 @@ select
     total_discount_amount::decimal(18, 2) as total_discount_amount,
     net_revenue_amount::decimal(18, 2) as net_revenue_amount,
     shipping_amount::decimal(18, 2) as shipping_amount,
-    -- Newest loading of the day: from here on the next build looks for days to count again.
+    -- Newest load of the day: the next build aggregates days with newer loads.
     _loaded_at
 from recomputed

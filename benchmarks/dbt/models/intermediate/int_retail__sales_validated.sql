@@ -4,14 +4,15 @@ with {% if is_incremental() %} affected as (
     select order_id from {{ ref('stg_retail__sales') }} where _loaded_at > {{ newest_load() }}
 ),
 
--- All copies of a key that loaded, or the older ones would keep their numbers; lines without an order every time.
+-- All rows of a loaded order, because recency_rank changes in the older ones too. Lines without an order every time.
 loaded as (
     from {{ ref('stg_retail__sales') }} where order_id in (from affected)
     union all
     from {{ ref('stg_retail__sales') }} where order_id is null
 ),
 
--- A rejected line may correct its date; one whose date moved since it was accepted keeps failing until it is set back.
+-- A rejected line may correct its date. A line whose date has moved since it was accepted fails the test until the date
+-- is set back.
 previous as (
     select
         lines.order_id,
@@ -28,7 +29,7 @@ previous as (
     from {{ ref('stg_retail__sales') }}
 ),
 {% endif %}
-numbered as (
+ranked as (
     select
         sales.*,
         row_number() over (
@@ -51,57 +52,57 @@ numbered as (
                 sales.purchased_at,
                 sales.deleted_at nulls first
         ) as recency_rank,
-        max(sales._loaded_at) over (partition by sales.order_id, sales.product_id) as key_loaded_at
+        max(sales._loaded_at) over (partition by sales.order_id, sales.product_id) as latest_loaded_at
     from loaded as sales
 )
 
 select
-    numbered.order_id,
-    numbered.product_id,
-    numbered.recency_rank::int as recency_rank,
-    numbered.customer_id,
-    numbered.customer_name,
-    numbered.product_name,
-    numbered.product_category,
-    numbered.city,
-    numbered.province,
-    numbered.country,
-    numbered.quantity,
-    numbered.unit_price_amount,
-    numbered.discount_rate,
-    numbered.unit_discount_amount,
-    numbered.shipping_amount,
-    numbered.ordered_at,
-    numbered.purchased_at,
-    numbered.order_date,
+    ranked.order_id,
+    ranked.product_id,
+    ranked.recency_rank::int as recency_rank,
+    ranked.customer_id,
+    ranked.customer_name,
+    ranked.product_name,
+    ranked.product_category,
+    ranked.city,
+    ranked.province,
+    ranked.country,
+    ranked.quantity,
+    ranked.unit_price_amount,
+    ranked.discount_rate,
+    ranked.unit_discount_amount,
+    ranked.shipping_amount,
+    ranked.ordered_at,
+    ranked.purchased_at,
+    ranked.order_date,
     {% if is_incremental() %}
-    coalesce(previous.first_order_date, numbered.order_date) as first_order_date,
+    coalesce(previous.first_order_date, ranked.order_date) as first_order_date,
     {% else %}
-    numbered.order_date as first_order_date,
+    ranked.order_date as first_order_date,
     {% endif %}
-    numbered.deleted_at is not null as is_deleted,
+    ranked.deleted_at is not null as is_deleted,
     {{ reject_reasons({
-        'missing_order_id': 'numbered.order_id is null',
-        'missing_product_id': 'numbered.product_id is null',
+        'missing_order_id': 'ranked.order_id is null',
+        'missing_product_id': 'ranked.product_id is null',
         'duplicate_order_line':
-            'numbered.recency_rank > 1 and numbered.order_id is not null and numbered.product_id is not null',
-        'missing_customer_id': 'numbered.customer_id is null',
-        'missing_order_date': 'numbered.ordered_at is null',
-        'ordered_after_load': 'numbered.ordered_at > numbered._loaded_at + interval 1 day',
-        'missing_quantity': 'numbered.quantity is null',
-        'quantity_not_positive': 'numbered.quantity <= 0',
-        'missing_price': 'numbered.unit_price_amount is null',
-        'negative_price': 'numbered.unit_price_amount < 0',
-        'missing_discount': 'numbered.discount_rate is null',
-        'discount_rate_out_of_range': 'numbered.discount_rate not between 0 and 1',
-        'negative_shipping_cost': 'numbered.shipping_amount < 0',
-        'amount_out_of_range': 'abs(numbered.quantity * numbered.unit_price_amount::decimal(19, 2)) >= 1000000000',
+            'ranked.recency_rank > 1 and ranked.order_id is not null and ranked.product_id is not null',
+        'missing_customer_id': 'ranked.customer_id is null',
+        'missing_order_date': 'ranked.ordered_at is null',
+        'ordered_after_load': 'ranked.ordered_at > ranked._loaded_at + interval 1 day',
+        'missing_quantity': 'ranked.quantity is null',
+        'quantity_not_positive': 'ranked.quantity <= 0',
+        'missing_price': 'ranked.unit_price_amount is null',
+        'negative_price': 'ranked.unit_price_amount < 0',
+        'missing_discount': 'ranked.discount_rate is null',
+        'discount_rate_out_of_range': 'ranked.discount_rate not between 0 and 1',
+        'negative_shipping_cost': 'ranked.shipping_amount < 0',
+        'amount_out_of_range': 'abs(ranked.quantity * ranked.unit_price_amount::decimal(19, 2)) >= 1000000000',
     }) }} as reject_reasons,
-    numbered.updated_at,
-    numbered.key_loaded_at as _loaded_at
-from numbered
+    ranked.updated_at,
+    ranked.latest_loaded_at as _loaded_at
+from ranked
 {% if is_incremental() %}
-left join previous on numbered.order_id = previous.order_id and numbered.product_id = previous.product_id
+left join previous on ranked.order_id = previous.order_id and ranked.product_id = previous.product_id
 {% endif %}
--- As they were sold: what loads together then stands together, and an increment or a day reads a part of the table.
-order by numbered.order_id, numbered.product_id, numbered.recency_rank
+-- In the order of sale: rows of one load are stored together, and a merge or a day reads only a part of the table.
+order by ranked.order_id, ranked.product_id, ranked.recency_rank

@@ -15,14 +15,14 @@ with loaded as (
     {% endfor %}
 ),
 
-checked as (
-    {% for source_table, (_, validations) in tables.items() %}
+validated as (
+    {% for source_table, (_, validated_rows) in tables.items() %}
     select
         '{{ source_table }}' as source_table,
         updated_at::date as updated_date,
         is_deleted,
         reject_reasons
-    from {{ validations }}
+    from {{ validated_rows }}
     {{ 'union all' if not loop.last }}
     {% endfor %}
 ),
@@ -36,31 +36,31 @@ loaded_counts as (
     group by source_table, updated_date
 ),
 
-checked_counts as (
+validated_counts as (
     select
         source_table,
         updated_date,
         count(*) filter (reject_reasons is null and not is_deleted) as accepted_count,
         count(*) filter (reject_reasons is null and is_deleted) as deleted_count,
         count(*) filter (reject_reasons is not null) as rejected_count
-    from checked
+    from validated
     group by source_table, updated_date
 )
 
 select
-    coalesce(loaded_counts.source_table, checked_counts.source_table)::varchar as source_table,
-    coalesce(loaded_counts.updated_date, checked_counts.updated_date)::date as updated_date,
+    coalesce(loaded_counts.source_table, validated_counts.source_table)::varchar as source_table,
+    coalesce(loaded_counts.updated_date, validated_counts.updated_date)::date as updated_date,
     coalesce(loaded_counts.loaded_count, 0)::int as loaded_count,
-    coalesce(checked_counts.accepted_count, 0)::int as accepted_count,
-    coalesce(checked_counts.deleted_count, 0)::int as deleted_count,
-    coalesce(checked_counts.rejected_count, 0)::int as rejected_count,
+    coalesce(validated_counts.accepted_count, 0)::int as accepted_count,
+    coalesce(validated_counts.deleted_count, 0)::int as deleted_count,
+    coalesce(validated_counts.rejected_count, 0)::int as rejected_count,
     (
         coalesce(loaded_counts.loaded_count, 0)
-        - coalesce(checked_counts.accepted_count, 0)
-        - coalesce(checked_counts.deleted_count, 0)
-        - coalesce(checked_counts.rejected_count, 0)
+        - coalesce(validated_counts.accepted_count, 0)
+        - coalesce(validated_counts.deleted_count, 0)
+        - coalesce(validated_counts.rejected_count, 0)
     )::int as missing_count
 from loaded_counts
-full join checked_counts
-    on loaded_counts.source_table = checked_counts.source_table
-    and loaded_counts.updated_date is not distinct from checked_counts.updated_date
+full join validated_counts
+    on loaded_counts.source_table = validated_counts.source_table
+    and loaded_counts.updated_date is not distinct from validated_counts.updated_date

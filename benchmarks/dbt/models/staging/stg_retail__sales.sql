@@ -9,7 +9,7 @@ select
     province::varchar as province,
     country::varchar as country,
     quantity::int as quantity,
-    -- Who multiplies a price makes it decimal(19, 2) first: up to 18 digits DuckDB multiplies in 64 bits, and may fail.
+    -- Before a multiplication it is cast to decimal(19, 2): DuckDB multiplies 18 digits in 64 bits and may overflow.
     price::decimal(18, 2) as unit_price_amount,
     discount::decimal(9, 4) as discount_rate,
     -- Money per unit, because a quantity times a rate is not money; exact, rounded only on the line.

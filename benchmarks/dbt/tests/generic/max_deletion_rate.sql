@@ -1,4 +1,7 @@
-{# On the newest day of writes at most this rate of the rows alive before was deleted. Small tables are not validated. #}
+{#
+    On the newest day of writes, at most max_rate of the rows active before it were soft-deleted. A table with fewer
+    than min_rows such rows passes.
+#}
 {% test max_deletion_rate(model, max_rate, min_rows=100) %}
 
 with timed as (
@@ -11,7 +14,7 @@ with timed as (
 
 counts as (
     select
-        count(*) filter (not is_deleted) as live_count,
+        count(*) filter (not is_deleted) as active_count,
         count(*) filter (is_deleted and updated_at >= newest_updated_at - interval 1 day) as newly_deleted_count
     from timed
 )
@@ -19,7 +22,7 @@ counts as (
 select *
 from counts
 where
-    newly_deleted_count > {{ max_rate }} * (live_count + newly_deleted_count)
-    and live_count + newly_deleted_count >= {{ min_rows }}
+    newly_deleted_count > {{ max_rate }} * (active_count + newly_deleted_count)
+    and active_count + newly_deleted_count >= {{ min_rows }}
 
 {% endtest %}

@@ -1,8 +1,8 @@
-{# None of the columns is empty: one scan for all of them, where `not_null` takes one each. #}
+{# No column contains NULL. One scan for several columns, where `not_null` takes one for each. #}
 {% test not_null_columns(model, columns, newest_only=false) %}
 
 select {{ columns | join(', ') }}
 from {{ model }}
-where ({{ columns | join(' is null or ') }} is null) and {{ newest(model, newest_only) }}
+where ({{ columns | join(' is null or ') }} is null) and {{ is_in_newest_load(model, newest_only) }}
 
 {% endtest %}

@@ -1,19 +1,19 @@
 {#
-    loaded = accepted + quarantined: no row is lost or doubled between staging and the validation. Key by key for the newest
-    loading, the first of which is everything; of older keys as many rows have to stand here as there.
-    Keys that loaded again after the model was written are left to the next run.
+    loaded = accepted + rejected: validation neither loses nor duplicates a row of staging, the table to compare against.
+    Keys of the newest load are compared one by one; the first load is all rows. Of the other keys only the total is
+    compared. Keys loaded again after the model was written are left to the next build.
 #}
-{% test row_counts_reconcile(model, loaded, key) %}
+{% test row_counts_reconcile(model, against, key) %}
 {%- set keys = key | join(', ') %}
 
 with newest as (
     select coalesce(max(_loaded_at), 'infinity'::timestamp) as loaded_at from {{ model }}
 ),
 
-suspects as (
+mismatched_keys as (
     select {{ keys }}
     from (
-        select {{ keys }}, 1 as difference from {{ loaded }} where _loaded_at >= (from newest)
+        select {{ keys }}, 1 as difference from {{ against }} where _loaded_at >= (from newest)
         union all
         select {{ keys }}, -1 from {{ model }} where _loaded_at >= (from newest)
     )
@@ -21,35 +21,35 @@ suspects as (
     having sum(difference) <> 0
 ),
 
-counted as (
+key_counts as (
     select
         {{ keys }},
-        sum(loaded_count) as loaded_rows,
-        sum(validated_count) as validated_rows,
-        max(_loaded_at) as loaded_at
+        sum(loaded_count) as loaded_count,
+        sum(validated_count) as validated_count,
+        max(_loaded_at) as last_loaded_at
     from (
-        select {{ keys }}, _loaded_at, 1 as loaded_count, 0 as validated_count from {{ loaded }}
+        select {{ keys }}, _loaded_at, 1 as loaded_count, 0 as validated_count from {{ against }}
         union all
         select {{ keys }}, null, 0, 1 from {{ model }}
-    ) as copies
-    semi join suspects on
+    ) as all_rows
+    semi join mismatched_keys on
         {%- for column in key %}
-        copies.{{ column }} is not distinct from suspects.{{ column }}{{ ' and' if not loop.last }}
+        all_rows.{{ column }} is not distinct from mismatched_keys.{{ column }}{{ ' and' if not loop.last }}
         {%- endfor %}
     group by all
 ),
 
-others as (
+other_counts as (
     select
-        (select count(*) from {{ loaded }}) - coalesce(sum(loaded_rows), 0) as loaded_rows,
-        (select count(*) from {{ model }}) - coalesce(sum(validated_rows), 0) as validated_rows
-    from counted
+        (select count(*) from {{ against }}) - coalesce(sum(loaded_count), 0) as loaded_count,
+        (select count(*) from {{ model }}) - coalesce(sum(validated_count), 0) as validated_count
+    from key_counts
 )
 
-select loaded_rows, validated_rows from counted
-where loaded_rows <> validated_rows and (loaded_at is null or loaded_at <= (from newest))
+select loaded_count, validated_count from key_counts
+where loaded_count <> validated_count and (last_loaded_at is null or last_loaded_at <= (from newest))
 union all
-select loaded_rows, validated_rows from others
-where loaded_rows <> validated_rows
+select loaded_count, validated_count from other_counts
+where loaded_count <> validated_count
 
 {% endtest %}

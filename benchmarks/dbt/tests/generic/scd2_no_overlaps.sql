@@ -1,4 +1,4 @@
-{# Versions of one key never overlap, none ends before it begins, and at most the last one is open. #}
+{# Versions of a key do not overlap, none ends before it begins, and only the last one may be current. #}
 {% test scd2_no_overlaps(model, key) %}
 
 with versions as (
@@ -7,7 +7,7 @@ with versions as (
         valid_from,
         valid_to,
         lead(valid_from) over (partition by {{ key }} order by valid_from, valid_to) as next_valid_from,
-        count(*) filter (valid_to is null) over (partition by {{ key }}) as open_count
+        count(*) filter (valid_to is null) over (partition by {{ key }}) as current_count
     from {{ model }}
 )
 
@@ -15,7 +15,7 @@ select *
 from versions
 where
     valid_to < valid_from
-    or open_count > 1
+    or current_count > 1
     or coalesce(valid_to, 'infinity'::timestamp) > next_valid_from
 
 {% endtest %}

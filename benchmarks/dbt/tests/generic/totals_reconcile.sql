@@ -1,19 +1,19 @@
 {#
-    Sums of the measures equal those of another table, group by group and to the cent; against_measures if they are
-    called otherwise there. A group that is all zero may be missing on either side.
+    Sums of the measures equal those of another table, per group and to the cent. against_measures are the measures there,
+    if they have other names. A group whose sums are all zero may be missing in either table.
 #}
 {% test totals_reconcile(model, measures, against, by, against_measures=none) %}
 
-with here as (
+with totals as (
     {{ sums_by(model, by, measures) }}
 ),
 
-there as (
+against_totals as (
     {{ sums_by(against, by, against_measures or measures) }}
 )
 
-(from here except from there)
+(from totals except from against_totals)
 union all
-(from there except from here)
+(from against_totals except from totals)
 
 {% endtest %}

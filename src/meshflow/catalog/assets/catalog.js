@@ -1,52 +1,54 @@
 "use strict";
-// Texts come from models and are never markup: they go into the page as text nodes and attributes, and through
-// Graphviz as labels. The page's policy rejects everything else.
+// Texts come from models and are never markup. They enter the page as text nodes and attributes, drawings as labels.
+// The page's policy blocks everything else.
 
 const catalog = JSON.parse(document.getElementById("catalog").textContent);
 const models = new Map(catalog.models.map((model) => [model.name, model]));
 const content = document.getElementById("content");
 const search = document.getElementById("search");
-const SHOWN = 200; // search results: more is a question for another word
-const NEAR = 40; // models: up to so many are drawn at once around a model, else its neighbours
+const MAX_RESULTS = 200; // of a search
+const MAX_MODELS = 40; // in the lineage of a model: if there are more, it shows one step
 const LEGEND =
-  "From left to right. Loaded tables have a thick border; a dashed arrow means that a table waits for another without reading it.";
+  "Data flow from left to right. Raw tables have a thick border. A dashed arrow is a dependency of audits only: " +
+  "the query doesn't read the table.";
 
-// What reads a model, and what each column feeds: the other direction of what the catalog holds.
-const readers = new Map();
-const feeds = new Map();
+// Downstream models and columns: the catalog contains the upstream ones.
+const downstreamModels = new Map();
+const downstreamColumns = new Map();
 const add = (map, key, value) => map.set(key, [...(map.get(key) ?? []), value]);
 const columnKey = (model, column) => JSON.stringify([model, column]);
 for (const model of catalog.models) {
-  for (const parent of [...model.reads, ...model.waits_for]) add(readers, parent, model.name);
+  for (const parent of [...model.upstream, ...model.audit_dependencies]) add(downstreamModels, parent, model.name);
   for (const column of model.columns)
-    for (const source of column.sources) add(feeds, columnKey(...source), [model.name, column.name]);
+    for (const parent of column.upstream) add(downstreamColumns, columnKey(...parent), [model.name, column.name]);
 }
-const parents = (name) => (models.has(name) ? [...models.get(name).reads, ...models.get(name).waits_for] : []);
-const children = (name) => readers.get(name) ?? [];
+const upstreamOfModel = (name) =>
+  models.has(name) ? [...models.get(name).upstream, ...models.get(name).audit_dependencies] : [];
+const downstreamOfModel = (name) => downstreamModels.get(name) ?? [];
 const columnOf = ([model, column]) => models.get(model)?.columns.find(({ name }) => name === column);
-const sourcesOf = (column) => columnOf(column)?.sources ?? [];
-const feedsOf = (column) => feeds.get(columnKey(...column)) ?? [];
+const upstreamOfColumn = (column) => columnOf(column)?.upstream ?? [];
+const downstreamOfColumn = (column) => downstreamColumns.get(columnKey(...column)) ?? [];
 const schemaOf = (name) => name.slice(0, Math.max(name.lastIndexOf("."), 0));
-const isLoaded = (name) =>
-  !models.has(name) || models.get(name).contract !== null || models.get(name).kind === "EXTERNAL";
+// A table that the loader or another project fills, not a query.
+const isRaw = (name) => !models.has(name) || models.get(name).contract !== null || models.get(name).kind === "EXTERNAL";
 
 // --- Elements
 
-function element(tag, attributes = {}, ...inside) {
+function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes))
     if (typeof value === "function") node.addEventListener(name, value);
     else if (value !== false) node.setAttribute(name, value === true ? "" : value);
-  node.append(...inside.flat(2));
+  node.append(...children.flat(2));
   return node;
 }
 const route = (...parts) => "#/" + parts.map(encodeURIComponent).join("/");
 const link = (name) => (models.has(name) ? element("a", { href: route("model", name) }, name) : name);
 const columnLink = ([model, column], text = column) =>
   columnOf([model, column]) ? element("a", { href: route("column", model, column) }, text) : text;
-const code = (inside) => element("code", {}, inside);
-const joined = (values, between = ", ") => values.map((value, index) => [index ? between : "", value]);
-const list = (names) => joined(names.map(link));
+const code = (text) => element("code", {}, text);
+const join = (values, separator = ", ") => values.map((value, index) => [index ? separator : "", value]);
+const linkList = (names) => join(names.map(link));
 const firstSentence = (text) => text.match(/^.*?[.?!](?=\s|$)/s)?.[0] ?? text;
 const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
@@ -77,7 +79,7 @@ function table(headings, rows) {
   );
 }
 
-function facts(pairs) {
+function definitionList(pairs) {
   return element(
     "dl",
     {},
@@ -87,8 +89,8 @@ function facts(pairs) {
   );
 }
 
-function text(summary, body, open = false) {
-  return element("details", { open }, element("summary", {}, summary), element("pre", {}, body));
+function collapsible(summary, text, open = false) {
+  return element("details", { open }, element("summary", {}, summary), element("pre", {}, text));
 }
 
 // --- Graphs, laid out and drawn by Graphviz
@@ -97,21 +99,21 @@ const trusted = window.trustedTypes?.createPolicy("graphviz", { createHTML: (svg
 let graphviz;
 // Graphviz reads backslashes in labels, and in HTML-like labels markup too.
 const label = (name) => name.replaceAll("\\", "\\\\");
-const markup = (name) => label(name).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+const markup = (name) => label(name).replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 
-/** A place that fills with the drawing of `graph`, with `here` in view; `name` says what it shows. */
+/** A region that fills with the drawing of `graph`, scrolled to the current node; `name` is its accessible name. */
 function drawing(name, graph) {
-  const place = element(
+  const container = element(
     "div",
     { class: "graph", role: "region", tabindex: 0, "aria-label": name },
     element("p", { class: "quiet" }, "Drawing …"),
   );
   const tools = element("div", { class: "tools" });
-  draw(place, tools, graph);
-  return element("div", {}, tools, place);
+  draw(container, tools, graph);
+  return element("div", {}, tools, container);
 }
 
-async function draw(place, tools, graph) {
+async function draw(container, tools, graph) {
   try {
     graphviz ??= Viz.instance();
     const viz = await graphviz;
@@ -124,48 +126,48 @@ async function draw(place, tools, graph) {
       },
       { trustedTypePolicy: trusted },
     );
-    // Titles would be read out and shown as tips: they are numbers, or what stands there anyway.
+    // Screen readers and tooltips would repeat titles, which are numbers or equal to the labels.
     for (const title of svg.querySelectorAll("title")) title.remove();
     for (const anchor of svg.querySelectorAll("a")) anchor.removeAttributeNS("http://www.w3.org/1999/xlink", "title");
-    place.replaceChildren(document.adoptNode(svg));
-    const [width, height] = [(svg.viewBox.baseVal.width * 4) / 3, (svg.viewBox.baseVal.height * 4) / 3];
-    const room = Math.max(place.clientWidth - 2, 1);
+    container.replaceChildren(document.adoptNode(svg));
+    const [width, height] = [(svg.viewBox.baseVal.width * 4) / 3, (svg.viewBox.baseVal.height * 4) / 3]; // points to px
+    const available = Math.max(container.clientWidth - 2, 1);
     let scale = 1;
-    const zoom = (to) => {
-      const middle = (place.scrollLeft + room / 2) / scale;
-      scale = Math.min(Math.max(to, 0.02), 4);
+    const zoom = (newScale) => {
+      const center = (container.scrollLeft + available / 2) / scale;
+      scale = Math.min(Math.max(newScale, 0.02), 4);
       svg.setAttribute("width", width * scale);
       svg.setAttribute("height", height * scale);
-      place.scrollLeft = middle * scale - room / 2;
+      container.scrollLeft = center * scale - available / 2;
     };
-    const whole = () => Math.min(room / width, (window.innerHeight * 0.75) / height, 1);
+    const fitScale = () => Math.min(available / width, (window.innerHeight * 0.75) / height, 1);
     tools.replaceChildren(
-      element("button", { type: "button", click: () => zoom(whole()) }, "Whole"),
-      element("button", { type: "button", click: () => zoom(1) }, "Full size"),
-      element("button", { type: "button", "aria-label": "Larger", click: () => zoom(scale * 1.25) }, "+"),
-      element("button", { type: "button", "aria-label": "Smaller", click: () => zoom(scale / 1.25) }, "−"),
+      element("button", { type: "button", click: () => zoom(fitScale()) }, "Fit"),
+      element("button", { type: "button", click: () => zoom(1) }, "100 %"),
+      element("button", { type: "button", "aria-label": "Zoom in", click: () => zoom(scale * 1.25) }, "+"),
+      element("button", { type: "button", "aria-label": "Zoom out", click: () => zoom(scale / 1.25) }, "−"),
     );
-    zoom(Math.min(Math.max(whole(), 0.8), 1));
-    const here = svg.querySelector(".here, .holds")?.getBoundingClientRect();
-    if (here) {
-      const frame = place.getBoundingClientRect();
-      place.scrollLeft += here.left + here.width / 2 - frame.left - frame.width / 2;
-      place.scrollTop += here.top + here.height / 2 - frame.top - frame.height / 2;
+    zoom(Math.min(Math.max(fitScale(), 0.8), 1));
+    const current = svg.querySelector(".current, .current-table")?.getBoundingClientRect();
+    if (current) {
+      const frame = container.getBoundingClientRect();
+      container.scrollLeft += current.left + current.width / 2 - frame.left - frame.width / 2;
+      container.scrollTop += current.top + current.height / 2 - frame.top - frame.height / 2;
     }
   } catch (error) {
-    graphviz = undefined; // what has failed inside may not be used again
-    place.replaceChildren(element("p", {}, `Graphviz can't draw this: ${error.message}`));
+    graphviz = undefined; // a failed instance can't be reused
+    container.replaceChildren(element("p", {}, `Graphviz can't draw this: ${error.message}`));
   }
 }
 
-/** Tables and what they read; dashed where a table only waits for another. */
-function tableGraph(names, here) {
+/** Tables and their upstream tables; dashed arrows for dependencies of audits only. */
+function tableGraph(names, current) {
   const numbers = new Map([...names].map((name, index) => [name, String(index)]));
   const edges = [];
   for (const name of names)
     for (const [kind, style] of [
-      ["reads", "solid"],
-      ["waits_for", "dashed"],
+      ["upstream", "solid"],
+      ["audit_dependencies", "dashed"],
     ])
       for (const parent of models.get(name)?.[kind] ?? [])
         if (numbers.has(parent))
@@ -175,15 +177,15 @@ function tableGraph(names, here) {
       name: number,
       attributes: {
         label: label(name),
-        class: name === here ? "here" : isLoaded(name) ? "loaded" : "table",
+        class: name === current ? "current" : isRaw(name) ? "raw" : "table",
         ...(models.has(name) && { href: route("model", name) }),
       },
     })),
-    // Loaded tables stand in one column on the left, where everything begins.
+    // All raw tables in one column on the left.
     subgraphs: [
       {
         graphAttributes: { rank: "min" },
-        nodes: [...numbers].filter(([name]) => isLoaded(name)).map(([, number]) => ({ name: number })),
+        nodes: [...numbers].filter(([name]) => isRaw(name)).map(([, number]) => ({ name: number })),
       },
     ],
     edges,
@@ -192,21 +194,21 @@ function tableGraph(names, here) {
 
 const TABLE = 'border="0" cellborder="1" cellspacing="0" cellpadding="4"';
 
-/** Tables with those of their columns that `columns` holds, and arrows from column to column. */
-function columnGraph(columns, here) {
+/** The given columns, grouped by table, and arrows from column to column. */
+function columnGraph(columns, current) {
   const tables = new Map();
   for (const [model, column] of columns) add(tables, model, column);
   for (const names of tables.values()) names.sort();
   const numbers = new Map([...tables.keys()].map((model, index) => [model, String(index)]));
   const port = ([model, column]) => String(tables.get(model).indexOf(column));
   const cell = (model, column) => {
-    const at = columnOf([model, column]) ? ` href="${route("column", model, column)}"` : "";
-    const color = model === here[0] && column === here[1] ? ' bgcolor="orange"' : "";
-    return `<tr><td align="left" port="${port([model, column])}"${at}${color}>${markup(column)}</td></tr>`;
+    const href = columnOf([model, column]) ? ` href="${route("column", model, column)}"` : "";
+    const color = model === current[0] && column === current[1] ? ' bgcolor="orange"' : "";
+    return `<tr><td align="left" port="${port([model, column])}"${href}${color}>${markup(column)}</td></tr>`;
   };
   const head = (model) => {
-    const at = models.has(model) ? ` href="${route("model", model)}"` : "";
-    return `<tr><td align="left"${at}><b>${markup(model)}</b></td></tr>`;
+    const href = models.has(model) ? ` href="${route("model", model)}"` : "";
+    return `<tr><td align="left"${href}><b>${markup(model)}</b></td></tr>`;
   };
   const known = new Set(columns.map((column) => columnKey(...column)));
   return {
@@ -215,44 +217,47 @@ function columnGraph(columns, here) {
       name: numbers.get(model),
       attributes: {
         label: { html: `<table ${TABLE}>${head(model)}${names.map((name) => cell(model, name)).join("")}</table>` },
-        class: `columns ${model === here[0] ? "holds" : isLoaded(model) ? "loaded" : ""}`,
+        class: `columns ${model === current[0] ? "current-table" : isRaw(model) ? "raw" : ""}`,
       },
     })),
     edges: columns.flatMap((column) =>
-      sourcesOf(column)
-        .filter((source) => known.has(columnKey(...source)))
-        .map((source) => ({
-          tail: numbers.get(source[0]),
+      upstreamOfColumn(column)
+        .filter((parent) => known.has(columnKey(...parent)))
+        .map((parent) => ({
+          tail: numbers.get(parent[0]),
           head: numbers.get(column[0]),
-          attributes: { tailport: `${port(source)}:e`, headport: `${port(column)}:w` },
+          attributes: { tailport: `${port(parent)}:e`, headport: `${port(column)}:w` },
         })),
     ),
   };
 }
 
-/** All that `next` reaches from `start`, nearest first, as [thing, steps]; `start` itself isn't among them. */
-function reach(start, next, limit, key = (thing) => thing) {
+/** Nodes reachable from `start` by `next`, without `start`, breadth first, as [node, steps]. */
+function reachable(start, next, maxSteps, key = (node) => node) {
   const seen = new Set([key(start)]);
   const found = [];
-  let edge = [start];
-  for (let steps = 1; edge.length && steps <= limit; steps++) {
-    const further = [];
-    for (const thing of edge.flatMap(next))
-      if (!seen.has(key(thing))) {
-        seen.add(key(thing));
-        further.push(thing);
-        found.push([thing, steps]);
+  let frontier = [start];
+  for (let steps = 1; frontier.length && steps <= maxSteps; steps++) {
+    const nextFrontier = [];
+    for (const node of frontier.flatMap(next))
+      if (!seen.has(key(node))) {
+        seen.add(key(node));
+        nextFrontier.push(node);
+        found.push([node, steps]);
       }
-    edge = further;
+    frontier = nextFrontier;
   }
   return found;
 }
 
-/** A model with what stands up to so many steps above and below it. */
-const around = (name, steps) =>
-  new Set([name, ...[parents, children].flatMap((next) => reach(name, next, steps).map(([other]) => other))]);
+/** A model and its upstream and downstream models up to the given number of steps. */
+const neighbours = (name, steps) =>
+  new Set([
+    name,
+    ...[upstreamOfModel, downstreamOfModel].flatMap((next) => reachable(name, next, steps).map(([other]) => other)),
+  ]);
 
-// --- Pages: each returns a title and what the page holds
+// --- Pages: each returns a title and the page's content
 
 function homePage() {
   const schemas = new Map();
@@ -264,13 +269,13 @@ function homePage() {
       element(
         "p",
         {},
-        `${plural(catalog.models.length, "model")} with ${plural(columns, "column")} in ${plural(schemas.size, "schema")}. Search, or start from a table.`,
+        `${plural(catalog.models.length, "model")} with ${plural(columns, "column")} in ${plural(schemas.size, "schema")}. Search, or select a model.`,
       ),
-      [...schemas].map(([schema, inside]) => [
+      [...schemas].map(([schema, members]) => [
         element("h2", {}, schema || "No schema"),
         table(
-          ["Model", "Kind", "What it holds"],
-          inside.map((model) => [link(model.name), model.kind, firstSentence(model.description)]),
+          ["Model", "Kind", "Description"],
+          members.map((model) => [link(model.name), model.kind, firstSentence(model.description)]),
         ),
       ]),
     ],
@@ -280,66 +285,67 @@ function homePage() {
 function modelPage(name) {
   const model = models.get(name);
   if (!model) return missingPage(`There is no model ${name}`);
-  const all = around(name, Infinity);
   const steps = element(
     "select",
-    { id: "steps", change: () => place.replaceChildren(picture()) },
+    { id: "steps", change: () => container.replaceChildren(graph()) },
     [
       ["1", "one step"],
       ["2", "two steps"],
-      ["", "everything"],
-    ].map(([value, words]) => element("option", { value }, words)),
+      ["", "all"],
+    ].map(([value, text]) => element("option", { value }, text)),
   );
-  steps.value = all.size <= NEAR ? "" : "1";
-  const picture = () =>
-    drawing(`Lineage around ${name}`, tableGraph(around(name, Number(steps.value) || Infinity), name));
-  const place = element("div", {}, picture());
+  steps.value = neighbours(name, Infinity).size <= MAX_MODELS ? "" : "1";
+  const graph = () =>
+    drawing(`Lineage of ${name}`, tableGraph(neighbours(name, Number(steps.value) || Infinity), name));
+  const container = element("div", {}, graph());
   return [
     name,
     [
       element("p", { class: "description" }, model.description),
-      facts([
-        ["Kind", joined([model.kind, ...model.settings.map(code)])],
-        ["Grain", joined(model.grain.map(code), " or ")],
-        ["References", joined(model.references.map(code))],
+      definitionList([
+        ["Kind", join([model.kind, ...model.settings.map(code)])],
+        ["Grain", join(model.grain.map(code), " or ")],
+        ["References", join(model.references.map(code))],
         ["Schedule", [code(model.cron), model.start ? ` from ${model.start}` : ""]],
         ["Owner", model.owner],
         ["Tags", model.tags.join(", ")],
         ["File", code(model.file)],
-        ["Reads", list(model.reads)],
-        ["Waits for", list(model.waits_for)],
-        ["Read or waited for by", list(children(name))],
+        ["Upstream", linkList(model.upstream)],
+        ["Audit dependencies", linkList(model.audit_dependencies)],
+        ["Downstream", linkList(downstreamOfModel(name))],
       ]),
       element("h2", {}, "Columns"),
-      model.untraced && element("p", {}, model.untraced),
+      model.lineage_problem && element("p", {}, model.lineage_problem),
       table(
-        ["Column", "Type", "Description", "Computed from"],
+        ["Column", "Type", "Description", "Upstream columns"],
         model.columns.map((column) => [
           columnLink([name, column.name]),
-          code(column.type || "known to the engine"),
+          code(column.type || "set by the engine"),
           column.description,
-          joined(column.sources.map((source) => columnLink(source, source.join(".")))),
+          join(column.upstream.map((parent) => columnLink(parent, parent.join(".")))),
         ]),
       ),
       element("h2", {}, "Lineage"),
       element("div", { class: "tools" }, element("label", { for: "steps" }, "Show"), steps),
       element("p", { class: "quiet" }, LEGEND),
-      place,
+      container,
       element("h2", {}, "Audits"),
-      model.audits.length ? model.audits.map((audit) => text(called(audit), audit.query)) : element("p", {}, "None."),
+      model.audits.length
+        ? model.audits.map((audit) => collapsible(auditCall(audit), audit.query))
+        : element("p", {}, "None."),
       element("h2", {}, "Unit tests"),
       model.tests.length
-        ? model.tests.map((test) => text([code(test.name), ` in ${test.file}`], test.text))
+        ? model.tests.map((test) => collapsible([code(test.name), ` in ${test.file}`], test.text))
         : element("p", {}, "None."),
       element("h2", {}, "SQL"),
-      text("As written", model.written, true),
+      collapsible("As written", model.definition, true),
       Object.entries(model.rendered).map(([engine, sql]) =>
-        text(`Rendered for ${engine}, gateway ${catalog.gateways[engine]}`, sql),
+        collapsible(`Rendered for ${engine}, gateway ${catalog.gateways[engine]}`, sql),
       ),
       Object.keys(model.rendered).length ? element("p", { class: "quiet" }, renderingNote()) : "",
       model.contract && [
-        element("h2", {}, "Contract of the loaded table"),
-        facts([
+        element("h2", {}, "Contract"),
+        definitionList([
           ["File", code(model.contract.file)],
           ["Gateways", model.contract.gateways.join(", ")],
           ["Grain", model.contract.grain && code(model.contract.grain)],
@@ -353,38 +359,38 @@ function modelPage(name) {
   ];
 }
 
-/** An audit as a MODEL header calls it. */
-function called({ name, arguments: given, blocking }) {
-  const values = Object.entries(given).map(([key, value]) => `${key} := ${value}`);
-  return [code(name), ` (${values.join(", ")})`, blocking ? "" : ", a warning"];
+/** The call of an audit, as in a MODEL header. */
+function auditCall({ name, arguments: parameters, blocking }) {
+  const values = Object.entries(parameters).map(([key, value]) => `${key} := ${value}`);
+  return [code(name), ` (${values.join(", ")})`, blocking ? "" : ", non-blocking"];
 }
 
 function renderingNote() {
   const day = catalog.interval[0].slice(0, 10);
-  const unconfigured = catalog.unconfigured.map(
+  const unconfigured = catalog.unconfigured_gateways.map(
     (gateway) =>
-      ` Gateway ${gateway} isn't configured where this was built: ` +
+      ` Gateway ${gateway} wasn't configured when the catalog was built: ` +
       "its SQL is rendered with the project's variables and the gateway's name.",
   );
   return (
-    `Rendered for ${day}, UTC, in a run at ${moment(catalog.at)}: ` +
-    `the query alone, with the tables' names of prod.${unconfigured.join("")}`
+    `Rendered for ${day}, UTC, in a run at ${formatTimestamp(catalog.built_at)}: ` +
+    `the query only, with the table names of prod.${unconfigured.join("")}`
   );
 }
 
 function columnPage(model, name) {
   const column = columnOf([model, name]);
   if (!column) return missingPage(`There is no column ${name} in ${model}`);
-  const here = [model, name];
+  const current = [model, name];
   const key = (column) => columnKey(...column);
-  const up = reach(here, sourcesOf, Infinity, key);
-  const down = reach(here, feedsOf, Infinity, key);
-  const { untraced } = models.get(model);
+  const upstream = reachable(current, upstreamOfColumn, Infinity, key);
+  const downstream = reachable(current, downstreamOfColumn, Infinity, key);
+  const { lineage_problem: lineageProblem } = models.get(model);
   const rows = (found) =>
     table(
       ["Column", "Steps", "Description"],
       found.map(([other, steps]) => [
-        [columnLink(other, other.join(".")), isLoaded(other[0]) ? " (loaded)" : ""],
+        [columnLink(other, other.join(".")), isRaw(other[0]) ? " (source column)" : ""],
         String(steps),
         columnOf(other)?.description,
       ]),
@@ -393,60 +399,62 @@ function columnPage(model, name) {
     `${model}.${name}`,
     [
       element("p", { class: "description" }, column.description),
-      facts([
-        ["Column of", link(model)],
+      definitionList([
+        ["Model", link(model)],
         ["Type", column.type ? code(column.type) : ""],
       ]),
-      element("p", { class: "quiet" }, "Values only: what a query filters, joins or groups by isn't followed."),
-      up.length + down.length
+      element("p", { class: "quiet" }, "Lineage of values: columns that queries filter, join or group by don't count."),
+      upstream.length + downstream.length
         ? drawing(
             `Lineage of column ${name} of ${model}`,
-            columnGraph([here, ...up.map(([other]) => other), ...down.map(([other]) => other)], here),
+            columnGraph([current, ...[...upstream, ...downstream].map(([other]) => other)], current),
           )
         : "",
-      element("h2", {}, "Comes from"),
-      up.length
-        ? rows(up)
+      element("h2", {}, "Upstream"),
+      upstream.length
+        ? rows(upstream)
         : element(
             "p",
             {},
-            untraced ||
-              (isLoaded(model)
-                ? "It has loaded: nothing in this project computes it."
-                : "No column: it is counted, generated, constant or a seed's."),
+            lineageProblem ||
+              (isRaw(model)
+                ? "Source column (filled by the loader)."
+                : "No upstream column (count, generated, constant, seed, or valid_from and valid_to of SCD type 2)."),
           ),
-      element("h2", {}, "Feeds"),
-      down.length ? rows(down) : element("p", {}, "No column."),
+      element("h2", {}, "Downstream"),
+      downstream.length ? rows(downstream) : element("p", {}, "No downstream column."),
     ],
   ];
 }
 
 function lineagePage(schema) {
   const schemas = [...new Set(catalog.models.map((model) => schemaOf(model.name)))];
-  const inside = catalog.models.map((model) => model.name).filter((name) => !schema || schemaOf(name) === schema);
-  const names = new Set(inside.flatMap((name) => [name, ...parents(name), ...(schema ? children(name) : [])]));
-  const go = () => (location.hash = choice.value ? route("lineage", choice.value) : "#/lineage");
-  const choice = element(
+  const members = catalog.models.map((model) => model.name).filter((name) => !schema || schemaOf(name) === schema);
+  const names = new Set(
+    members.flatMap((name) => [name, ...upstreamOfModel(name), ...(schema ? downstreamOfModel(name) : [])]),
+  );
+  const navigate = () => (location.hash = select.value ? route("lineage", select.value) : "#/lineage");
+  const select = element(
     "select",
-    { id: "schema", change: go },
-    element("option", { value: "" }, "whole project"),
+    { id: "schema", change: navigate },
+    element("option", { value: "" }, "all schemas"),
     schemas.map((name) => element("option", { value: name, selected: name === schema }, `${name} and its neighbours`)),
   );
   return [
     "Lineage",
     [
-      element("div", { class: "tools" }, element("label", { for: "schema" }, "Show"), choice),
-      element("p", { class: "quiet" }, LEGEND, " Each model's page lists the same as text."),
-      drawing(schema ? `Lineage of schema ${schema}` : "Lineage of the whole project", tableGraph(names)),
+      element("div", { class: "tools" }, element("label", { for: "schema" }, "Show"), select),
+      element("p", { class: "quiet" }, LEGEND, " The page of each model lists its dependencies as text."),
+      drawing(schema ? `Lineage of schema ${schema}` : "Lineage of all schemas", tableGraph(names)),
     ],
   ];
 }
 
-// Every word has to occur; hits in a name stand before hits in a description.
+// A result contains all words of the query. Results with a word in their name come first.
 const entries = catalog.models.flatMap(({ name, description, columns }) => [
-  entry({ model: name, short: name.slice(schemaOf(name).length + 1), full: name, description }),
+  searchEntry({ model: name, short: name.slice(schemaOf(name).length + 1), full: name, description }),
   ...columns.map((column) =>
-    entry({
+    searchEntry({
       model: name,
       column: column.name,
       short: column.name,
@@ -456,15 +464,16 @@ const entries = catalog.models.flatMap(({ name, description, columns }) => [
   ),
 ]);
 
-function entry({ short, full, description, ...where }) {
-  const [name, column] = [full.toLowerCase(), short.toLowerCase()];
-  return { ...where, full, description, name, short: column, text: `${name} ${description.toLowerCase()}` };
+function searchEntry({ short, full, description, ...target }) {
+  const name = full.toLowerCase();
+  const text = `${name} ${description.toLowerCase()}`;
+  return { ...target, full, description, name, short: short.toLowerCase(), text };
 }
 
-function found(query) {
+function findEntries(query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return [];
-  const better = [
+  const ranks = [
     ({ short, name }) => words.every((word) => short === word || name === word),
     ({ short }) => words.some((word) => short.startsWith(word)),
     ({ short }) => words.some((word) => short.includes(word)),
@@ -473,25 +482,25 @@ function found(query) {
   ];
   return entries
     .filter(({ text }) => words.every((word) => text.includes(word)))
-    .map((hit) => [better.findIndex((holds) => holds(hit)), hit])
+    .map((result) => [ranks.findIndex((matches) => matches(result)), result])
     .sort(([a], [b]) => a - b)
-    .map(([, hit]) => hit);
+    .map(([, result]) => result);
 }
 
 function searchPage(query) {
-  const hits = found(query);
-  const count =
-    hits.length > SHOWN ? `${plural(hits.length, "hit")}, the first ${SHOWN} shown` : plural(hits.length, "hit");
+  const results = findEntries(query);
+  const found = plural(results.length, "result");
+  const count = results.length > MAX_RESULTS ? `${found}, the first ${MAX_RESULTS} shown` : found;
   document.getElementById("status").textContent = count;
   return [
     `Search: ${query}`,
     [
       element("p", {}, count),
-      hits.length > 0 &&
+      results.length > 0 &&
         table(
-          ["Hit", "Is a", "Description"],
-          hits
-            .slice(0, SHOWN)
+          ["Result", "Type", "Description"],
+          results
+            .slice(0, MAX_RESULTS)
             .map(({ model, column, full, description }) => [
               column ? columnLink([model, column], full) : link(model),
               column ? "column" : "model",
@@ -503,28 +512,28 @@ function searchPage(query) {
 }
 
 const missingPage = (message) => [
-  "Not here",
+  "Not found",
   [element("p", {}, `${message}. `, element("a", { href: "#/" }, "All models"))],
 ];
 
 // --- Routes
 
 const pages = { "": homePage, model: modelPage, column: columnPage, lineage: lineagePage, search: searchPage };
-const position = new Map(); // where a page was left, for whoever comes back
+const scrollPositions = new Map(); // by page, restored when the user goes back or forward
 let traversed = false;
 window.navigation?.addEventListener("navigate", ({ navigationType }) => (traversed = navigationType === "traverse"));
 
 function show({ focus }) {
   const parts = location.hash.replace(/^#\/?/, "").split("/").map(decode);
-  const [title, inside] = (pages[parts[0]] ?? (() => missingPage("There is no such page")))(...parts.slice(1));
+  const [title, body] = (pages[parts[0]] ?? (() => missingPage("There is no such page")))(...parts.slice(1));
   const heading = element("h1", { tabindex: -1 }, title);
-  content.replaceChildren(heading, ...inside.flat(3).filter(Boolean));
+  content.replaceChildren(heading, ...body.flat(3).filter(Boolean));
   document.title = `${title} · ${catalog.project} catalog`;
   if (parts[0] !== "search") search.value = "";
   else if (document.activeElement !== search) search.value = parts[1] ?? "";
   if (!focus) return;
   heading.focus({ preventScroll: true });
-  window.scrollTo(0, traversed ? (position.get(location.hash) ?? 0) : 0);
+  window.scrollTo(0, traversed ? (scrollPositions.get(location.hash) ?? 0) : 0);
 }
 
 function decode(part) {
@@ -535,11 +544,11 @@ function decode(part) {
   }
 }
 
-const moment = (iso) => `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC`;
+const formatTimestamp = (iso) => `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC`;
 
 search.form.addEventListener("submit", (event) => event.preventDefault());
 search.addEventListener("input", () => {
-  // One entry in the history for a search, however many letters it took.
+  // A search is one entry in the history, not one for each letter.
   const hash = search.value.trim() ? route("search", search.value) : "#/";
   const searching = location.hash.startsWith("#/search/");
   history[searching ? "replaceState" : "pushState"](null, "", hash);
@@ -549,8 +558,8 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   content.focus();
 });
-window.addEventListener("scroll", () => position.set(location.hash, window.scrollY), { passive: true });
+window.addEventListener("scroll", () => scrollPositions.set(location.hash, window.scrollY), { passive: true });
 window.addEventListener("hashchange", () => show({ focus: true }));
 document.getElementById("built").textContent =
-  `${catalog.project}, built ${moment(catalog.at)}. Graphs are drawn by Graphviz (Viz.js).`;
+  `${catalog.project}, built ${formatTimestamp(catalog.built_at)}. Graphs are drawn by Graphviz (Viz.js).`;
 show({ focus: false });

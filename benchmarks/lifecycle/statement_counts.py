@@ -1,4 +1,4 @@
-"""What is asked of DuckDB: statements, and the rows they write, counted at its driver whoever the client is."""
+"""Count statements, and the rows they write, at DuckDB's driver, whichever client sends them."""
 
 import re
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ WRITE = re.compile(r"\s*(/\*.*?\*/\s*)*(CREATE|INSERT|MERGE|UPDATE|DELETE)\b", r
 class Counts:
     statements: int = 0
     duckdb_seconds: float = 0
-    """Until DuckDB has given its answer; what is left is the tool's own."""
+    """Until DuckDB returns its result; the rest of a step's time is the tool's own."""
     rows_written: int = 0
-    """Inserted, updated and deleted, by DuckDB's own count, seeds and dry runs included."""
+    """Inserted, updated and deleted, as DuckDB counts them, seeds and dry runs included."""
 
 
 class _Cursor:
@@ -41,16 +41,16 @@ class _Cursor:
         self._counts.statements += 1
         columns = [name for name, *_ in self._inner.description or ()]
         if isinstance(query, str) and WRITE.match(query) and columns == ["Count"]:
-            # Neither SQLMesh nor dbt fetches this figure. A table made without rows has none.
+            # Neither SQLMesh nor dbt fetches this figure. A table created without rows has none.
             self._counts.rows_written += sum(rows for (rows,) in self._inner.fetchall())
         return self
 
 
 @contextmanager
-def counted() -> Iterator[Counts]:
-    """Count what connections do that are opened while the block runs, and close them with it.
+def count_statements() -> Iterator[Counts]:
+    """Count what connections execute that are opened in the block, and close them at its end.
 
-    So what is still to be written to the file is written, which SQLMesh and dbt leave to the end of the process.
+    Closing writes what is still to be written to the file. SQLMesh and dbt leave that to the end of the process.
     """
     counts, connect = Counts(), duckdb.connect
     opened: list[duckdb.DuckDBPyConnection] = []
