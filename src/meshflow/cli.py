@@ -115,7 +115,9 @@ def status() -> None:
 )
 @click.option("--batches", type=click.IntRange(1), help="Number of batches.  [default: 1, or unlimited with --every]")
 @click.option("--every", type=click.FloatRange(0), help="Seconds between the starts of two batches.")
-@click.option("--days", type=click.IntRange(0), default=0, show_default=True, help="Spread orders over the last days.")
+@click.option(
+    "--days", type=click.IntRange(0), default=0, show_default=True, help="Number of past days to spread new rows over."
+)
 @click.option(
     "--fault-rate",
     type=click.FloatRange(0, 1),

@@ -31,12 +31,11 @@ def test_the_unit_tests_of_all_models_pass(built: Workspace, tmp_path: Path) -> 
     assert re.search(r"Successfully Ran `\d{3,}` Tests", done.stdout), done.stdout
 
 
-def test_the_model_added_in_the_readme_passes_all_rules_and_its_test(
-    project: Path, built: Workspace, tmp_path: Path
-) -> None:
+def test_the_model_of_the_guide_passes_all_rules_and_its_test(project: Path, built: Workspace, tmp_path: Path) -> None:
     workspace = built.clone(tmp_path, data=False)
     files = {
-        match["path"]: match["text"] for match in FILE.finditer((project / "README.md").read_text(encoding="utf-8"))
+        match["path"]: match["text"]
+        for match in FILE.finditer((project / "docs/guides/add-a-model.md").read_text(encoding="utf-8"))
     }
     assert [Path(path).suffix for path in files] == [".sql", ".yaml"]
     for path, text in files.items():
