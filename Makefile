@@ -25,7 +25,7 @@ dev: .venv/base.installed ## Build all models from sample data in environment de
 	@$(BIN)/sqlmesh plan dev --auto-apply --skip-tests
 	@$(BIN)/meshflow examples dev
 
-demo: .venv/loading.installed ## Run the end-to-end demo: source databases, load, plan, run, figures before and after
+demo: .venv/loading.installed ## Run the end-to-end demo: source database, load, plan, run, figures before and after
 	@$(BIN)/meshflow demo
 
 dashboard: .venv/dashboards.installed ## Open the dashboards on the first warehouse found: Snowflake, live, sample
@@ -52,7 +52,7 @@ install-test: .venv/dev.installed ## Interrupt installations, fill the disk, cut
 snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Test life cycle, loads and parity with DuckDB against an emulated Snowflake
 	@$(PYTEST) tests/integration
 
-ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Test hooks, `meshflow ci` and the GitHub Actions workflows, against a stand-in for GitHub and an emulated Snowflake
+ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Test hooks, `meshflow ci` and the GitHub Actions workflows, against a fake GitHub and an emulated Snowflake
 	@$(PYTEST) tests/ci tests/workflows
 
 browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.installed .venv-ui/installed ## Test dashboards, UI and catalog in Chromium, which must be on PATH

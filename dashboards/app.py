@@ -56,7 +56,7 @@ def choose_environments(warehouse: Warehouse, state: State) -> View:
 
 @st.fragment(run_every="30s")
 def watch(warehouse: Warehouse, shown_version: str) -> None:
-    """Show how old the data are, and rerun the page when the warehouse has a newer state."""
+    """Show how old the data is, and rerun the page when the warehouse has a newer state."""
     try:
         state = warehouse.now()
     except click.ClickException as error:

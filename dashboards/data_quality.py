@@ -121,7 +121,7 @@ def page(view: View) -> None:
         note="A row with two reasons is counted under both. Open *Rows* for the remedy.",
     )
     show(
-        "Rejection reasons by month",
+        "Reject reasons by month",
         Query(REASONS_OVER_TIME, (first, last)).only("rejected.source_table", tables),
         lambda rows, scale_max: charts.heat_map(
             rows.assign(month=rows["month"].map("{:%Y-%m}".format)),

@@ -7,7 +7,7 @@ MODEL (
   cron @cadence,
   grain (course_id, recency_rank),
   tags (edtech, intermediate),
-  description 'One row per loaded course row, with its validation result. Of several rows with one key the newest has recency_rank 1, and the others are rejected. Only quarantine.edtech_course reads rejected rows. Refresh: incremental (affected keys). A full refresh would hide rows that have disappeared from RAW.',
+  description 'One row per loaded course row, with its validation result. Of several rows with one key the newest has recency_rank 1, and the others are rejected. The marts show accepted rows only, and quarantine.edtech_course shows the rejected ones. Refresh: incremental (affected keys). A full refresh would hide rows that have disappeared from RAW.',
   signals (
     source_loaded(source := 'edtech', gateway := @gateway)
   ),

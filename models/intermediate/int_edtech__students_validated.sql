@@ -7,7 +7,7 @@ MODEL (
   cron @cadence,
   grain (student_id, recency_rank),
   tags (edtech, intermediate),
-  description 'One row per loaded student row, with its validation result. Of several rows with one key the newest has recency_rank 1, and the others are rejected. Only quarantine.edtech_student reads rejected rows. Refresh: incremental (affected keys). A full refresh would hide rows that have disappeared from RAW.',
+  description 'One row per loaded student row, with its validation result. Of several rows with one key the newest has recency_rank 1, and the others are rejected. The marts show accepted rows only, and quarantine.edtech_student shows the rejected ones. Refresh: incremental (affected keys). A full refresh would hide rows that have disappeared from RAW.',
   signals (
     source_loaded(source := 'edtech', gateway := @gateway)
   ),

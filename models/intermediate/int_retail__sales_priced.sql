@@ -11,7 +11,7 @@ MODEL (
   cron @cadence,
   grain (order_id, product_id),
   tags (retail, intermediate),
-  description 'One row per order line ever loaded, with its amounts. Amounts are rounded here, once, on the line. is_valid is false for rejected and cancelled lines: they stay with amounts of 0, because a merge does not remove rows and their days have to be aggregated again. retail.fct_sales shows the valid lines. It is a separate table, so that it is written only after the audits of int_retail__sales_validated have passed. Refresh: incremental (affected keys).',
+  description 'One row per order line ever loaded, with its amounts. Amounts are rounded here, once, on the line. is_valid is false for rejected and cancelled lines. They stay with amounts of 0, because a merge does not remove rows. Their days are aggregated again. retail.fct_sales shows the valid lines. It is a separate table, so that it is written only after the audits of int_retail__sales_validated have passed. Refresh: incremental (affected keys).',
   audits (
     unique_combination_of_columns(columns := (order_id, product_id), condition := _loaded_at >= @start_dtntz),
     not_null(

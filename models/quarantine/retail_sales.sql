@@ -5,7 +5,7 @@ MODEL (
   cron @cadence,
   grain (order_id, product_id, recency_rank),
   tags (retail, quarantine),
-  description 'One row per rejected order line. Answers: which rows are missing in the marts? Why, and since when? ops.ref_reject_reason describes each reason and its remedy.',
+  description 'One row per rejected order line. Answers: which rows are missing from the marts? Why, and since when? ops.ref_reject_reason describes each reason and its remedy.',
   audits (
     not_null(columns := reject_reasons)
   )

@@ -11,6 +11,7 @@ from sqlglot import exp
 from sqlmesh.core.context import Context
 from sqlmesh.utils.date import now
 
+from meshflow.catalog.contents import to_sql
 from meshflow.terminal import grid, show
 
 RUNBOOK = "docs/runbooks/failed-audit.md"
@@ -19,7 +20,7 @@ RUNBOOK = "docs/runbooks/failed-audit.md"
 REMEDIES = {
     "accepted_values": "Correct the value in the source, or accept it in the audit and wherever the column is read.",
     "forall": "Correct the row in the source if its values are wrong, else the model's query.",
-    "forall_non_blocking": "A warning: the rows count. Check with the owners of the source that they are intended.",
+    "forall_non_blocking": "A warning, which stops nothing. The runbook lists each criterion and its remedy.",
     "max_deletion_rate": "Compare with the source. If the deletions are right, raise max_rate in a reviewed change.",
     "not_null": "Reject such rows upstream with a reject reason, or give the column a value there.",
     "relationships": "Reject such rows upstream, or find out why the parent table lost its row.",
@@ -71,7 +72,7 @@ def audit(gateway: str) -> int:
 
 def checks(arguments: Mapping[str, exp.Expr]) -> str:
     """What an audit checks: its first argument as SQL, such as the columns, or the criteria."""
-    return next((value.sql(dialect="snowflake").lower() for value in arguments.values()), "")
+    return next(map(to_sql, arguments.values()), "")
 
 
 def remedies(names: Iterable[str]) -> dict[str, str]:

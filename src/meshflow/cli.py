@@ -169,7 +169,7 @@ def generate(  # noqa: PLR0913 - its options
 @click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for the DuckDB lock.")
 @click.option("--json", "as_json", is_flag=True, help="Output newline-delimited JSON.")
 def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool, as_json: bool) -> None:
-    """Load new and changed rows from the source databases."""
+    """Load new and changed rows from the source database."""
     from meshflow import settings
     from meshflow.loading.contract import contract, source_tables
     from meshflow.loading.load import load_tables, session
@@ -221,7 +221,7 @@ def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None
 @main.command()
 @click.argument("environment", default="prod")
 @click.option("--gateway", default="live", show_default=True, help="SQLMesh gateway.")
-@click.option("--after", default=2.0, show_default=True, help="Hours after which data are late.")
+@click.option("--after", default=2.0, show_default=True, help="Hours after which data is late.")
 def freshness(environment: str, gateway: str, after: float) -> None:
     """Fail if data in ENVIRONMENT are late: no load or run has finished recently.
 

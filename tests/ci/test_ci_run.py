@@ -71,7 +71,7 @@ def test_a_run_reports_each_model_that_was_due_and_then_nothing_is_due(workspace
     total = sum(one.intervals for one in models.values())
     assert text.startswith(f"### Run of prod: succeeded\n\n{len(models)} models, {total} intervals, ")
     assert "<code>retail.fct_sales</code> | 1 |" in text
-    warning = "<code>forall_non_blocking</code> | <code>region <> 'unknown'</code> | <code>shared.dim_location</code>"
+    warning = "<code>forall_non_blocking</code> | <code>region <> 'Unknown'</code> | <code>shared.dim_location</code>"
     assert f"| {warning} | 1 | warning |" in text
     assert f"- <code>forall_non_blocking</code>: {REMEDIES['forall_non_blocking']}\n" in text
     again = run_prod(workspace.path, "local")

@@ -1,5 +1,6 @@
 """Hooks work without a network and without an activated environment, and each catches a planted fault."""
 
+import codecs
 import os
 import shutil
 import subprocess
@@ -15,7 +16,31 @@ from workspace import PARTS
 PEM = "-----BEGIN {}PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END {}PRIVATE KEY-----\n"
 AWS = "AKIA" + "IOSFODNN7EXAMPL3"
 VALUE = "Winter-" + "2026-is-here"
-RETIRED = "led" + "ger"
+# In rot13, so that the hook passes this file.
+RETIRED = codecs.decode(
+    "ynaq,ynaqf,ynaqrq,ynaqvat,haynaqrq,ernq_sebz,ernq_hagvy,yrqtre,ireqvpg,whqtrq,whqtrf,ershfrq,ershfrf,"
+    "ershfny,vag_k_purpxrq,pbcl_ahzore,gbhpurq,hagbhpurq,vf_gbhpurq,bqq,bqq_ebjf,inavfurq,gbzofgbar,jubyr,narj,"
+    "cynpr,cynprf,fgnyr,fgnaqf fgvyy,fgbccrq zbivat,zrfusybj nfx,nfxf,nfxrq,gur yvzvg,crre,fvqrf,qveg,qvegl,"
+    "fbvy,jbeyq,zraqrq,ibvq,zbzrag,nccyvpngvba,nccyvpngvbaf,Gehfg cntr,fcbxra,urnyrq,yvir ebjf,tenva_vf_havdhr,"
+    "arire_ahyy,inyhrf_ner_npprcgrq,ersreraprf_rkvfg,ebjf_ner_pbafreirq,gbgnyf_nterr,arire_punatrf,"
+    "yvir_ebjf_ubyq,zbarl_vf_arg,fpq2_enatrf_ner_jubyr,pynff Crbcyr,pynff Znpuvarf,pynff Jngpure,pynff Ohfl,"
+    "XRCG,YNPXVAT,**Dhrfgvba.**,**Snpgf.**,**Cevpr.**,## Cevpr",
+    "rot13",
+).split(",")
+OTHER_PROJECTS = (
+    "application/json",
+    "application_name",
+    "serverless-application-model",
+    "side_effect",
+    "node.side",
+    "places=6",
+    "data-stale=true",
+    "dismiss_stale_reviews_on_push",
+    '"dirty"',
+    "Netherlands, Iceland",
+    "kept, people, machines",
+    "sidebar, placeholder, replace, background",
+)
 WORKFLOW = "on: push\njobs: {{a: {{runs-on: ubuntu-24.04, steps: [{{{}}}]}}}}\n"
 CONFLICT = "<" * 7 + " HEAD\nmine\n" + "=" * 7 + "\ntheirs\n" + ">" * 7 + " change\n"
 
@@ -44,12 +69,21 @@ FAULTS = [
     ("secrets", "src/meshflow/planted.py", f'connect(user="CI", password="{VALUE}")\n', "Secret Keyword"),
     ("keys-and-env", "docs/key.md", PEM.format("ENCRYPTED ", "ENCRYPTED "), "docs/key.md"),
     ("keys-and-env", "prod.env", f"MESHFLOW_STATE_PASSWORD={VALUE}\n", "prod.env"),
-    ("retired-words", "docs/page.md", f"The {RETIRED} of loads.\n", "docs/page.md"),
+    ("retired-words", "docs/page.md", f"The {RETIRED[6]} of loads.\n", "docs/page.md"),
     ("merge-conflict", "docs/page.md", CONFLICT, "docs/page.md"),
     ("large-files", "seeds/planted.csv", "x" * 520_000, "seeds/planted.csv"),
 ]  # fmt: skip
 
-UNCHANGED = ["ruff-check", "actionlint", "zizmor", "secrets", "keys-and-env", "merge-conflict", "large-files"]
+UNCHANGED = [
+    "retired-words",
+    "ruff-check",
+    "actionlint",
+    "zizmor",
+    "secrets",
+    "keys-and-env",
+    "merge-conflict",
+    "large-files",
+]
 """Quick hooks that check complete files and have files to check in the project."""
 
 MYPY_CACHE = str(Path(__file__).parents[2] / ".mypy_cache")
@@ -130,6 +164,13 @@ def test_a_hook_catches_a_planted_fault(hook: str, file: str, text: str, message
     assert checked.returncode == 1
     assert message in checked.stdout
     assert "Traceback" not in checked.stdout
+
+
+def test_the_hook_for_retired_words_catches_each_of_them_and_passes_names_of_other_projects(clone: Path) -> None:
+    plant(clone, "docs/page.md", "".join(f"{word}\n" for word in (*OTHER_PROJECTS, *RETIRED)))
+    checked = run(clone, ".venv/bin/pre-commit", "run", "retired-words", "--files", "docs/page.md")
+    found = [line.split(":", 2)[2] for line in checked.stdout.splitlines() if line.startswith("docs/page.md:")]
+    assert found == RETIRED
 
 
 @pytest.mark.parametrize("hook", UNCHANGED)

@@ -25,7 +25,7 @@ KINDS = {
     "rows written": r"CREATE (OR REPLACE )?(TRANSIENT )?TABLE .* AS |(MERGE|INSERT|UPDATE|DELETE|TRUNCATE|PUT|COPY) ",
     "audits": r"SELECT COUNT\(\*\) FROM \(",
     "tables and views": r"(CREATE|ALTER|DROP|COMMENT) ",
-    "questions": r"SELECT |SHOW |DESCRIBE |DESC ",
+    "metadata queries": r"SELECT |SHOW |DESCRIBE |DESC ",
     "commits and others": r"",
 }
 """A statement is of the first kind whose pattern it begins with."""

@@ -68,7 +68,6 @@ def _build(gateway: str | None) -> tuple[str, int]:
     if not any(Path(name).exists() for name in ("config.yaml", "config.yml", "config.py")):
         raise click.ClickException(f"No SQLMesh project in {Path.cwd()}: change to the folder of config.yaml")
     try:
-        # For a project with a name SQLMesh would read its state, whose database may be locked or unreachable.
         context = Context(paths=".", gateway=gateway)
         contents = Reader(context, datetime.now(UTC)).catalog()
     except SQLMeshError as error:

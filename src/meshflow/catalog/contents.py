@@ -98,7 +98,7 @@ class Model:
 @dataclass(frozen=True)
 class Catalog:
     project: str
-    """The setting `project` of config.yaml; without it, the name of the project's folder."""
+    """The variable `project` of config.yaml, else SQLMesh's setting of that name, else the folder's name."""
     built_at: datetime
     """UTC; SQL is rendered for a run at this time."""
     interval: tuple[datetime, datetime]
@@ -147,7 +147,7 @@ class Reader:
         """Raise sqlmesh.utils.errors.SQLMeshError if a model can't be rendered."""
         config = self.context.config
         return Catalog(
-            project=config.variables.get("project") or self.folder.name,
+            project=config.variables.get("project") or config.project or self.folder.name,
             built_at=self.execution_time,
             interval=self.interval,
             gateways=self.gateways,
@@ -167,7 +167,7 @@ class Reader:
             name=model.name,
             kind=model.kind.name,
             settings=[
-                f"{setting.name} {_to_sql(setting.args['value'])}"
+                f"{setting.name} {to_sql(setting.args['value'])}"
                 for setting in model.kind.to_expression(dialect=model.dialect).expressions
                 if setting.name in SETTINGS
             ],
@@ -175,8 +175,8 @@ class Reader:
             owner=model.owner or "",
             cron=model.cron,
             start=str(model.start or ""),
-            grain=[_to_sql(grain) for grain in model.grains],
-            references=[_to_sql(reference) for reference in model.references],
+            grain=[to_sql(grain) for grain in model.grains],
+            references=[to_sql(reference) for reference in model.references],
             tags=model.tags,
             file=self._relative(file) if file else "",
             upstream=sorted(self._name(fqn) for fqn in read),
@@ -194,7 +194,7 @@ class Reader:
             audits=[
                 Audit(
                     audit.name,
-                    {name: _to_sql(value) for name, value in arguments.items() if name != "blocking"},
+                    {name: to_sql(value) for name, value in arguments.items() if name != "blocking"},
                     arguments["blocking"] == exp.true() if "blocking" in arguments else audit.blocking,
                     audit.query.sql(dialect=audit.dialect, pretty=True),
                 )
@@ -281,7 +281,7 @@ class Reader:
         return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name
 
 
-def _to_sql(expression: exp.Expr) -> str:
+def to_sql(expression: exp.Expr) -> str:
     """SQL of a MODEL header, with display names."""
     return expression.transform(
         lambda node: exp.to_identifier(display_name(node.name)) if isinstance(node, exp.Identifier) else node

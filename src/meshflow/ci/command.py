@@ -115,7 +115,7 @@ def report(path: Path, gateway: str, main: str, budget: str) -> None:
 @ci.command()
 @GATEWAY
 def run(gateway: str) -> None:
-    """Plan prod to the working directory if the two differ, then run what is due, holding the exclusive prod lock."""
+    """Apply the working directory to prod if the two differ, then run what is due, holding the exclusive prod lock."""
     from meshflow.ci.run import run as run_prod
 
     run_prod(Path(), gateway)

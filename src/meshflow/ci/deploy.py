@@ -32,7 +32,7 @@ from meshflow.ci.lock import Lock, prod_lock
 
 PROD_MAY_BE_AHEAD = (
     f"**Prod may be ahead of {code(BRANCH)}.** "
-    f"To fix that, comment `/deploy` again, or wait for the next scheduled run, which plans prod to {code(BRANCH)}."
+    f"To fix that, comment `/deploy` again, or wait for the next scheduled run, which applies {code(BRANCH)} to prod."
 )
 
 
@@ -113,7 +113,7 @@ class Deployment:
         self._finish(merged)
 
     def complete(self) -> None:
-        """Finish what a killed deploy or a manual merge has left: plan prod to main."""
+        """Finish what a killed deploy or a manual merge has left: apply main to prod."""
         if get_main_sha(self.repository) != self.main.sha:
             self._fail(
                 f"The pull request was merged before this run, and {code(BRANCH)} has moved on since. "
@@ -130,7 +130,7 @@ class Deployment:
         if self.repository.get_git_commit(merged).tree.sha != self.change.tree:
             self._fail(
                 f"The pull request is merged as `{merged}`, but prod differs from {code(BRANCH)}: something else was "
-                f"merged at the same time. The next scheduled run plans prod to {code(BRANCH)}."
+                f"merged at the same time. The next scheduled run applies {code(BRANCH)} to prod."
             )
         name = environment_name(self.pull)
         status = self._execute(["sqlmesh", "--gateway", self.gateway, "invalidate", name])
@@ -153,7 +153,7 @@ class Deployment:
             self._fail(f"Not merged: {code(error.message)}. {PROD_MAY_BE_AHEAD}")
 
     def _plan(self, checkout: Checkout) -> int:
-        """Plan prod to a checkout; the exit status."""
+        """Apply a checkout to prod; the exit status."""
         options = ["--auto-apply", "--no-prompts", "--skip-tests", "--skip-linter"]
         return self._execute(
             ["sqlmesh", "--paths", str(checkout.path), "--gateway", self.gateway, "plan", "prod", *options]

@@ -93,7 +93,7 @@ class Record(TerminalConsole):
         self.skipped |= snapshot_names
 
 
-class Findings(GenericNotificationTarget):  # type: ignore[misc]  # frozen, says its base's base
+class Findings(GenericNotificationTarget):  # type: ignore[misc]  # a base class is frozen
     """Every audit that found rows, blocking or not. SQLMesh's console only counts them."""
 
     notify_on: frozenset[NotificationEvent] = frozenset({NotificationEvent.AUDIT_FAILURE})
@@ -124,13 +124,13 @@ class Outcome:
 
 
 def run(path: Path, gateway: str) -> None:
-    """Run prod under the prod lock, after planning it to the project at `path` if the two differ.
+    """Run prod under the prod lock, after applying the project at `path` if the two differ.
 
     They differ if a deploy was killed, or if GitHub rejected its merge. The lock is the one that deploys take; it is in
     the PostgreSQL that has SQLMesh's state. State in a DuckDB file needs none, as only one process can open that.
     Raises click.ClickException if the run fails, or naming the holder of the lock.
     """
-    with _alone() as lock:
+    with _hold_prod_lock() as lock:
         if isinstance(lock, str):
             # GitHub's queue doesn't allow it, so it is somebody elsewhere, or a job that was killed: worth an alert.
             raise click.ClickException(f"Nothing was run: prod is locked by {lock}")
@@ -142,12 +142,12 @@ def run(path: Path, gateway: str) -> None:
         click.echo("Nothing was due")
 
 
-def _alone() -> AbstractContextManager[Lock | str | None]:
+def _hold_prod_lock() -> AbstractContextManager[Lock | str | None]:
     return prod_lock("run") if os.environ.get("MESHFLOW_STATE_HOST") else nullcontext()
 
 
 def run_prod(path: Path, gateway: str) -> Outcome:
-    """Plan prod to the project at `path` if the two differ, then compute what is due.
+    """Apply the project at `path` to prod if the two differ, then compute what is due.
 
     Raises click.ClickException if there is no prod yet: a person applies the first plan of a warehouse.
     """
