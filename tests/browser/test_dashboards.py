@@ -378,7 +378,7 @@ def test_data_quality_shows_the_tables_and_reasons_of_ops(page: Page, address: s
         "SELECT STRFTIME(updated_date, '%Y-%m'), reject_reason, SUM(rejected_count) FROM ops.rejected_rows "
         "WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30' GROUP BY ALL"
     )
-    cells = marks(page, "Rejection reasons by month, prod", "rect mark")
+    cells = marks(page, "Reject reasons by month, prod", "rect mark")
     assert {(mark["month"], mark["reject_reason"]): int(mark["rows"]) for mark in cells} == {
         (month, reason): count for month, reason, count in rows(workspace, reasons)
     }
