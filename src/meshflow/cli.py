@@ -223,7 +223,7 @@ def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None
 @click.option("--gateway", default="live", show_default=True, help="SQLMesh gateway.")
 @click.option("--after", default=2.0, show_default=True, help="Hours after which data is late.")
 def freshness(environment: str, gateway: str, after: float) -> None:
-    """Fail if data in ENVIRONMENT are late: no load or run has finished recently.
+    """Fail if data in ENVIRONMENT is late: no load or run has finished recently.
 
     Run it from a different scheduler than the one it monitors.
     """
