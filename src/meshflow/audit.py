@@ -20,7 +20,7 @@ RUNBOOK = "docs/runbooks/failed-audit.md"
 REMEDIES = {
     "accepted_values": "Correct the value in the source, or accept it in the audit and wherever the column is read.",
     "forall": "Correct the row in the source if its values are wrong, else the model's query.",
-    "forall_non_blocking": "A warning, which stops nothing. The runbook lists each criterion and its remedy.",
+    "forall_non_blocking": "A warning, which stops nothing. The remedy depends on the criterion.",
     "max_deletion_rate": "Compare with the source. If the deletions are right, raise max_rate in a reviewed change.",
     "not_null": "Reject such rows upstream with a reject reason, or give the column a value there.",
     "relationships": "Reject such rows upstream, or find out why the parent table lost its row.",
