@@ -118,6 +118,25 @@ def test_a_fresh_clone_needs_only_python_and_make(installed: Checkout) -> None:
     assert installed.make() == (0, [])
 
 
+@pytest.mark.parametrize("setting", ["", "1"])
+def test_packages_are_compiled_if_commands_may_not_compile_them(setting: str, checkout: Checkout) -> None:
+    assert checkout.make(PYTHONDONTWRITEBYTECODE=setting) == (0, [])
+    [package] = checkout.environment.glob("lib/python3*/site-packages/sqlmesh")
+    assert any(package.glob("core/__pycache__/context.*.pyc")) is bool(setting)
+
+
+def test_uv_uses_the_package_index_of_pip(clone: Checkout, tmp_path: Path) -> None:
+    clone.uv("uninstall", "croniter")
+    config = tmp_path / "pip.conf"
+    config.write_text("[global]\nindex-url = http://127.0.0.1:9/simple\n")
+    settings = {"PIP_CONFIG_FILE": str(config), "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_NO_CONFIG": "1"}
+    (clone.root / BASE).unlink()
+    status, errors = clone.make(**settings)
+    assert status
+    assert len(errors) == 1
+    assert "http://127.0.0.1:9/simple/" in errors[0]
+
+
 def test_a_wrong_hash_prints_one_line_and_leaves_the_environment_as_it_was(clone: Checkout) -> None:
     clone.uv("uninstall", "croniter")  # an installed package is not downloaded
     right = clone.lock.read_text()
