@@ -35,7 +35,9 @@ Counts = dict[str, dict[str, int]]
 
 
 def kind(statement: str) -> str:
-    text = " ".join(re.sub(r"/\*.*?\*/", "", statement, flags=re.DOTALL).split()).replace('"', "")
+    # Without comments and texts: a column's description may contain " as ".
+    code = re.sub(r"/\*.*?\*/|'(?:[^']|'')*'", "", statement, flags=re.DOTALL)
+    text = " ".join(code.split()).replace('"', "")
     return next(name for name, pattern in KINDS.items() if re.match(pattern, text, re.IGNORECASE))
 
 
