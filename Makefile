@@ -52,7 +52,7 @@ install-test: .venv/dev.installed ## Interrupt installations, fill the disk, cut
 snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Test life cycle, loads and parity with DuckDB against an emulated Snowflake
 	@$(PYTEST) tests/integration
 
-ci-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/installed ## Test hooks, `meshflow ci` and the GitHub Actions workflows, against a fake GitHub and an emulated Snowflake
+ci-test: .venv/dev.installed .venv/loading.installed .venv/snowflake.installed .venv-emulator/installed ## Test hooks, `meshflow ci` and the GitHub Actions workflows, against a fake GitHub and an emulated Snowflake
 	@$(PYTEST) tests/ci tests/workflows
 
 browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.installed .venv-ui/installed ## Test dashboards, UI and catalog in Chromium, which must be on PATH

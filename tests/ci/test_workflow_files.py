@@ -353,3 +353,16 @@ def test_code_owners_are_set_for_existing_paths(project: Path) -> None:
     paths = [line.split()[0] for line in lines if line and not line.startswith("#")]
     assert paths[0] == "*"
     assert [path for path in paths[1:] if not (project / path.lstrip("/")).exists()] == []
+
+
+def test_ci_test_installs_every_lock_that_the_workflows_install(project: Path) -> None:
+    """Else the first workflow run under test would install it, into the environment that runs the tests."""
+    [needed] = re.findall(r"^ci-test: (.*?) ##", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    locks = [
+        lock
+        for file in (project / ".github/workflows").glob("*.yml")
+        for found in re.findall(r"^ +locks: (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        for lock in found.split()
+    ]
+    assert {"loading", "snowflake"} <= set(locks)
+    assert {f".venv/{lock}.installed" for lock in locks} - {".venv/base.installed"} <= set(needed.split())
