@@ -268,6 +268,12 @@ def audits() -> dict[str, Audit]:
 
 
 @pytest.fixture
+def used(warehouse: Context) -> set[str]:
+    """The names of the audits in the models' headers."""
+    return {name for model in warehouse.models.values() for name, _ in model.audits}
+
+
+@pytest.fixture
 def adapter() -> Iterator[EngineAdapter]:
     adapter = DuckDBConnectionConfig(catalogs={"ANALYTICS": ":memory:"}).create_engine_adapter()
     yield adapter
@@ -336,19 +342,16 @@ def test_only_non_blocking_audits_let_a_run_go_on(
     assert audited(case, audits, adapter).blocking is not case.call.audit.endswith("_non_blocking")
 
 
-def test_every_audit_of_the_models_has_a_passing_table_and_a_planted_fault(warehouse: Context) -> None:
-    used = {name for model in warehouse.models.values() for name, _ in model.audits}
+def test_every_audit_of_the_models_has_a_passing_table_and_a_planted_fault(used: set[str]) -> None:
     assert used == {case.call.audit for case in GOOD}, "add a table that passes to CASES"
     assert used == {case.call.audit for case in BAD}, "add a planted fault to CASES"
 
 
-def test_every_audit_of_the_project_is_used_and_named_as_its_file(warehouse: Context) -> None:
-    used = {name for model in warehouse.models.values() for name, _ in model.audits}
+def test_every_audit_of_the_project_is_used_and_named_as_its_file(used: set[str]) -> None:
     assert {file.stem for file in FILES} == used - set(BUILT_IN_AUDITS)
 
 
-def test_every_audit_of_the_models_has_a_remedy_and_a_section_of_the_runbook(warehouse: Context) -> None:
-    used = {name for model in warehouse.models.values() for name, _ in model.audits}
+def test_every_audit_of_the_models_has_a_remedy_and_a_section_of_the_runbook(used: set[str]) -> None:
     assert set(REMEDIES) == used
     sections = re.split(r"^## ", (AUDITS.parent / RUNBOOK).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     beginnings = {name.strip("`"): text.strip() for name, _, text in (section.partition("\n") for section in sections)}
