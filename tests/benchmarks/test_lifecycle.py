@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import benchmark_results
 import duckdb
 import pytest
 from lifecycle.contents import checksums
@@ -36,8 +37,7 @@ def results(project: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def published(project: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((project / "benchmarks" / "results" / "statements.json").read_text())
-    return found
+    return benchmark_results.published(project / "benchmarks", "statements")
 
 
 def test_every_step_runs_and_all_variants_build_equal_tables(results: dict[str, Any]) -> None:
