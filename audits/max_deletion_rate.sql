@@ -6,23 +6,38 @@ AUDIT (
   )
 );
 
-/* On the newest day of writes, at most max_rate of the rows active before it were soft-deleted. A table with fewer than min_rows such rows passes. */
+/* Of the rows that were active, at most max_rate have arrived as soft-deleted in the last seven days of loads. A table with fewer than min_rows such rows passes.
+The load counts, not updated_at: `meshflow reconcile --repair` marks rows that the source has not written. Seven days, because a run that fails must not pass as soon as the day is over.
+Where every active row has arrived in these days, in a first or a full load, arrival says nothing. Then the row's own times count. */
 SELECT
   *
 FROM (
   SELECT
-    COALESCE(COUNT_IF(NOT is_deleted), 0) AS active_count,
+    COALESCE(COUNT_IF(deleted_at IS NULL), 0) AS active_count,
     COALESCE(
-      COUNT_IF(is_deleted AND updated_at >= DATEADD(DAY, -1, newest_updated_at)::TIMESTAMPNTZ),
+      COUNT_IF(
+        NOT deleted_at IS NULL
+        AND _loaded_at >= first_loaded_at
+        AND (
+          has_older_rows OR deleted_at >= first_loaded_at OR updated_at >= first_loaded_at
+        )
+      ),
       0
     ) AS newly_deleted_count
-  FROM (
+  FROM @this_model
+  CROSS JOIN (
     SELECT
-      is_deleted,
-      updated_at,
-      MAX(updated_at) OVER () AS newest_updated_at
+      newest.first_loaded_at,
+      COALESCE(COUNT_IF(deleted_at IS NULL AND _loaded_at < newest.first_loaded_at), 0) > 0 AS has_older_rows
     FROM @this_model
-  ) AS timed
+    CROSS JOIN (
+      SELECT
+        DATEADD(DAY, -7, MAX(_loaded_at))::TIMESTAMPNTZ AS first_loaded_at
+      FROM @this_model
+    ) AS newest
+    GROUP BY
+      newest.first_loaded_at
+  ) AS loads
 ) AS counts
 WHERE
   newly_deleted_count > @max_rate * (

@@ -19,7 +19,8 @@ from typing import Any
 
 import click
 
-PROJECT = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+PROJECT = HERE.parent
 """Default working folder of a step: the loader reads its contract from there."""
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in one ru_maxrss."""
@@ -51,14 +52,16 @@ def run(
     environment: Mapping[str, str],
     folder: Path = PROJECT,
     python: Path | None = None,
+    benchmarks: Path = HERE,
 ) -> Run:
-    """Run `step`, named as 'loading.loader:load' below this folder, in a process of its own.
+    """Run `step`, named as 'loading.loader:load' below `benchmarks`, in a process of its own.
 
     Numbers and strings are passed as they are, a path as a string. `folder` is the working folder, `python` another
-    interpreter than this one. The caller has to stay small: ru_maxrss of a process starts at what its parent had in
-    memory. Raises click.ClickException with the last output of a step that fails.
+    interpreter than this one, `benchmarks` this folder or that of another commit. The caller has to stay small:
+    ru_maxrss of a process starts at what its parent had in memory. Raises click.ClickException with the last output of
+    a step that fails.
     """
-    command = [str(python or sys.executable), __file__, step, json.dumps(arguments, default=str)]
+    command = [str(python or sys.executable), str(benchmarks / "process.py"), step, json.dumps(arguments, default=str)]
     started = time.perf_counter()
     done = subprocess.run(  # noqa: S603
         command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False

@@ -25,7 +25,7 @@ LEFT JOIN shared.dim_location AS locations ON sales.location_id = locations.loca
 LEFT JOIN retail.dim_product AS products ON sales.product_id = products.product_id
 WHERE sales.order_date BETWEEN ? AND ?
 """
-"""LEFT JOIN: during a run, and after a failed one, the location and product of new lines may be missing."""
+"""LEFT JOIN: during a run, and after a failed one, shared.dim_location may lack the location of new lines."""
 TOTAL = f"SELECT {MEASURES}"
 BY_DAY = f"SELECT sales.order_date AS day, 'this period' AS period, {MEASURES} GROUP BY sales.order_date ORDER BY day"
 BY_MONTH = f"""

@@ -12,16 +12,18 @@ FILE = "linter/portability.py"
 # Rendered for DuckDB by SQLMesh, these return what Snowflake documents. None has been run on Snowflake itself yet.
 # Add a function after comparing both engines.
 PORTABLE = frozenset({
-    # Conditions. On Snowflake GREATEST is NULL if any argument is, and SQLMesh renders it accordingly for DuckDB.
-    "CASE", "CAST", "COALESCE", "GREATEST", "IFF", "NULLIF",
+    # Conditions. On Snowflake GREATEST and LEAST are NULL if any argument is. SQLMesh renders that for DuckDB too.
+    "CASE", "CAST", "COALESCE", "GREATEST", "IFF", "LEAST", "NULLIF",
     # Numbers. ROUND rounds half away from zero on both, for DECIMAL.
     "ABS", "ROUND",
     # Text.
-    "LOWER", "LTRIM", "MD5", "TRIM",
+    "LOWER", "LTRIM", "MD5", "REGEXP_LIKE", "REGEXP_REPLACE", "TRANSLATE", "TRIM",
+    # The current time in UTC, whatever the time zone of the session.
+    "SYSDATE",
     # Parts and differences of dates: integers. DAYOFWEEKISO begins with Monday; DAYOFWEEK depends on a setting.
     "DATEDIFF", "DAY", "DAYOFWEEKISO", "MONTH", "QUARTER", "YEAR",
     # Aggregates and windows.
-    "COUNT", "COUNT_IF", "LEAD", "MAX", "MIN", "ROW_NUMBER", "SUM",
+    "COUNT", "COUNT_IF", "FIRST_VALUE", "LAG", "LEAD", "MAX", "MAX_BY", "MIN", "ROW_NUMBER", "SUM",
     # TABLE(GENERATOR(ROWCOUNT => n)) becomes RANGE(n).
     "GENERATOR",
 })  # fmt: skip

@@ -29,7 +29,8 @@ class GrainHasAudit(Rule):
     """Every grain of a model has the audit unique_combination_of_columns with the same columns.
 
     Joins on a grain that is not unique multiply rows unnoticed. A view that filters the rows of one model and keeps its
-    key is covered by the audit of that model: a second audit would sort all of history every hour.
+    key is covered by the audit of that model: a second audit would sort all of history. An audit with a condition
+    counts if the view has the same one. Conditions on _loaded_at always count: other rows have been audited before.
     External models are exempt: their grain is the key by which the loader merges. If it repeats, models in intermediate
     select the newest row.
     """
@@ -43,15 +44,16 @@ class GrainHasAudit(Rule):
                 f"add unique_combination_of_columns(columns := ({', '.join(grain)}))"
             )
             for grain in map(_columns, model.grains)
-            if not self._is_audited(model, set(grain))
+            if not self._is_audited(model, set(grain), set())
         ]
 
-    def _is_audited(self, model: Model, grain: set[str]) -> bool:
-        """Whether the model has the audit, or the model whose rows a view filters."""
+    def _is_audited(self, model: Model, grain: set[str], filters: set[str]) -> bool:
+        """Whether the model has the audit for the rows that pass `filters`, or the model whose rows a view filters."""
         if any(
             name == "unique_combination_of_columns"
             and "columns" in arguments
             and set(_columns(arguments["columns"])) == grain
+            and _conjuncts(arguments.get("condition")) <= filters
             for name, arguments in model.audits
         ):
             return True
@@ -61,7 +63,8 @@ class GrainHasAudit(Rule):
         passed_through = {column.alias_or_name.lower() for column in query.selects if _is_passed_through(column)}
         source = query.args["from_"].this
         parent = self.context.get_model(exp.table_name(source)) if isinstance(source, exp.Table) else None
-        return parent is not None and grain <= passed_through and self._is_audited(parent, grain)
+        filters |= _conjuncts(query.args.get("where"))
+        return parent is not None and grain <= passed_through and self._is_audited(parent, grain, filters)
 
 
 class ExplicitColumnTypes(Rule):
@@ -101,6 +104,19 @@ def _columns(grain: Any) -> list[str]:
     """The column names of a grain or of a list of columns, single or in parentheses."""
     expressions = grain.expressions if isinstance(grain, (exp.Tuple, exp.Array)) else [grain]
     return [expression.unnest().name.lower() for expression in expressions]
+
+
+def _conjuncts(condition: exp.Expr | None) -> set[str]:
+    """The conditions joined by AND, as text, without those on _loaded_at."""
+    if condition is None:
+        return set()
+    condition = condition.this if isinstance(condition, exp.Where) else condition
+    parts = condition.flatten() if isinstance(condition, exp.And) else [condition]
+    return {
+        part.transform(lambda node: exp.column(node.name.lower()) if isinstance(node, exp.Column) else node).sql()
+        for part in parts
+        if not any(column.name.lower() == "_loaded_at" for column in part.find_all(exp.Column))
+    }
 
 
 def _is_passed_through(projection: exp.Expr) -> bool:

@@ -1,6 +1,5 @@
 """Macros for SQL that would be repeated, each under a name that reads better than the SQL."""
 
-import gc
 import os
 import warnings
 from pathlib import Path
@@ -17,8 +16,3 @@ if not DATA.is_dir():
 # SQLMesh 0.236 parses the dates of seeds with a pandas argument that pandas 2.3 warns about, twice per column.
 warnings.filterwarnings("ignore", message="errors='ignore' is deprecated", category=FutureWarning)
 warnings.filterwarnings("ignore", message="The argument 'infer_datetime_format' is deprecated", category=UserWarning)
-
-# Python 3.11 collects garbage after every 700 new objects, and SQLMesh creates hundreds of thousands that stay.
-# Collection took 1.1 of the 6.5 s of a first plan of few rows, and takes 0.5 s with this threshold. Loading 204 models
-# took 6.1 s, and takes 4.8 s.
-gc.set_threshold(10_000, 10, 10)

@@ -12,14 +12,17 @@ from sqlmesh.utils.errors import ConfigError
 def as_of_date(evaluator: MacroEvaluator) -> exp.Expression:
     """The date that ages, statuses and "days since" are relative to.
 
-    It is the variable `as_of_date` where that is set (sample data, a report for a past date), otherwise the run date.
+    It is the variable `as_of_date` where that is set (sample data, a report for a past date), otherwise the current
+    date in UTC. Only views may call it: they are right whenever they are read, even if nothing has run since midnight.
     """
-    as_of = str(evaluator.var("as_of_date") or evaluator.locals["execution_ds"])
+    as_of = evaluator.var("as_of_date")
+    if as_of is None:
+        return exp.cast(exp.CurrentTimestamp(sysdate=True), "date")
     try:
-        dt.date.fromisoformat(as_of)
+        dt.date.fromisoformat(str(as_of))
     except ValueError as error:
         raise ConfigError(f"config.yaml, variable as_of_date: '{as_of}' is not a date like 2026-11-01") from error
-    return exp.cast(exp.Literal.string(as_of), "date")
+    return exp.cast(exp.Literal.string(str(as_of)), "date")
 
 
 @macro()

@@ -1,7 +1,8 @@
-"""The signal that decides which intervals SQLMesh may process."""
+"""The signals that decide which intervals SQLMesh may process."""
 
 from sqlmesh import DatetimeRanges, ExecutionContext, signal
-from sqlmesh.utils.date import to_datetime
+from sqlmesh.core.snapshot.definition import DeployabilityIndex, Snapshot, merge_intervals
+from sqlmesh.utils.date import to_datetime, to_timestamp
 
 
 @signal()
@@ -11,15 +12,17 @@ def source_loaded(batch: DatetimeRanges, source: str, gateway: str, context: Exe
     `source` is 'edtech' or 'retail'. A load writes its start time into its rows, and after its commit into the load
     log, RAW.LOADER.LOADS. So once a later load has finished, no row can arrive in the interval.
     One late table delays all of its source, because tables are validated against each other.
+    No interval is ready while no load since the first of them has brought a row: a run then computes nothing.
     Sample data (gateway `local`) never change and are always ready.
     """
     if gateway == "local":
         return True
     row = context.engine_adapter.fetchone(
-        "SELECT MIN(started_at) FROM (SELECT MAX(started_at) AS started_at FROM RAW.LOADER.LOADS "
-        f"WHERE source = '{source}' GROUP BY table_name) AS newest"
+        "SELECT MIN(started_at), MAX(rows_started_at) FROM (SELECT MAX(started_at) AS started_at, "
+        "MAX(CASE WHEN row_count = 0 THEN NULL ELSE started_at END) AS rows_started_at "
+        f"FROM RAW.LOADER.LOADS WHERE source = '{source}' GROUP BY table_name) AS newest"
     )
-    if not row or row[0] is None:
+    if not row or row[0] is None or row[1] is None or to_datetime(row[1]) < batch[0][0]:
         return False
     complete_until = to_datetime(row[0])
     if batch[-1][1] <= complete_until:
@@ -27,3 +30,41 @@ def source_loaded(batch: DatetimeRanges, source: str, gateway: str, context: Exe
         # four times as many.
         return True
     return [(start, end) for start, end in batch if end <= complete_until]
+
+
+@signal()
+def parents_processed(batch: DatetimeRanges, snapshot: Snapshot, context: ExecutionContext) -> DatetimeRanges:
+    """Return the intervals that every parent has processed, or processes in this run.
+
+    Otherwise a restatement or a selection brings a model ahead of its parents. Its next run then begins after rows that
+    wait in a parent, and when they come nothing calls for them.
+    """
+    index = context.deployability_index or DeployabilityIndex.all_deployable()
+    pending = [(to_timestamp(start), to_timestamp(end)) for start, end in context.parent_intervals or ()]
+    for parent in (context.snapshots[parent.name] for parent in snapshot.parents):
+        if not parent.is_seed and not parent.is_external:
+            done = parent.intervals if index.is_deployable(parent) else parent.dev_intervals
+            processed = [(to_datetime(start), to_datetime(end)) for start, end in merge_intervals([*done, *pending])]
+            # All together first: a batch has thousands of intervals after an idle month.
+            if batch and not any(start <= batch[0][0] and batch[-1][1] <= end for start, end in processed):
+                batch = [
+                    (start, end)
+                    for start, end in batch
+                    if any(first <= start and end <= last for first, last in processed)
+                ]
+    return batch
+
+
+@signal()
+def reconciled(batch: DatetimeRanges, gateway: str, context: ExecutionContext) -> bool:
+    """Whether a reconciliation of the sources with RAW has been recorded since the first of the intervals."""
+    if gateway == "local":
+        return True
+    row = context.engine_adapter.fetchone("SELECT MAX(counted_at) FROM RAW.LOADER.RECONCILIATIONS")
+    return bool(row and row[0] and to_datetime(row[0]) >= batch[0][0])
+
+
+@signal()
+def not_built(batch: DatetimeRanges, snapshot: Snapshot) -> bool:
+    """Whether the model has never been built. For a table of constants, which no run has to compute again."""
+    return not (snapshot.intervals or snapshot.dev_intervals)

@@ -17,16 +17,15 @@ MEMORY = "6GB"
 """Memory limit of DuckDB, as in config.yaml."""
 SHOWN_SECONDS = 0.01
 """Parts that take less are left out."""
-NOW = "now()::TIMESTAMP"
 
 
 def build(data: str, rendered: str) -> dict[str, Any]:
-    """Create every table by CREATE TABLE AS, then run every audit, in baseline_analytics.duckdb in `data`."""
+    """Create every table and view, and run every audit, in baseline_analytics.duckdb in `data`."""
     return _work(data, rendered, 0)
 
 
 def hour(data: str, rendered: str, number: int) -> dict[str, Any]:
-    """Process the rows loaded in hour `number`, from 1: rebuild full tables, merge others by key, run every audit."""
+    """Process the rows loaded in hour `number`, from 1: write the tables of the models that are due, and audit them."""
     return _work(data, rendered, number)
 
 
@@ -40,7 +39,7 @@ def _work(data: str, rendered: str, interval: int) -> dict[str, Any]:
         connection.execute("USE ANALYTICS")
         seconds: dict[str, float] = defaultdict(float)
         for model in models:
-            work = _build(model) if interval == 0 else _merge(model, interval)
+            work = _build(model) if interval == 0 else _write(model, interval)
             for part, statement in (*work, *(("audits", audit) for audit in model["audits"][interval])):
                 before = counts.duckdb_seconds
                 connection.execute(statement)
@@ -57,38 +56,32 @@ def _build(model: dict[str, Any]) -> Iterable[tuple[str, str]]:
     match model["kind"]:
         case "view":
             yield "query", f"CREATE VIEW {table} AS {query}"
-        case "merged":
+        case "appended" | "replaced":
             # Some models read their own previous rows.
             columns = ", ".join(f"{name} {data_type}" for name, data_type in model["columns"].items())
             yield "query", f"CREATE TABLE {table} ({columns})"
             yield "query", f"INSERT INTO {table} {query}"
-        case "history":
-            yield (
-                "query",
-                f"CREATE TABLE {table} AS SELECT *, {NOW} AS valid_from, NULL::TIMESTAMP AS valid_to FROM ({query})",
-            )
         case _:
             yield "query", f"CREATE TABLE {table} AS {query}"
 
 
-def _merge(model: dict[str, Any], interval: int) -> Iterable[tuple[str, str]]:
-    table, query = model["table"], model["queries"][interval]
+def _write(model: dict[str, Any], interval: int) -> Iterable[tuple[str, str]]:
+    table, key, query = model["table"], model["key"], model["queries"][interval]
+    if query is None:
+        return
+    if model["kind"] in {"appended", "replaced"}:
+        # As in macros/affected.py.
+        newest = f"SELECT MAX(_loaded_at) + INTERVAL 1 MICROSECOND FROM {table}"
+        yield "query", f"SET VARIABLE since = LEAST(TIMESTAMP '{model['starts'][interval]}', ({newest}))"
     match model["kind"]:
-        case "merged":
-            # Twenty times as fast as DuckDB's MERGE, and what SQLMesh and dbt do on DuckDB too.
+        case "appended":
+            yield "query", f"INSERT INTO {table} {query}"
+        case "replaced":
             yield "query", f"CREATE OR REPLACE TEMP TABLE new AS {query}"
-            yield "merge", f"DELETE FROM {table} AS old USING new WHERE {' AND '.join(model['key'])}"
-            yield "merge", f"INSERT INTO {table} FROM new"
+            yield "merge", "BEGIN"
+            yield "merge", f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM new)"
+            yield "merge", f"DELETE FROM {table} WHERE {key} IS NULL"
+            yield "merge", f"INSERT INTO {table} FROM new WHERE {model['row_exists']}"
+            yield "merge", "COMMIT"
         case "full":
             yield "query", f"CREATE OR REPLACE TABLE {table} AS {query}"
-        case "history":
-            [key] = model["key"]
-            differs = " OR ".join(f"old.{column} IS DISTINCT FROM new.{column}" for column in model["compared"])
-            yield "query", f"CREATE OR REPLACE TEMP TABLE now AS {query}"
-            changed = (
-                f"SELECT {key} FROM (FROM {table} WHERE valid_to IS NULL) AS old FULL JOIN now AS new USING ({key}) "
-                f"WHERE new.{key} IS NULL OR old.{key} IS NULL OR {differs}"
-            )
-            yield "merge", f"CREATE OR REPLACE TEMP TABLE changed AS {changed}"
-            yield "merge", f"UPDATE {table} SET valid_to = {NOW} WHERE valid_to IS NULL AND {key} IN (FROM changed)"
-            yield "merge", f"INSERT INTO {table} SELECT *, {NOW}, NULL FROM now WHERE {key} IN (FROM changed)"

@@ -10,8 +10,7 @@ from loading.warehouse import sum_of_hashes
 def checksums(database: str, name: str, rendered: str) -> dict[str, list[int | str]]:
     """By table: rows, and a sum of hashes that is equal for equal rows in equal types, whatever their order.
 
-    Without staging, whose rows are those of RAW. Of histories the source's columns: each tool marks the validity of a
-    version in its own way. `name` is the database's name in its own views.
+    Without staging, whose rows are those of RAW. `name` is the database's name in its own views.
     """
     tables = [model for model in json.loads(Path(rendered).read_text()) if not model["table"].startswith("staging.")]
     with duckdb.connect() as warehouse:
@@ -21,9 +20,7 @@ def checksums(database: str, name: str, rendered: str) -> dict[str, list[int | s
         warehouse.execute(f"ATTACH '{Path(database).parent}/live_raw.duckdb' AS RAW (READ_ONLY)")
         found = {}
         for model in tables:
-            columns = ", ".join(
-                f"{column} AS {column}" for column in model["columns"] if column not in {"valid_from", "valid_to"}
-            )
+            columns = ", ".join(f"{column} AS {column}" for column in model["columns"])
             query = f"SELECT {columns} FROM {model['table']}"
             [(rows,)] = warehouse.execute(f"SELECT count(*) FROM ({query})").fetchall()
             found[model["table"]] = [rows, str(sum_of_hashes(warehouse, query))]

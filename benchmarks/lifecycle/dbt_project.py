@@ -11,7 +11,7 @@ class DbtFailedError(Exception):
 
 
 def build(target: str, *arguments: str) -> dict[str, int]:
-    """Build models, snapshots, seeds and tests in the order of their dependencies; `target` is prod or dev."""
+    """Build models, seeds and tests in the order of their dependencies; `target` is prod or dev."""
     return _command("build", "--target", target, *arguments)
 
 

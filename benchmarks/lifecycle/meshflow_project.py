@@ -8,11 +8,10 @@ from sqlmesh.cli.main import cli
 from sqlmesh.core.context import Context
 
 
-def plan(environment: str, execution_time: int | None = None) -> dict[str, int]:
+def plan(environment: str, execution_time: int) -> dict[str, int]:
     """Run `sqlmesh plan` as of `execution_time`, in seconds since 1970. No unit tests: the dbt project has none."""
     arguments = ["--gateway", "live", "plan", environment, "--auto-apply", "--no-prompts", "--skip-tests"]
-    if execution_time is not None:
-        arguments += ["--execution-time", datetime.fromtimestamp(execution_time, UTC).isoformat()]
+    arguments += ["--execution-time", datetime.fromtimestamp(execution_time, UTC).isoformat()]
     with count_statements() as counts:
         cli(arguments, standalone_mode=False)
     return asdict(counts)

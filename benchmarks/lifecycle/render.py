@@ -10,15 +10,16 @@ from pathlib import Path
 
 from sqlglot import exp
 from sqlmesh.core.context import Context
+from sqlmesh.core.macros import RuntimeStage
 from sqlmesh.core.model import Model
-from sqlmesh.core.model.kind import (
-    FullKind,
-    IncrementalByUniqueKeyKind,
-    SCDType2ByColumnKind,
-    SCDType2ByTimeKind,
-    SeedKind,
-    ViewKind,
-)
+from sqlmesh.core.model.kind import CustomKind, FullKind, IncrementalUnmanagedKind, SeedKind, ViewKind
+from sqlmesh.utils.date import to_datetime
+
+SINCE = datetime(2999, 1, 1, tzinfo=UTC)
+"""Rendered for `@since()` in an hour's queries, and replaced by a variable of DuckDB: a run reads it from the table."""
+
+BUILT_ONCE = "not_built"
+"""Signal of a model that no run builds again."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,17 @@ class Rendered:
     table: str
     """schema.table, in lower case."""
     kind: str
-    """view, seed, full, merged or history."""
+    """view, seed, full, appended or replaced (rows of affected keys)."""
     columns: dict[str, str]
     """Types by name."""
-    key: list[str]
-    """Of a merged table: conditions on which an old and a new row have the same key. Of a history: the key columns."""
-    compared: list[str] = field(default_factory=list)
-    """Columns of a history whose change begins a new version."""
-    queries: list[str] = field(default_factory=list)
-    """Of the full build, then of each hour."""
+    key: str = ""
+    """Of a replaced table: the column whose affected values lose their rows."""
+    row_exists: str = ""
+    """Of a replaced table: the condition of the rows that are stored."""
+    starts: list[str] = field(default_factory=list)
+    """Of the full build's interval, then of each hour's."""
+    queries: list[str | None] = field(default_factory=list)
+    """Of the full build, then of each hour; None if `sqlmesh run` doesn't run the model in that hour."""
     audits: list[list[str]] = field(default_factory=list)
     """Of the full build, then of each hour."""
 
@@ -47,27 +50,25 @@ def render(target: str, *interval_ends: int) -> int:
     `interval_ends` are seconds since 1970: the end of the full build, then of each hour.
     """
     context = Context(paths=".", gateway="live")
+    start = to_datetime(context.config.model_defaults.start)
     ends = [datetime.fromtimestamp(end, UTC) for end in interval_ends]
-    intervals = list(zip([context.config.model_defaults.start, *ends], ends, strict=False))
+    intervals = list(zip([start, *ends], ends, strict=False))
     models = [
         context.models[name]
         for name in context.dag.sorted
         if name in context.models and not context.models[name].kind.is_external
     ]
-    Path(target).write_text(json.dumps([asdict(_rendered(model, context, intervals)) for model in models], indent=1))
+    Path(target).write_text(json.dumps([asdict(_rendered(model, intervals)) for model in models], indent=1))
     return len(models)
 
 
-def _rendered(model: Model, context: Context, intervals: list[tuple[object, datetime]]) -> Rendered:
-    kind, key, compared = "view", [], []
+def _rendered(model: Model, intervals: list[tuple[datetime, datetime]]) -> Rendered:
+    kind, key, row_exists = "view", "", ""
     match model.kind:
-        case IncrementalByUniqueKeyKind():
-            parts = [part for key in model.unique_key for part in _parts(key)]
-            kind, key = "merged", [f"{_of('old', part)} = {_of('new', part)}" for part in parts]
-        case SCDType2ByTimeKind():
-            kind, key, compared = "history", [_sql(e) for e in model.unique_key], [_sql(model.kind.updated_at_name)]
-        case SCDType2ByColumnKind():
-            kind, key, compared = "history", [_sql(e) for e in model.unique_key], [_sql(c) for c in model.kind.columns]
+        case CustomKind(materialization="replace_by_key", materialization_properties=properties):
+            kind, key, row_exists = "replaced", _sql(properties["key"]), _sql(properties.get("row_exists", exp.true()))
+        case IncrementalUnmanagedKind():
+            kind = "appended"
         case FullKind():
             kind = "full"
         case SeedKind():
@@ -81,40 +82,33 @@ def _rendered(model: Model, context: Context, intervals: list[tuple[object, date
         kind,
         {name.lower(): _sql(data_type) for name, data_type in (model.columns_to_types or {}).items()},
         key,
-        compared,
+        row_exists,
     )
-    for start, end in intervals:
-        times = {"start": start, "end": end, "execution_time": end}
-        if kind == "seed":
-            [rows] = [
-                list(frame.itertuples(index=False, name=None)) for frame in model.render(context=context, **times)
-            ]
-            typed = [exp.cast(column, data_type).as_(column) for column, data_type in model.columns_to_types.items()]
-            rendered.queries.append(
-                _sql(exp.select(*typed).from_(exp.values(rows, alias="rows", columns=list(rendered.columns))))
-            )
-        else:
-            rendered.queries.append(_sql(model.render_query_or_raise(**times)))
-        rendered.audits.append(
-            [
-                _sql(
-                    exp.select("count(*)").from_(
-                        model.render_audit_query(audit, **times, **arguments).subquery("audit")
-                    )
-                )
-                for audit, arguments in model.audits_with_args
-            ]
-        )
+    is_built_once = kind == "seed" or BUILT_ONCE in dict(model.signals)
+    for number, (start, end) in enumerate(intervals):
+        rendered.starts.append(f"{start:%Y-%m-%d %H:%M:%S}")
+        is_due = number == 0 or (not is_built_once and model.cron_floor(end) > model.cron_floor(start))
+        rendered.queries.append(_query(model, start, end, is_first=number == 0) if is_due else None)
+        rendered.audits.append(_audits(model, start, end) if is_due else [])
     return rendered
 
 
-def _parts(key: exp.Expression) -> list[exp.Expression]:
-    """The columns that macros/keys.py combines into one value."""
-    return key.expressions if key.name == "ROW" else [key]
+def _query(model: Model, start: datetime, end: datetime, *, is_first: bool) -> str:
+    times = {"start": start, "end": end, "execution_time": end}
+    if model.kind.is_seed:
+        [rows] = [list(frame.itertuples(index=False, name=None)) for frame in model.render(context=None, **times)]
+        typed = [exp.cast(column, data_type).as_(column) for column, data_type in model.columns_to_types.items()]
+        return _sql(exp.select(*typed).from_(exp.values(rows, alias="rows", columns=[*model.columns_to_types])))
+    # Given the time, macros/affected.py doesn't read it from the model's own table, which doesn't exist yet.
+    since = start if is_first else SINCE
+    query = _sql(model.render_query_or_raise(**times, runtime_stage=RuntimeStage.EVALUATING, since=since))
+    return query.replace(f"CAST('{SINCE:%Y-%m-%d %H:%M:%S.%f}' AS TIMESTAMP)", "GETVARIABLE('since')")
 
 
-def _of(table: str, key: exp.Expression) -> str:
-    return _sql(key.transform(lambda node: exp.column(node.name, table) if isinstance(node, exp.Column) else node))
+def _audits(model: Model, start: datetime, end: datetime) -> list[str]:
+    times = {"start": start, "end": end, "execution_time": end}
+    queries = [model.render_audit_query(audit, **times, **arguments) for audit, arguments in model.audits_with_args]
+    return [_sql(exp.select("count(*)").from_(query.subquery("audit"))) for query in queries]
 
 
 def _sql(expression: exp.Expression) -> str:

@@ -15,6 +15,7 @@ VARIANTS = {"baseline": "baseline", "meshflow": "meshflow", "dbt": "dbt", "dbt_m
 CASES = {
     "build": "Full build",
     "hour": "Hourly incremental run",
+    "day": "First run after midnight, with the audits of views",
     "unchanged": "Plan without changes",
     "branch": "One changed mart, in a dev environment",
     "promotion": "Promotion to prod",
@@ -62,16 +63,16 @@ def targets(steps: dict[str, Any]) -> list[dict[str, Any]]:
         Target(
             "Full build of 10 million, audits included: meshflow ÷ baseline",
             compare("build", "meshflow", "baseline"),
-            1.5,
+            1.1,
         ),
         Target("Full build of 10 million: meshflow ÷ dbt", compare("build", "meshflow", "dbt"), 1),
         Target("Hourly run on 10 million, without start-up: meshflow ÷ dbt", compare("hour", "meshflow", "dbt"), 1),
         Target(
             "Hourly run on 10 million, with start-up: meshflow ÷ dbt",
             compare("hour", "meshflow", "dbt", "wall_seconds"),
-            1,
+            0.6,
         ),
-        Target("DuckDB seconds of an hourly run: on 50 million ÷ on 1 million", ratio(*busy), 1.3),
+        Target("DuckDB seconds of an hourly run: on 50 million ÷ on 1 million", ratio(*busy), 2),
         Target(
             "One mart in a dev environment: dbt, all models ÷ meshflow",
             compare("branch", "dbt", "meshflow"),
@@ -95,7 +96,8 @@ def table(results: dict[str, Any]) -> str:
     once = f"More than {results['settings']['once_above']:,} order lines once."
     parts = [f"{circumstances(results)} {once}", "", *map(_outcome, results["targets"])]
     for case, title in CASES.items():
-        parts += ["", f"### {title}", "", markdown(COLUMNS, _rows(results, case))]
+        if rows := _rows(results, case):
+            parts += ["", f"### {title}", "", markdown(COLUMNS, rows)]
     parts += ["", "### DuckDB seconds of the baseline, by model", "", _parts(results)]
     return "\n".join([*parts, ""])
 
@@ -109,9 +111,9 @@ COLUMNS = (
 def _rows(results: dict[str, Any], case: str) -> list[list[str]]:
     rows = []
     for size in results["settings"]["sizes"]:
-        meshflow = results["steps"][f"{size}/{case}/meshflow"]
         for variant, name in VARIANTS.items():
             if step := results["steps"].get(f"{size}/{case}/{variant}"):
+                meshflow = results["steps"][f"{size}/{case}/meshflow"]
                 ratio = meshflow["seconds"]["median"] / step["seconds"]["median"]
                 rows.append(
                     [
@@ -133,8 +135,8 @@ def _rows(results: dict[str, Any], case: str) -> list[list[str]]:
 def _parts(results: dict[str, Any]) -> str:
     """Seconds of the baseline by part: how those of an hour grow with the history, and which parts take most."""
     sizes = results["settings"]["sizes"]
-    columns = [(f"{case}, {size:,}", f"{size}/{case}/baseline") for case in ("build", "hour") for size in sizes]
-    took = {title: results["steps"][step]["parts"] for title, step in columns}
+    columns = [(f"{case}, {size:,}", f"{size}/{case}/baseline") for case in CASES for size in sizes]
+    took = {title: results["steps"][step]["parts"] for title, step in columns if step in results["steps"]}
     slowest: Counter[str] = Counter()
     for parts in took.values():
         slowest |= Counter(parts)

@@ -162,7 +162,33 @@ def build(data: str, sales: int, loaded_at: int) -> dict[str, int]:
             rows[table] = _add(raw, table, query, **sizes, first=1, last=sizes[entity] + 1, loaded_at=day_before)
         _record(raw, rows, day_before)
         _record(raw, dict.fromkeys(rows, 0), loaded_at)
+    reconcile(data, loaded_at)
     return rows
+
+
+def reconcile(data: str, counted_at: int) -> None:
+    """Record that source and RAW are equal, as `meshflow reconcile` does. Daily models wait for it."""
+    with _raw(data) as raw:
+        for table in ("retail.sales", "edtech.students", "edtech.courses", "edtech.enrollments"):
+            raw.execute(
+                f"""
+                INSERT INTO loader.reconciliations BY NAME SELECT
+                  $table AS source_table,
+                  updated_at::DATE AS updated_date,
+                  count(*) FILTER (deleted_at IS NULL) AS source_count,
+                  source_count AS raw_count,
+                  count(*) - source_count AS source_deleted_count,
+                  source_deleted_count AS raw_deleted_count,
+                  0 AS source_checksum,
+                  0 AS raw_checksum,
+                  0 AS missing_in_raw_count,
+                  0 AS missing_in_source_count,
+                  to_timestamp($counted_at)::TIMESTAMP AS counted_at
+                FROM {table}
+                GROUP BY updated_date
+                """,
+                {"table": table, "counted_at": counted_at},
+            )
 
 
 def change(data: str, sales: int, hour: int, loaded_at: int) -> dict[str, int]:

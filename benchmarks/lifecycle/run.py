@@ -25,14 +25,14 @@ STATEMENTS = PROJECT / "benchmarks" / "results" / "statements.json"
 DBT_PROJECT = "benchmarks/dbt"
 DBT_PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 HOURS = 3
-"""Hourly runs of a scenario."""
-FIRST_HOUR = timedelta(hours=5)
-"""From the start of the build until the first hour; longer than any build, so that no hour is due too early."""
+"""Hourly runs of a scenario. The run after them is the first after midnight, UTC, when daily models are due too."""
 LOAD_DELAY = 20
 """Seconds from the hour until a load starts; a load takes as long."""
 MART = "models/retail/rpt_net_revenue_by_city.sql"
-"""The model that the branch changes. Two reports read it."""
-CHANGE = ("SUM(days.order_count)::INT AS order_count", "(SUM(days.order_count) + 0)::INT AS order_count")
+"""The model that the branch changes."""
+CHANGE = ("COUNT(DISTINCT sales.order_id)::INT", "(COUNT(DISTINCT sales.order_id) + 0)::INT")
+HOURLY = ("--exclude", "tag:daily")
+"""What dbt builds in an hourly run: benchmarks/dbt/README.md."""
 DATABASES = {"baseline": "baseline_analytics", "meshflow": "live_analytics", "dbt": "dbt_analytics"}
 """Names of the files of the warehouses, by variant."""
 SMOKE_SALES = 100_000
@@ -99,7 +99,7 @@ class Scenario:
     state: dict[str, str]
     """Environment variables of SQLMesh's state."""
     interval_ends: list[int]
-    """In seconds since 1970: the end of the build's interval, then of each hour's."""
+    """In seconds since 1970: the end of the build's interval, of each hour's, and of the day's last."""
 
     @property
     def data(self) -> Path:
@@ -108,6 +108,11 @@ class Scenario:
     @property
     def project(self) -> Path:
         return self.home / "project"
+
+    @property
+    def benchmarks(self) -> Path:
+        """The project's own: those of another commit can build its kinds of models."""
+        return self.project / "benchmarks"
 
     @property
     def rendered(self) -> Path:
@@ -121,17 +126,36 @@ class Scenario:
             *self.interval_ends,
             environment=self.environment,
             folder=self.project,
+            benchmarks=self.benchmarks,
         )
 
     def baseline(self, step: str, *arguments: object) -> Run:
-        return run(f"lifecycle.baseline:{step}", self.data, self.rendered, *arguments, environment={})
+        return run(
+            f"lifecycle.baseline:{step}",
+            self.data,
+            self.rendered,
+            *arguments,
+            environment={},
+            benchmarks=self.benchmarks,
+        )
 
-    def meshflow(self, step: str, *arguments: object) -> Run:
-        return run(f"lifecycle.meshflow_project:{step}", *arguments, environment=self.environment, folder=self.project)
+    def meshflow(self, step: str, *arguments: object, interval: int) -> Run:
+        """Run a step soon after the load that followed an interval: 0 is the build's, 1 that of the first hour."""
+        return run(
+            f"lifecycle.meshflow_project:{step}",
+            *arguments,
+            self.interval_ends[interval] + 2 * LOAD_DELAY,
+            environment=self.environment,
+            folder=self.project,
+        )
 
     def dbt(self, step: str, *arguments: object) -> Run:
+        folder = self.project / DBT_PROJECT
         environment = {
             "MESHFLOW_DATA": str(self.data),
+            # Those of a developer who works on the dbt project are set to another copy.
+            "DBT_PROJECT_DIR": str(folder),
+            "DBT_PROFILES_DIR": str(folder),
             "DBT_TARGET_PATH": str(self.home / "target"),
             "DBT_LOG_PATH": str(self.home / "dbt_log"),
         }
@@ -139,7 +163,7 @@ class Scenario:
             f"lifecycle.dbt_project:{step}",
             *arguments,
             environment=environment,
-            folder=self.project / DBT_PROJECT,
+            folder=folder,
             python=DBT_PYTHON,
         )
 
@@ -171,9 +195,10 @@ def prepare(home: Path, sales: int) -> Iterator[Scenario]:
     """Load rows, copy the project and create an empty state."""
     shutil.rmtree(home, ignore_errors=True)
     server = Server(home / "postgres")
-    built = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    hours = [built + FIRST_HOUR + timedelta(hours=hour) for hour in range(HOURS)]
-    interval_ends = [int(end.timestamp()) for end in (built, *hours)]
+    # In the future, so that SQLMesh finds every interval due. From midnight: the same are due at any time of day.
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    ends = [midnight + timedelta(hours=hour) for hour in (*range(HOURS + 1), 24)]
+    interval_ends = [int(end.timestamp()) for end in ends]
     (home / "data").mkdir(parents=True)
     try:
         server.up()
@@ -216,35 +241,38 @@ def _measure(home: Path, sales: int, repetition: int) -> Iterator[tuple[str, Run
 
         build = {
             "baseline": partial(scenario.baseline, "build"),
-            "meshflow": partial(scenario.meshflow, "plan", "prod"),
+            "meshflow": partial(scenario.meshflow, "plan", "prod", interval=0),
             "dbt": partial(scenario.dbt, "build", "prod"),
         }
         for variant, run_step in _rotated(build, repetition):
             yield step(f"build/{variant}", run_step())
         scenario.require_equal("baseline", "meshflow", "dbt")
-        for hour in range(1, HOURS + 1):
+        for hour in range(1, HOURS + 2):
+            case, selection = ("hour", HOURLY) if hour <= HOURS else ("day", ())
             loaded_at = scenario.interval_ends[hour] + LOAD_DELAY
-            execution_time = loaded_at + LOAD_DELAY
             run("lifecycle.rows:change", scenario.data, sales, hour, loaded_at, environment={})
+            if case == "day":
+                run("lifecycle.rows:reconcile", scenario.data, loaded_at, environment={})
             hourly = {
                 "baseline": partial(scenario.baseline, "hour", hour),
-                "meshflow": partial(scenario.meshflow, "run", execution_time),
-                "dbt": build["dbt"],
+                "meshflow": partial(scenario.meshflow, "run", interval=hour),
+                "dbt": partial(scenario.dbt, "build", "prod", *selection),
             }
             for variant, run_step in _rotated(hourly, repetition + hour - 1):
-                yield step(f"hour/{variant}", run_step())
+                yield step(f"{case}/{variant}", run_step())
             scenario.require_equal("baseline", "meshflow", "dbt")
         # With one execution time: after the next hour has begun, a plan would process its interval too.
-        yield step("unchanged/meshflow", scenario.meshflow("plan", "prod", execution_time))
+        plan = partial(scenario.meshflow, "plan", interval=HOURS + 1)
+        yield step("unchanged/meshflow", plan("prod"))
         before = scenario.home / "before"
         shutil.copytree(scenario.home / "target", before)
         edit(scenario.project / MART, *CHANGE)
         edit(scenario.project / DBT_PROJECT / MART, *map(str.lower, CHANGE))
-        yield step("branch/meshflow", scenario.meshflow("plan", "dev", execution_time))
+        yield step("branch/meshflow", plan("dev"))
         modified = ("--select", "state:modified+", "--state", str(before))
         yield step("branch/dbt_modified", scenario.dbt("build", "dev", *modified, "--defer"))
         yield step("branch/dbt", scenario.dbt("build", "dev"))
-        yield step("promotion/meshflow", scenario.meshflow("plan", "prod", execution_time))
+        yield step("promotion/meshflow", plan("prod"))
         yield step("promotion/dbt_modified", scenario.dbt("build", "prod", *modified))
         yield step("promotion/dbt", scenario.dbt("build", "prod"))
         scenario.require_equal("meshflow", "dbt")

@@ -20,7 +20,7 @@ COMMENT = 'Masking policies.';
 
 CREATE SCHEMA "ANALYTICS"."HISTORY"
 WITH MANAGED ACCESS
-COMMENT = 'Version history of students, courses and customers (SCD2).';
+COMMENT = 'Version history of students, courses and customers.';
 
 CREATE SCHEMA "ANALYTICS"."INTERMEDIATE"
 WITH MANAGED ACCESS

@@ -1,11 +1,11 @@
 MODEL (
   name edtech.dim_student,
-  kind FULL,
+  kind VIEW,
   owner learning_analytics,
-  cron @cadence,
+  cron '@daily',
   grain student_id,
   tags (edtech, mart),
-  description 'One row per student. Answers: how old are our students? When did they sign up? Who is an adult? Ages are completed years as of the run date, or of the variable as_of_date where it is set. Without a birth date they are NULL. E-mail and birth date are in pii.student.',
+  description 'One row per student. Answers: how old are our students? When did they sign up? Who is an adult? Ages are completed years as of the current date in UTC, or of the variable as_of_date where it is set. Without a birth date they are NULL. E-mail and birth date are in pii.student.',
   audits (
     unique_combination_of_columns(columns := student_id),
     not_null(columns := (student_id, full_name, enrollment_date))

@@ -2,16 +2,15 @@ MODEL (
   name edtech.fct_enrollment,
   kind VIEW,
   owner learning_analytics,
-  cron @cadence,
+  cron '@daily',
   grain enrollment_id,
   references (student_id, course_id),
   tags (edtech, mart),
   description 'One row per enrollment of a known student in a known course. Answers: which student takes which course, and since when? Suspicious enrollments count and are flagged. Rejected enrollments are in quarantine.edtech_enrollment. A student may enroll in a course twice.',
-  depends_on (edtech.dim_course, edtech.dim_student),
   audits (
-    not_null(columns := (enrollment_id, student_id, course_id, enrollment_date)),
-    relationships(column := student_id, parent := edtech.dim_student, parent_column := student_id),
-    relationships(column := course_id, parent := edtech.dim_course, parent_column := course_id)
+    unique_combination_of_columns(columns := enrollment_id),
+    forall_non_blocking(criteria := NOT is_before_sign_up),
+    forall_non_blocking(criteria := NOT is_after_course_end)
   )
 );
 
@@ -24,6 +23,6 @@ SELECT
   is_after_course_end::BOOLEAN AS is_after_course_end, /* Whether the student enrolled after the last day of the course */
   updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the enrollment, UTC */
   _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the newest load that affected the enrollment, its student or its course, UTC */
-FROM intermediate.int_edtech__enrollments_flagged
+FROM intermediate.int_edtech__enrollments_validated
 WHERE
-  is_valid
+  reject_reasons IS NULL AND NOT is_deleted

@@ -1,8 +1,8 @@
 MODEL (
   name edtech.rpt_course_enrollments_by_month,
-  kind FULL,
+  kind VIEW,
   owner learning_analytics,
-  cron @cadence,
+  cron '@daily',
   grain (course_id, enrollment_year),
   references course_id,
   tags (edtech, mart),

@@ -1,8 +1,8 @@
 MODEL (
   name edtech.rpt_student_credits,
-  kind FULL,
+  kind VIEW,
   owner learning_analytics,
-  cron @cadence,
+  cron '@daily',
   grain student_id,
   references student_id,
   tags (edtech, mart),

@@ -1,8 +1,8 @@
 MODEL (
   name edtech.rpt_student_enrollment_running_total,
-  kind FULL,
+  kind VIEW,
   owner learning_analytics,
-  cron @cadence,
+  cron '@daily',
   grain enrollment_id,
   references (student_id, course_id),
   tags (edtech, mart),

@@ -2,7 +2,7 @@ MODEL (
   name edtech.rpt_student_enrollments,
   kind VIEW,
   owner learning_analytics,
-  cron @cadence,
+  cron '@daily',
   grain (student_id, enrollment_id),
   references (student_id, course_id),
   tags (edtech, mart),

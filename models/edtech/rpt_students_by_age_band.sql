@@ -1,11 +1,11 @@
 MODEL (
   name edtech.rpt_students_by_age_band,
-  kind FULL,
+  kind VIEW,
   owner learning_analytics,
-  cron @cadence,
+  cron '@daily',
   grain age_band,
   tags (edtech, mart),
-  description 'One row per age band with a student. Answers: how old are our students? The bands are defined in shared.ref_age_band. A student without a birth date counts as Unknown. Ages are as of the run date, or of the variable as_of_date where it is set.',
+  description 'One row per age band with a student. Answers: how old are our students? The bands are defined in shared.ref_age_band. A student without a birth date counts as Unknown. Ages are as of the current date in UTC, or of the variable as_of_date where it is set.',
   audits (
     unique_combination_of_columns(columns := age_band),
     not_null(columns := (age_band, student_count))

@@ -1,32 +1,48 @@
 MODEL (
   name history.hist_student,
-  kind SCD_TYPE_2_BY_TIME (
-    unique_key student_id,
-    updated_at_name updated_at,
-    updated_at_as_valid_from TRUE,
-    invalidate_hard_deletes TRUE,
-    time_data_type TIMESTAMPNTZ
-  ),
+  kind VIEW,
   owner learning_analytics,
-  cron @cadence,
+  cron '@daily',
   grain (student_id, valid_from),
   tags (edtech, history),
-  description 'One row per student and version. Answers: which name, gender and sign-up date did the student have at a given time? A soft-deleted student has no current version: valid_to is set in all its rows. E-mail and birth date are in pii.student.',
+  description 'One row per student and version. Answers: which name, gender and sign-up date did the student have at a given time? A soft-deleted or rejected student has no current version: valid_to is set in all its rows. E-mail and birth date are in pii.student.',
   audits (
-    scd2_no_overlaps(key := student_id),
     unique_combination_of_columns(columns := (student_id, valid_from))
   )
 );
 
+WITH ordered AS (
+  SELECT
+    *,
+    LAG(_loaded_at) OVER (PARTITION BY student_id ORDER BY _loaded_at) AS previous_loaded_at
+  FROM intermediate.int_edtech__student_versions
+), dated AS (
+  /* A version began when the source wrote it. If that was before the load that brought the version before, or after its own load, updated_at is wrong: the version began with its own load. So each begins after the one before. */
+  SELECT
+    *,
+    IFF(
+      updated_at > COALESCE(previous_loaded_at, '0001-01-01'::TIMESTAMPNTZ),
+      LEAST(updated_at, _loaded_at),
+      _loaded_at
+    ) AS valid_from
+  FROM ordered
+), ranges AS (
+  SELECT
+    *,
+    LEAD(valid_from) OVER (PARTITION BY student_id ORDER BY _loaded_at) AS valid_to
+  FROM dated
+)
 SELECT
   student_id::BIGINT AS student_id, /* Student */
-  @full_name(first_name, last_name)::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
+  full_name::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
   gender::VARCHAR AS gender, /* Gender as stated by the student */
   enrollment_date::DATE AS enrollment_date, /* Sign-up date */
-  updated_at::TIMESTAMPNTZ AS updated_at /* When the source last wrote the row, UTC */
-FROM intermediate.int_edtech__students_validated
+  updated_at::TIMESTAMPNTZ AS updated_at, /* When the source wrote the version, UTC */
+  valid_from::TIMESTAMPNTZ AS valid_from, /* When the version became valid, UTC */
+  valid_to::TIMESTAMPNTZ AS valid_to /* When it ended, UTC; NULL while it is current */
+FROM ranges
 WHERE
-  reject_reasons IS NULL AND NOT is_deleted;
+  is_present;
 
 ON_VIRTUAL_UPDATE_BEGIN;
 @mask(mask_text, full_name);

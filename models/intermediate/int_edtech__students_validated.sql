@@ -1,7 +1,8 @@
 MODEL (
   name intermediate.int_edtech__students_validated,
-  kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key @merge_key(COALESCE(student_id, -1), recency_rank)
+  kind CUSTOM (
+    materialization 'replace_by_key',
+    materialization_properties (key = student_id)
   ),
   owner data_platform,
   cron @cadence,
@@ -9,16 +10,33 @@ MODEL (
   tags (edtech, intermediate),
   description 'One row per loaded student row, with its validation result. Of several rows with one key the newest has recency_rank 1, and the others are rejected. The marts show accepted rows only, and quarantine.edtech_student shows the rejected ones. Refresh: incremental (affected keys). A full refresh would hide rows that have disappeared from RAW.',
   signals (
-    source_loaded(source := 'edtech', gateway := @gateway)
+    parents_processed()
   ),
   audits (
     unique_combination_of_columns(columns := (student_id, recency_rank), condition := _loaded_at >= @start_dtntz),
-    row_counts_reconcile(against := staging.stg_edtech__students, key := student_id, since := @start_dtntz),
-    max_deletion_rate(max_rate := 0.2)
+    row_counts_reconcile(against := staging.stg_edtech__students, key := student_id, since := @start_dtntz)
   )
 );
 
-WITH ranked AS (
+WITH affected AS (
+  SELECT
+    student_id
+  FROM staging.stg_edtech__students
+  WHERE
+    _loaded_at >= @since()
+), loaded AS (
+  SELECT
+    *
+  FROM staging.stg_edtech__students
+  WHERE
+    @is_affected(student_id)
+  UNION ALL
+  SELECT
+    *
+  FROM staging.stg_edtech__students
+  WHERE
+    student_id IS NULL
+), ranked AS (
   SELECT
     *,
     ROW_NUMBER() OVER (
@@ -26,28 +44,38 @@ WITH ranked AS (
       ORDER BY updated_at DESC NULLS LAST, _loaded_at DESC, enrollment_date DESC, email DESC, date_of_birth, last_name, first_name, gender, deleted_at NULLS FIRST
     ) AS recency_rank,
     MAX(_loaded_at) OVER (PARTITION BY student_id) AS latest_loaded_at
-  FROM staging.stg_edtech__students
+  FROM loaded
+), bounds AS (
+  SELECT
+    MAX(IFF(column_name = 'enrollment_date', lowest_date, NULL)) AS first_enrollment_date,
+    MAX(IFF(column_name = 'enrollment_date', highest_date, NULL)) AS last_enrollment_date,
+    MAX(IFF(column_name = 'date_of_birth', lowest_date, NULL)) AS first_date_of_birth,
+    MAX(IFF(column_name = 'date_of_birth', highest_date, NULL)) AS last_date_of_birth
+  FROM intermediate.ref_bound
+  WHERE
+    source_table = 'edtech.students'
 )
 SELECT
-  student_id, /* Student */
-  recency_rank::INT AS recency_rank, /* 1 for the newest row of a key, then 2, 3 … */
-  first_name, /* Given name */
-  last_name, /* Family name */
-  email, /* E-mail address; several people may share one */
-  gender, /* Gender as stated by the student */
-  date_of_birth, /* Date of birth */
-  enrollment_date, /* Sign-up date */
-  NOT deleted_at IS NULL AS is_deleted, /* Whether the student is soft-deleted */
+  ranked.student_id, /* Student */
+  ranked.recency_rank::INT AS recency_rank, /* 1 for the newest row of a key, then 2, 3 … */
+  ranked.first_name, /* Given name */
+  ranked.last_name, /* Family name */
+  ranked.email, /* E-mail address; several people may share one */
+  ranked.gender, /* Gender as stated by the student */
+  ranked.date_of_birth, /* Date of birth */
+  ranked.enrollment_date, /* Sign-up date */
+  NOT ranked.deleted_at IS NULL AS is_deleted, /* Whether the student is soft-deleted */
   @reject_reasons(
-    missing_student_id := student_id IS NULL,
-    duplicate_student_id := recency_rank > 1 AND NOT student_id IS NULL,
-    missing_name := @full_name(first_name, last_name) = '',
-    missing_enrollment_date := enrollment_date IS NULL,
-    enrolled_after_load := enrollment_date > DATEADD(DAY, 1, _loaded_at::DATE)::DATE,
-    impossible_date_of_birth := date_of_birth < '1900-01-01'::DATE OR date_of_birth >= enrollment_date
+    missing_student_id := ranked.student_id IS NULL,
+    duplicate_student_id := ranked.recency_rank > 1 AND NOT ranked.student_id IS NULL,
+    missing_name := @full_name(ranked.first_name, ranked.last_name) = '',
+    missing_enrollment_date := ranked.enrollment_date IS NULL,
+    enrollment_date_out_of_range := NOT ranked.enrollment_date BETWEEN bounds.first_enrollment_date AND bounds.last_enrollment_date,
+    enrolled_after_load := ranked.enrollment_date > DATEADD(DAY, 1, ranked._loaded_at::DATE)::DATE,
+    impossible_date_of_birth := NOT ranked.date_of_birth BETWEEN bounds.first_date_of_birth AND bounds.last_date_of_birth
+    OR ranked.date_of_birth >= ranked.enrollment_date
   )::VARCHAR AS reject_reasons, /* Comma-separated reject reasons, NULL if the row is accepted */
-  updated_at, /* When the source last wrote the row, UTC */
-  latest_loaded_at AS _loaded_at /* Start of the newest load that affected the key, UTC */
+  ranked.updated_at, /* When the source last wrote the row, UTC */
+  ranked.latest_loaded_at AS _loaded_at /* Start of the newest load that affected the key, UTC */
 FROM ranked
-WHERE
-  latest_loaded_at >= @start_dtntz
+CROSS JOIN bounds

@@ -1,100 +1,87 @@
 MODEL (
   name intermediate.int_retail__sales_aggregated,
-  kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key @merge_key(order_date, location_id)
+  kind CUSTOM (
+    materialization 'replace_by_key',
+    materialization_properties (key = order_date, row_exists = line_count > 0)
   ),
   owner data_platform,
   cron @cadence,
   grain (order_date, location_id),
   references location_id,
   tags (retail, intermediate),
-  description 'One row per day and location that has, or once had, a sale. A day and location whose last line is cancelled, rejected or moved keeps a row of zeros: a merge does not remove rows. retail.rpt_revenue_daily shows the rows with lines. Refresh: incremental (affected days), however old. Rows are merged by key, because INCREMENTAL_BY_PARTITION is forward-only in SQLMesh: a changed price rule would not reach these sums.',
+  description 'One row per day and location with a sale. Refresh: incremental (affected days), however old. A day is affected if its lines are not those that it was computed from: their number or their newest load differs. So a day that a line has left is found as well as the day it has moved to.',
+  signals (
+    parents_processed()
+  ),
   audits (
-    unique_combination_of_columns(columns := (order_date, location_id)),
-    totals_reconcile(
-      measures := (
-        line_count,
-        total_revenue_amount,
-        total_discount_amount,
-        net_revenue_amount,
-        shipping_amount
-      ),
-      against := intermediate.int_retail__sales_priced,
-      against_measures := (
-        IFF(is_valid, 1, 0),
-        total_revenue_amount,
-        total_discount_amount,
-        net_revenue_amount,
-        shipping_amount
-      ),
-      by := (
-        order_date
-      )
-    )
+    unique_combination_of_columns(columns := (order_date, location_id), condition := _loaded_at >= @start_dtntz)
   )
 );
 
-WITH affected AS (
-  SELECT DISTINCT
-    order_date
-  FROM intermediate.int_retail__sales_priced
-  WHERE
-    _loaded_at >= @start_dtntz
-), aggregated AS (
+WITH lines AS (
   SELECT
-    lines.order_date,
-    lines.location_id,
-    COUNT(DISTINCT lines.order_id) AS order_count,
+    order_date,
     COUNT(*) AS line_count,
-    SUM(lines.quantity) AS quantity,
-    SUM(lines.total_revenue_amount) AS total_revenue_amount,
-    SUM(lines.total_discount_amount) AS total_discount_amount,
-    SUM(lines.net_revenue_amount) AS net_revenue_amount,
-    SUM(lines.shipping_amount) AS shipping_amount
-  FROM intermediate.int_retail__sales_priced AS lines
-  INNER JOIN affected
-    ON lines.order_date = affected.order_date
+    MAX(_loaded_at) AS _loaded_at
+  FROM intermediate.int_retail__sales_validated
   WHERE
-    lines.is_valid
+    is_valid
   GROUP BY
-    lines.order_date,
-    lines.location_id
-), emptied AS (
+    order_date
+), computed AS (
   SELECT
-    previous.order_date,
-    previous.location_id,
-    0 AS order_count,
-    0 AS line_count,
-    0 AS quantity,
-    0 AS total_revenue_amount,
-    0 AS total_discount_amount,
-    0 AS net_revenue_amount,
-    0 AS shipping_amount
-  FROM intermediate.int_retail__sales_aggregated AS previous
-  INNER JOIN affected
-    ON previous.order_date = affected.order_date
-  LEFT JOIN aggregated
-    ON previous.order_date = aggregated.order_date
-    AND previous.location_id = aggregated.location_id
+    days.order_date,
+    SUM(days.line_count) AS line_count,
+    MAX(days._loaded_at) AS _loaded_at
+  FROM intermediate.int_retail__sales_aggregated AS days
   WHERE
-    aggregated.location_id IS NULL
-), recomputed AS (
+    @is_incremental()
+  GROUP BY
+    days.order_date
+), affected AS (
   SELECT
-    *
-  FROM aggregated
-  UNION ALL
+    COALESCE(lines.order_date, computed.order_date) AS order_date
+  FROM lines
+  FULL JOIN computed
+    ON lines.order_date = computed.order_date
+  WHERE
+    lines.line_count IS DISTINCT FROM computed.line_count
+    OR lines._loaded_at IS DISTINCT FROM computed._loaded_at
+), sums AS (
+  /* A day without a sale is kept as one row without lines, so that its rows are removed. */
   SELECT
-    *
-  FROM emptied
+    affected.order_date,
+    sales.location_id,
+    MAX(TRIM(sales.city, ' ')) AS city,
+    MAX(TRIM(sales.province, ' ')) AS province,
+    MAX(TRIM(sales.country, ' ')) AS country,
+    COUNT(DISTINCT sales.order_id) AS order_count,
+    COUNT(sales.order_id) AS line_count,
+    SUM(sales.quantity) AS quantity,
+    SUM(sales.total_revenue_amount) AS total_revenue_amount,
+    SUM(sales.total_discount_amount) AS total_discount_amount,
+    SUM(sales.net_revenue_amount) AS net_revenue_amount,
+    SUM(sales.shipping_amount) AS shipping_amount,
+    MAX(sales._loaded_at) AS _loaded_at
+  FROM affected
+  LEFT JOIN intermediate.int_retail__sales_validated AS sales
+    ON affected.order_date = sales.order_date AND sales.is_valid
+  GROUP BY
+    affected.order_date,
+    sales.location_id
 )
 SELECT
   order_date::DATE AS order_date, /* Day the orders were placed, UTC */
   location_id::VARCHAR AS location_id, /* Ship-to location */
-  order_count::INT AS order_count, /* Orders with a line sold */
+  @location_name(city)::VARCHAR AS city, /* City as the source spells it, 'Unknown' if missing */
+  @location_name(province)::VARCHAR AS province, /* Province or state likewise */
+  @location_name(country)::VARCHAR AS country, /* Country likewise */
+  order_count::INT AS order_count, /* Orders with a line sold on the day at the location */
   line_count::INT AS line_count, /* Lines sold */
-  quantity::BIGINT AS quantity, /* Units sold */
-  total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* Gross revenue: sales before discount, in USD */
-  total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* Discount in USD */
-  net_revenue_amount::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD */
-  shipping_amount::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */
-FROM recomputed
+  COALESCE(quantity, 0)::BIGINT AS quantity, /* Units sold */
+  COALESCE(total_revenue_amount, 0)::DECIMAL(18, 2) AS total_revenue_amount, /* Gross revenue: sales before discount, in USD */
+  COALESCE(total_discount_amount, 0)::DECIMAL(18, 2) AS total_discount_amount, /* Discount in USD */
+  COALESCE(net_revenue_amount, 0)::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD */
+  COALESCE(shipping_amount, 0)::DECIMAL(18, 2) AS shipping_amount, /* Shipping in USD */
+  _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the newest load of a line, UTC */
+FROM sums

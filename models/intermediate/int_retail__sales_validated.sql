@@ -1,8 +1,10 @@
 MODEL (
   name intermediate.int_retail__sales_validated,
-  kind INCREMENTAL_BY_UNIQUE_KEY (
-    unique_key @merge_key(COALESCE(order_id, -1), COALESCE(product_id, -1), recency_rank)
+  kind CUSTOM (
+    materialization 'replace_by_key',
+    materialization_properties (key = order_id)
   ),
+  clustered_by order_date,
   physical_properties (
     creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)
   ),
@@ -10,14 +12,18 @@ MODEL (
   cron @cadence,
   grain (order_id, product_id, recency_rank),
   tags (retail, intermediate),
-  description 'One row per loaded order line, with its validation result. Rejected and soft-deleted lines stay, because a merge does not remove rows: readers filter on reject_reasons and is_deleted. Refresh: incremental (affected keys). All lines of an affected order are validated again.',
+  description 'One row per loaded order line, with its validation result and its amounts. Amounts are rounded here, once, on the line. They are 0 unless the line is valid: accepted and not soft-deleted. retail.fct_sales shows the valid lines, quarantine.retail_sales the rejected ones. Refresh: incremental (affected keys). All lines of an affected order are validated again.',
   signals (
-    source_loaded(source := 'retail', gateway := @gateway)
+    parents_processed()
   ),
   audits (
     unique_combination_of_columns(
       columns := (order_id, product_id, recency_rank),
       condition := _loaded_at >= @start_dtntz
+    ),
+    unique_combination_of_columns(
+      columns := (order_id, product_id),
+      condition := is_valid AND _loaded_at >= @start_dtntz
     ),
     row_counts_reconcile(
       against := staging.stg_retail__sales,
@@ -25,10 +31,18 @@ MODEL (
       since := @start_dtntz
     ),
     forall(
-      criteria := order_date IS NOT DISTINCT FROM first_order_date,
-      condition := recency_rank = 1 AND _loaded_at >= @start_dtntz
+      criteria := (
+        NOT net_revenue_amount IS NULL,
+        net_revenue_amount IS NOT DISTINCT FROM total_revenue_amount - total_discount_amount,
+        total_discount_amount <= total_revenue_amount
+      ),
+      condition := _loaded_at >= @start_dtntz
     ),
-    max_deletion_rate(max_rate := 0.2)
+    forall_non_blocking(criteria := NOT is_free, condition := _loaded_at >= @start_dtntz),
+    forall_non_blocking(
+      criteria := previous_order_date IS NULL,
+      condition := is_valid AND _loaded_at >= @start_dtntz
+    )
   )
 );
 
@@ -37,8 +51,8 @@ WITH affected AS (
     order_id
   FROM staging.stg_retail__sales
   WHERE
-    _loaded_at >= @start_dtntz
-), loaded AS (
+    _loaded_at >= @since()
+), staged AS (
   SELECT
     *
   FROM staging.stg_retail__sales
@@ -51,6 +65,14 @@ WITH affected AS (
   FROM staging.stg_retail__sales
   WHERE
     order_id IS NULL
+), located AS (
+  /* Before any window or join: there DuckDB still has the columns as dictionaries, and computes each name only once. */
+  SELECT
+    *,
+    COALESCE(NULLIF(@normalized(city), ''), 'unknown') AS city_key,
+    COALESCE(NULLIF(@normalized(province), ''), 'unknown') AS province_key,
+    COALESCE(NULLIF(@normalized(country), ''), 'unknown') AS country_key
+  FROM staged
 ), ranked AS (
   SELECT
     *,
@@ -59,68 +81,121 @@ WITH affected AS (
       ORDER BY updated_at DESC NULLS LAST, _loaded_at DESC, ordered_at DESC, unit_price_amount DESC, quantity DESC, discount_rate, shipping_amount, customer_id, customer_name, product_name, product_category, city, province, country, purchased_at, deleted_at NULLS FIRST
     ) AS recency_rank,
     MAX(_loaded_at) OVER (PARTITION BY order_id, product_id) AS latest_loaded_at
-  FROM loaded
+  FROM located
+), bounds AS (
+  SELECT
+    MAX(IFF(column_name = 'quantity', lowest_number, NULL)) AS lowest_quantity,
+    MAX(IFF(column_name = 'quantity', highest_number, NULL)) AS highest_quantity,
+    MAX(IFF(column_name = 'unit_price_amount', lowest_number, NULL)) AS lowest_price,
+    MAX(IFF(column_name = 'unit_price_amount', highest_number, NULL)) AS highest_price,
+    MAX(IFF(column_name = 'discount_rate', lowest_number, NULL)) AS lowest_discount_rate,
+    MAX(IFF(column_name = 'discount_rate', highest_number, NULL)) AS highest_discount_rate,
+    MAX(IFF(column_name = 'total_revenue_amount', lowest_number, NULL)) AS lowest_revenue,
+    MAX(IFF(column_name = 'total_revenue_amount', highest_number, NULL)) AS highest_revenue,
+    MAX(IFF(column_name = 'shipping_amount', lowest_number, NULL)) AS lowest_shipping,
+    MAX(IFF(column_name = 'shipping_amount', highest_number, NULL)) AS highest_shipping,
+    MAX(IFF(column_name = 'ordered_at', lowest_date, NULL)) AS first_order_date,
+    MAX(IFF(column_name = 'ordered_at', highest_date, NULL)) AS last_order_date,
+    MAX(IFF(column_name = 'purchased_at', lowest_date, NULL)) AS first_purchase_date,
+    MAX(IFF(column_name = 'purchased_at', highest_date, NULL)) AS last_purchase_date
+  FROM intermediate.ref_bound
+  WHERE
+    source_table = 'retail.sales'
+), validated AS (
+  SELECT
+    ranked.*,
+    @reject_reasons(
+      missing_order_id := ranked.order_id IS NULL,
+      missing_product_id := ranked.product_id IS NULL,
+      duplicate_order_line := ranked.recency_rank > 1
+      AND NOT (
+        ranked.order_id IS NULL OR ranked.product_id IS NULL
+      ),
+      missing_customer_id := ranked.customer_id IS NULL,
+      missing_order_date := ranked.ordered_at IS NULL,
+      order_date_out_of_range := NOT ranked.order_date BETWEEN bounds.first_order_date AND bounds.last_order_date,
+      ordered_after_load := ranked.ordered_at > DATEADD(DAY, 1, ranked._loaded_at)::TIMESTAMPNTZ,
+      purchase_date_out_of_range := NOT ranked.purchased_at::DATE BETWEEN bounds.first_purchase_date AND bounds.last_purchase_date,
+      missing_quantity := ranked.quantity IS NULL,
+      quantity_out_of_range := NOT ranked.quantity BETWEEN bounds.lowest_quantity AND bounds.highest_quantity,
+      missing_price := ranked.unit_price_amount IS NULL,
+      price_out_of_range := NOT ranked.unit_price_amount BETWEEN bounds.lowest_price AND bounds.highest_price,
+      missing_discount := ranked.discount_rate IS NULL,
+      discount_rate_out_of_range := NOT ranked.discount_rate BETWEEN bounds.lowest_discount_rate AND bounds.highest_discount_rate,
+      shipping_cost_out_of_range := NOT ranked.shipping_amount BETWEEN bounds.lowest_shipping AND bounds.highest_shipping,
+      amount_out_of_range := NOT ranked.quantity * ranked.unit_price_amount::DECIMAL(19, 2) BETWEEN bounds.lowest_revenue AND bounds.highest_revenue
+    )::VARCHAR AS reject_reasons
+  FROM ranked
+  CROSS JOIN bounds
+), priced AS (
+  SELECT
+    *,
+    reject_reasons IS NULL AND deleted_at IS NULL AS is_valid,
+    @money(
+      IFF(
+        reject_reasons IS NULL AND deleted_at IS NULL,
+        quantity * unit_price_amount::DECIMAL(19, 2),
+        0
+      )
+    ) AS total_revenue_amount,
+    @money(
+      IFF(reject_reasons IS NULL AND deleted_at IS NULL, quantity * unit_discount_amount, 0)
+    ) AS total_discount_amount
+  FROM validated
 ), previous AS (
   SELECT
-    lines.order_id,
-    lines.product_id,
-    IFF(
-      lines.reject_reasons IS NULL
-      OR lines.order_date IS DISTINCT FROM lines.first_order_date,
-      lines.first_order_date,
-      NULL
-    ) AS first_order_date /* A rejected line may correct its date. A line whose date has moved since it was accepted fails the audit until the date is set back. */
-  FROM intermediate.int_retail__sales_validated AS lines
+    sales.order_id,
+    sales.product_id,
+    sales.order_date,
+    sales.previous_order_date,
+    sales._loaded_at
+  FROM intermediate.int_retail__sales_validated AS sales
   WHERE
-    @is_affected(lines.order_id) AND lines.recency_rank = 1
+    @is_affected(sales.order_id) AND sales.recency_rank = 1
 )
 SELECT
-  ranked.order_id, /* Order */
-  ranked.product_id, /* Product */
-  ranked.recency_rank::INT AS recency_rank, /* 1 for the newest row of a key, then 2, 3 … */
-  ranked.customer_id, /* Customer */
-  ranked.customer_name, /* Name of the customer */
-  ranked.product_name, /* Name of the product */
-  ranked.product_category, /* Category of the product */
-  ranked.city, /* Ship-to city */
-  ranked.province, /* Province or state of the city */
-  ranked.country, /* Country of the province or state */
-  ranked.quantity, /* Units sold */
-  ranked.unit_price_amount, /* Price per unit in USD */
-  ranked.discount_rate, /* Discount as a rate of the unit price */
-  ranked.unit_discount_amount, /* Discount per unit in USD, exact */
-  ranked.shipping_amount, /* Shipping of this line in USD */
-  ranked.ordered_at, /* When the order was placed, UTC */
-  ranked.purchased_at, /* When the order was paid, UTC */
-  ranked.order_date, /* Day the order was placed, UTC */
-  COALESCE(previous.first_order_date, ranked.order_date)::DATE AS first_order_date, /* order_date of the line when it was first accepted */
-  NOT ranked.deleted_at IS NULL AS is_deleted, /* Whether the line is soft-deleted, which is how the source cancels it */
-  @reject_reasons(
-    missing_order_id := ranked.order_id IS NULL,
-    missing_product_id := ranked.product_id IS NULL,
-    duplicate_order_line := ranked.recency_rank > 1
-    AND NOT (
-      ranked.order_id IS NULL OR ranked.product_id IS NULL
-    ),
-    missing_customer_id := ranked.customer_id IS NULL,
-    missing_order_date := ranked.ordered_at IS NULL,
-    ordered_after_load := ranked.ordered_at > DATEADD(DAY, 1, ranked._loaded_at)::TIMESTAMPNTZ,
-    missing_quantity := ranked.quantity IS NULL,
-    quantity_not_positive := ranked.quantity <= 0,
-    missing_price := ranked.unit_price_amount IS NULL,
-    negative_price := ranked.unit_price_amount < 0,
-    missing_discount := ranked.discount_rate IS NULL,
-    discount_rate_out_of_range := NOT ranked.discount_rate BETWEEN 0 AND 1,
-    negative_shipping_cost := ranked.shipping_amount < 0,
-    amount_out_of_range := ABS(ranked.quantity * ranked.unit_price_amount::DECIMAL(19, 2)) >= 1000000000
-  )::VARCHAR AS reject_reasons, /* Comma-separated reject reasons, NULL if the row is accepted */
-  ranked.updated_at, /* When the source last wrote the row, UTC */
-  ranked.latest_loaded_at AS _loaded_at /* Start of the newest load that affected the line, UTC */
-FROM ranked
+  lines.order_id::BIGINT AS order_id, /* Order */
+  lines.product_id::BIGINT AS product_id, /* Product */
+  lines.recency_rank::INT AS recency_rank, /* 1 for the newest row of a key, then 2, 3 … */
+  lines.customer_id::BIGINT AS customer_id, /* Customer */
+  lines.customer_name::VARCHAR AS customer_name, /* Name of the customer */
+  lines.product_name::VARCHAR AS product_name, /* Name of the product */
+  lines.product_category::VARCHAR AS product_category, /* Category of the product */
+  lines.city::VARCHAR AS city, /* Ship-to city */
+  lines.province::VARCHAR AS province, /* Province or state of the city */
+  lines.country::VARCHAR AS country, /* Country of the province or state */
+  MD5(lines.country_key || '\t' || lines.province_key || '\t' || lines.city_key) /* No key contains a tab, so no two locations have the same text. */::VARCHAR AS location_id, /* Ship-to location */
+  lines.quantity::INT AS quantity, /* Units sold */
+  lines.unit_price_amount::DECIMAL(18, 2) AS unit_price_amount, /* Price per unit in USD */
+  lines.discount_rate::DECIMAL(9, 4) AS discount_rate, /* Discount as a rate of the unit price */
+  lines.unit_discount_amount::DECIMAL(28, 6) AS unit_discount_amount, /* Discount per unit in USD, exact */
+  lines.total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* Gross revenue: quantity × unit price, in USD; 0 unless valid */
+  lines.total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* quantity × unit discount in USD; 0 unless valid */
+  (
+    lines.total_revenue_amount - lines.total_discount_amount
+  )::DECIMAL(18, 2) AS net_revenue_amount, /* Revenue less discount in USD; 0 unless valid */
+  lines.shipping_amount::DECIMAL(18, 2) AS shipping_amount, /* Shipping of this line in USD */
+  COALESCE(lines.is_valid AND lines.unit_price_amount = 0, FALSE) AS is_free, /* Whether the product was free of charge: a warning, the line counts */
+  lines.ordered_at::TIMESTAMPNTZ AS ordered_at, /* When the order was placed, UTC */
+  lines.purchased_at::TIMESTAMPNTZ AS purchased_at, /* When the order was paid, UTC */
+  lines.order_date::DATE AS order_date, /* Day the order was placed, UTC */
+  CASE
+    WHEN lines.recency_rank > 1
+    THEN NULL
+    WHEN previous._loaded_at = lines.latest_loaded_at
+    THEN previous.previous_order_date
+    ELSE NULLIF(previous.order_date, lines.order_date)
+  END::DATE AS previous_order_date, /* Day the order was dated before the newest load, NULL unless that load moved it: a warning, both days are recomputed. A full refresh forgets it */
+  NOT lines.deleted_at IS NULL AS is_deleted, /* Whether the line is soft-deleted, which is how the source cancels it */
+  lines.reject_reasons::VARCHAR AS reject_reasons, /* Comma-separated reject reasons, NULL if the row is accepted */
+  lines.is_valid::BOOLEAN AS is_valid, /* Whether the line is accepted and not soft-deleted */
+  lines.updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the row, UTC */
+  lines.latest_loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the newest load that affected the line, UTC */
+FROM priced AS lines
 LEFT JOIN previous
-  ON ranked.order_id = previous.order_id AND ranked.product_id = previous.product_id
-/* In the order of sale: rows of one load are stored together, and a merge or a day reads only a part of the table. */
+  ON lines.order_id = previous.order_id AND lines.product_id = previous.product_id
+/* In the order of sale: rows of one load are stored together, and a day's or an order's rows are in few row groups. */
 ORDER BY
-  ranked.order_id,
-  ranked.product_id,
-  ranked.recency_rank
+  lines.order_id,
+  lines.product_id,
+  lines.recency_rank

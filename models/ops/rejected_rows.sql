@@ -1,8 +1,8 @@
 MODEL (
   name ops.rejected_rows,
-  kind FULL,
+  kind VIEW,
   owner data_platform,
-  cron @cadence,
+  cron '@daily',
   grain (source_table, updated_date, reject_reason),
   references (source_table, reject_reason),
   tags (

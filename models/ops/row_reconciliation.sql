@@ -2,12 +2,12 @@ MODEL (
   name ops.row_reconciliation,
   kind FULL,
   owner data_platform,
-  cron @cadence,
+  cron '@daily',
   grain (source_table, updated_date),
   tags (
     ops
   ),
-  description 'One row per loaded table and day of updated_at. Answers: how many rows were loaded? How many are accepted, soft-deleted or rejected? missing_count is 0, unless a load finished during the run.',
+  description 'One row per loaded table and day of updated_at. Answers: how many rows were loaded? How many are accepted, soft-deleted or rejected? missing_count is 0, unless a load finished during the run. It is a table, computed once a day: it reads every row, and RAW, which readers of a copy of the warehouse do not have.',
   audits (
     unique_combination_of_columns(columns := (source_table, updated_date)),
     forall_non_blocking(criteria := missing_count = 0)

@@ -2,7 +2,7 @@ MODEL (
   name ops.source_reconciliation,
   kind FULL,
   owner data_platform,
-  cron @cadence,
+  cron '@daily',
   grain (source_table, updated_date),
   tags (
     ops

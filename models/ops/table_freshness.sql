@@ -1,13 +1,13 @@
 MODEL (
   name ops.table_freshness,
-  kind FULL,
+  kind VIEW,
   owner data_platform,
-  cron @cadence,
+  cron '@daily',
   grain source_table,
   tags (
     ops
   ),
-  description 'One row per loaded table, including empty ones. Answers: how fresh is each source table? Days are as of the run date, or of the variable as_of_date where it is set.',
+  description 'One row per loaded table, including empty ones. Answers: how fresh is each source table? Days are as of the current date in UTC, or of the variable as_of_date where it is set.',
   audits (
     unique_combination_of_columns(columns := source_table),
     not_null(columns := source_table)
@@ -18,34 +18,34 @@ WITH loaded AS (
   SELECT
     'edtech.students' AS source_table,
     COUNT(*) AS row_count,
-    COUNT_IF(deleted_at IS NULL) AS active_row_count,
+    COUNT_IF(NOT is_deleted) AS active_row_count,
     MAX(updated_at) AS last_updated_at,
     MAX(_loaded_at) AS last_loaded_at
-  FROM staging.stg_edtech__students
+  FROM intermediate.int_edtech__students_validated
   UNION ALL
   SELECT
     'edtech.courses' AS source_table,
     COUNT(*) AS row_count,
-    COUNT_IF(deleted_at IS NULL) AS active_row_count,
+    COUNT_IF(NOT is_deleted) AS active_row_count,
     MAX(updated_at) AS last_updated_at,
     MAX(_loaded_at) AS last_loaded_at
-  FROM staging.stg_edtech__courses
+  FROM intermediate.int_edtech__courses_validated
   UNION ALL
   SELECT
     'edtech.enrollments' AS source_table,
     COUNT(*) AS row_count,
-    COUNT_IF(deleted_at IS NULL) AS active_row_count,
+    COUNT_IF(NOT is_deleted) AS active_row_count,
     MAX(updated_at) AS last_updated_at,
     MAX(_loaded_at) AS last_loaded_at
-  FROM staging.stg_edtech__enrollments
+  FROM intermediate.int_edtech__enrollments_ranked
   UNION ALL
   SELECT
     'retail.sales' AS source_table,
     COUNT(*) AS row_count,
-    COUNT_IF(deleted_at IS NULL) AS active_row_count,
+    COUNT_IF(NOT is_deleted) AS active_row_count,
     MAX(updated_at) AS last_updated_at,
     MAX(_loaded_at) AS last_loaded_at
-  FROM staging.stg_retail__sales
+  FROM intermediate.int_retail__sales_validated
 )
 SELECT
   source_table::VARCHAR AS source_table, /* Loaded table */

@@ -1,8 +1,8 @@
 MODEL (
   name pii.student,
-  kind FULL,
+  kind VIEW,
   owner data_platform,
-  cron @cadence,
+  cron '@daily',
   grain student_id,
   tags (edtech, pii),
   description 'One row per student of edtech.dim_student, with personal data. Answers: how do we reach this student? An e-mail address does not identify a student: is_email_shared is true where several students have the same one.',

@@ -2,13 +2,10 @@ MODEL (
   name quarantine.edtech_enrollment,
   kind VIEW,
   owner data_platform,
-  cron @cadence,
+  cron '@daily',
   grain (enrollment_id, recency_rank),
   tags (edtech, quarantine),
-  description 'One row per rejected enrollment row. Answers: which rows are missing from the marts? Why, and since when? ops.ref_reject_reason describes each reason and its remedy.',
-  audits (
-    not_null(columns := reject_reasons)
-  )
+  description 'One row per rejected enrollment row. Answers: which rows are missing from the marts? Why, and since when? ops.ref_reject_reason describes each reason and its remedy.'
 );
 
 SELECT

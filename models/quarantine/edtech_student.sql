@@ -2,13 +2,10 @@ MODEL (
   name quarantine.edtech_student,
   kind VIEW,
   owner data_platform,
-  cron @cadence,
+  cron '@daily',
   grain (student_id, recency_rank),
   tags (edtech, quarantine),
-  description 'One row per rejected student row. Answers: which rows are missing from the marts? Why, and since when? ops.ref_reject_reason describes each reason and its remedy. Look up e-mail and birth date in the source, by student_id.',
-  audits (
-    not_null(columns := reject_reasons)
-  )
+  description 'One row per rejected student row. Answers: which rows are missing from the marts? Why, and since when? ops.ref_reject_reason describes each reason and its remedy. Look up e-mail and birth date in the source, by student_id.'
 );
 
 SELECT

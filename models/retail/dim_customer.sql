@@ -1,8 +1,8 @@
 MODEL (
   name retail.dim_customer,
-  kind FULL,
+  kind VIEW,
   owner retail_analytics,
-  cron @cadence,
+  cron '@daily',
   grain customer_id,
   references location_id,
   tags (retail, mart),

@@ -1,8 +1,8 @@
 MODEL (
   name retail.dim_product,
-  kind FULL,
+  kind VIEW,
   owner retail_analytics,
-  cron @cadence,
+  cron '@daily',
   grain product_id,
   tags (retail, mart),
   description 'One row per product sold. Answers: which products do we sell? In which category, and at which price? The source has no table of products: name, category and price are those of the newest order.',
@@ -16,7 +16,7 @@ WITH sold AS (
     product_id,
     MAX(ordered_at) AS last_ordered_at,
     MIN(order_date) AS first_order_date
-  FROM intermediate.int_retail__sales_priced
+  FROM intermediate.int_retail__sales_validated
   WHERE
     is_valid
   GROUP BY
@@ -25,8 +25,8 @@ WITH sold AS (
   SELECT
     lines.*,
     sold.first_order_date,
-    ROW_NUMBER() OVER (PARTITION BY lines.product_id ORDER BY lines.order_id DESC) AS recency_rank
-  FROM intermediate.int_retail__sales_priced AS lines
+    ROW_NUMBER() OVER (PARTITION BY lines.product_id ORDER BY lines.order_id DESC) AS newness_rank
+  FROM intermediate.int_retail__sales_validated AS lines
   INNER JOIN sold
     ON lines.product_id = sold.product_id AND lines.ordered_at = sold.last_ordered_at
   WHERE
@@ -41,4 +41,4 @@ SELECT
   order_date::DATE AS last_order_date /* Day of the newest order */
 FROM newest
 WHERE
-  recency_rank = 1
+  newness_rank = 1

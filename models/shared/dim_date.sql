@@ -8,6 +8,9 @@ MODEL (
     shared
   ),
   description 'One row per day from 2010-01-01 to 2039-12-31. Answers: which days had no sales? Which days are comparable?',
+  signals (
+    not_built()
+  ),
   audits (
     unique_combination_of_columns(columns := date_day)
   )

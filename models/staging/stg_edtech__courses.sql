@@ -4,7 +4,13 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (edtech, staging),
-  description 'One row per loaded course row, with renamed and cast columns. Keys may repeat: intermediate.int_edtech__courses_validated ranks and validates the rows.'
+  description 'One row per loaded course row, with renamed and cast columns. Keys may repeat: intermediate.int_edtech__courses_validated ranks and validates the rows.',
+  signals (
+    source_loaded(source := 'edtech', gateway := @gateway)
+  ),
+  audits (
+    max_deletion_rate(max_rate := 0.2)
+  )
 );
 
 SELECT

@@ -4,7 +4,13 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (edtech, staging),
-  description 'One row per loaded enrollment row, with renamed and cast columns. Keys may repeat, and the student or the course may be missing: intermediate.int_edtech__enrollments_validated ranks and validates the rows.'
+  description 'One row per loaded enrollment row, with renamed and cast columns. Keys may repeat, and the student or the course may be missing: intermediate.int_edtech__enrollments_ranked ranks the rows, and intermediate.int_edtech__enrollments_validated validates them.',
+  signals (
+    source_loaded(source := 'edtech', gateway := @gateway)
+  ),
+  audits (
+    max_deletion_rate(max_rate := 0.2)
+  )
 );
 
 SELECT

@@ -2,9 +2,12 @@ MODEL (
   name staging.stg_loader__reconciliations,
   kind VIEW,
   owner data_platform,
-  cron @cadence,
+  cron '@daily',
   tags (loader, staging),
-  description 'One row per loaded table, day of updated_at and reconciliation of the source with RAW, with cast columns.'
+  description 'One row per loaded table, day of updated_at and reconciliation of the source with RAW, with cast columns.',
+  signals (
+    reconciled(gateway := @gateway)
+  )
 );
 
 SELECT

@@ -4,7 +4,13 @@ MODEL (
   owner data_platform,
   cron @cadence,
   tags (retail, staging),
-  description 'One row per loaded order line, with renamed and cast columns. The source contains the discount as a rate; unit_discount_amount is the same in USD per unit. Types are wide enough for every impossible value: intermediate.int_retail__sales_validated ranks and validates the rows. Cast a price to DECIMAL(19, 2) before multiplying it: DuckDB multiplies up to 18 digits in 64 bits, where an impossible value fails the run.'
+  description 'One row per loaded order line, with renamed and cast columns. The source contains the discount as a rate; unit_discount_amount is the same in USD per unit. Types are wide enough for every impossible value: intermediate.int_retail__sales_validated ranks and validates the rows. Cast a price to DECIMAL(19, 2) before multiplying it: DuckDB multiplies up to 18 digits in 64 bits, where an impossible value fails the run.',
+  signals (
+    source_loaded(source := 'retail', gateway := @gateway)
+  ),
+  audits (
+    max_deletion_rate(max_rate := 0.2)
+  )
 );
 
 SELECT

@@ -12,9 +12,10 @@ from meshflow.terminal import grid, show
 
 QUESTIONS = {
     "Which regions bring the most net revenue?": """
-        SELECT country, region, SUM(order_count) AS orders, SUM(net_revenue_amount) AS net_revenue_usd
-        FROM retail.rpt_net_revenue_by_state
-        GROUP BY country, region
+        SELECT l.country, l.region, COUNT(DISTINCT s.order_id) AS orders, SUM(s.net_revenue_amount) AS net_revenue_usd
+        FROM retail.fct_sales AS s
+        INNER JOIN shared.dim_location AS l ON l.location_id = s.location_id
+        GROUP BY l.country, l.region
         ORDER BY net_revenue_usd DESC
         LIMIT 5
     """,

@@ -1,25 +1,56 @@
-"""The freshness check. It reads SQLMesh's state only, so it doesn't disturb a load or a run."""
+"""The freshness check: how far an environment has processed its sources.
 
+It reads SQLMesh's state and the load log. On DuckDB it opens RAW only, to read: that keeps no run waiting, and a load
+for milliseconds.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
+import duckdb
+from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.context import Context
+from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.date import to_datetime
+
+LOADED = """
+    SELECT source, MIN(started_at), MAX(rows_started_at)
+    FROM (
+        SELECT source, MAX(started_at) AS started_at,
+            MAX(CASE WHEN row_count = 0 THEN NULL ELSE started_at END) AS rows_started_at
+        FROM {catalog}LOADER.LOADS
+        GROUP BY source, table_name
+    ) AS newest
+    GROUP BY source
+"""
+"""By source: start of the newest load that all of its tables have finished, and of the newest load with a row."""
+
+Interval = tuple[int, int]
+Loads = tuple[datetime, datetime | None]
+"""Of one source, the columns of LOADED."""
+
+LOCK_SECONDS = 30
+"""How long to wait for a load that has RAW open. After that, hours without a row count as not processed."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an environment is processed: the end of the last interval, UTC, and the model that is furthest behind."""
+    """How far an environment is processed: UTC, and the model that is furthest behind."""
 
     until: datetime
     model: str
 
 
 def progress(environment: str, gateway: str) -> Progress:
-    """How far every model of `environment` has processed its sources.
+    """How far every table of `environment` that loads change has processed its sources.
 
-    Stopped loads show as well as stopped runs: without finished loads the signal `source_loaded` passes no interval.
+    A run without new rows computes nothing, so SQLMesh's intervals stand still while the sources do. Then a table
+    counts as processed until the newest load. Stopped loads show as well as stopped runs. Views and reference data are
+    left out: they have no rows of their own, or never change.
     Raises click.ClickException if the environment has never been built.
     """
     context = Context(paths=".", gateway=gateway, load=False)
@@ -29,10 +60,12 @@ def progress(environment: str, gateway: str) -> Progress:
             f"There is no environment '{environment}' on gateway {gateway}: "
             f"`sqlmesh --gateway {gateway} plan {environment}` builds it"
         )
+    snapshots = {one.name: one for one in context.state_reader.get_snapshots(built.snapshots).values()}
+    loads = _loads(context, gateway)
     ends = {
-        snapshot.name: to_datetime(snapshot.intervals[-1][1])
-        for snapshot in context.state_reader.get_snapshots(built.snapshots).values()
-        if snapshot.is_model and not snapshot.is_symbolic and snapshot.intervals
+        snapshot.name: processed_until(snapshot.intervals, [loads[source] for source in sources if source in loads])
+        for snapshot, sources in moving_tables(snapshots).items()
+        if snapshot.intervals
     }
     if not ends:
         raise click.ClickException(
@@ -55,3 +88,54 @@ def require_fresh(environment: str, gateway: str, after: timedelta) -> Progress:
             "docs/runbooks/late-data.md"
         )
     return found
+
+
+def moving_tables(snapshots: Mapping[str, Snapshot]) -> dict[Snapshot, set[str]]:
+    """The tables that each run with new rows writes, with their sources. A daily table is not late before midnight."""
+    units = {snapshot: snapshot.node.interval_unit for snapshot in snapshots.values() if snapshot.is_materialized}
+    return {
+        snapshot: sources
+        for snapshot, unit in units.items()
+        if not (unit and unit.is_day) and (sources := _sources(snapshot, snapshots))
+    }
+
+
+def processed_until(intervals: Sequence[Interval], loads: Sequence[Loads]) -> datetime:
+    """The end of the last of a table's intervals or, if no source has loaded a row since, the newest load."""
+    end: datetime = to_datetime(intervals[-1][1])
+    is_waiting = any(rows_started_at and rows_started_at >= end for _, rows_started_at in loads)
+    return end if is_waiting else max(end, min((started_at for started_at, _ in loads), default=end))
+
+
+def _sources(snapshot: Snapshot, snapshots: Mapping[str, Snapshot]) -> set[str]:
+    """The sources that the model reads: those of the signal `source_loaded` upstream."""
+    signals = dict(snapshot.model.signals) if snapshot.is_model else {}
+    own = {signals["source_loaded"]["source"].name} if "source_loaded" in signals else set()
+    return own.union(*(_sources(snapshots[parent.name], snapshots) for parent in snapshot.parents))
+
+
+def _loads(context: Context, gateway: str) -> dict[str, Loads]:
+    """The result of LOADED, by source; empty if there is no load log, or a load keeps it to itself."""
+    connection = context.config.get_connection(gateway)
+    if not isinstance(connection, DuckDBConnectionConfig):
+        rows = context.engine_adapter.fetchall(LOADED.format(catalog="RAW."))
+    else:
+        raw = (connection.catalogs or {})["RAW"]
+        rows = _read(raw if isinstance(raw, str) else raw.path or "")
+    return {source: (to_datetime(start), rows_start and to_datetime(rows_start)) for source, start, rows_start in rows}
+
+
+def _read(path: str) -> list[tuple[str, datetime, datetime | None]]:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while Path(path).exists():
+        try:
+            with duckdb.connect(path, read_only=True) as raw:
+                return raw.execute(LOADED.format(catalog="")).fetchall()
+        except (duckdb.CatalogException, duckdb.BinderException):
+            # No load yet. Or the sample, which nothing loads: SQLMesh has opened its RAW here, with its state.
+            return []
+        except duckdb.IOException:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+    return []

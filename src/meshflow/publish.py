@@ -84,6 +84,7 @@ class Snapshot:
 def publish(warehouse: Path, folder: Path) -> Snapshot:
     """Write the served tables of `warehouse` to a snapshot in `folder`, unless the newest one there is up to date.
 
+    It is until the warehouse is written, and until the day is over in UTC: ages and statuses depend on the date.
     A snapshot gets a name of its own once it is complete; the previous one stays for its readers.
     Raises WarehouseBusyError if a process has the warehouse open for writing, click.ClickException if it can't be read
     or copied. Don't call it in a process that has the warehouse open: closing a file drops the process's locks on it.
@@ -99,7 +100,8 @@ def publish(warehouse: Path, folder: Path) -> Snapshot:
 
 def _publish(warehouse: Path, folder: Path) -> Snapshot:
     state = _state(warehouse)
-    target = folder / f"{warehouse.stem}.{max(written for written, _, _ in state)}-{_LAYOUT_HASH}.duckdb"
+    written, today = max(written for written, _, _ in state), datetime.now(UTC).date()
+    target = folder / f"{warehouse.stem}.{written}-{today:%Y%m%d}-{_LAYOUT_HASH}.duckdb"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         for abandoned in folder.glob(".*"):
@@ -137,7 +139,7 @@ def _modified_at(file: Path) -> int:
 
 
 def _snapshot(file: Path) -> Snapshot:
-    """The number in a snapshot's name is when the warehouse was last written, in nanoseconds since 1970."""
+    """The first number in a snapshot's name is when the warehouse was last written, in nanoseconds since 1970."""
     written = int(file.suffixes[-2].removeprefix(".").partition("-")[0])
     return Snapshot(file, datetime.fromtimestamp(written / 1e9, UTC))
 

@@ -156,6 +156,7 @@ def students(random: Random, count: int = 240) -> list[Student]:
         altered(rows[14], student_id=count + 3, enrollment_date=date(2031, 1, 1)),
         altered(rows[15], student_id=count + 4, date_of_birth=date(2027, 5, 5)),
         altered(rows[16], student_id=count + 5, date_of_birth=date(1866, 10, 14)),
+        altered(rows[17], student_id=count + 6, enrollment_date=date(1926, 3, 1)),
     ]
 
 
@@ -188,6 +189,7 @@ def courses(random: Random) -> list[Course]:
         altered(rows[7], course_id=903, end_date=rows[7].start_date - timedelta(days=1)),
         altered(rows[8], course_id=904, credits=0),
         altered(rows[9], course_id=905, credits=None),
+        altered(rows[10], course_id=906, start_date=date(1926, 3, 1)),
     ]
 
 
@@ -229,6 +231,7 @@ def enrollments(random: Random, students: list[Student], courses: list[Course], 
         altered(rows[9], enrollment_id=next_id + 7, student_id=None, course_id=None),
         altered(rows[10], enrollment_id=next_id + 8, enrollment_date=None),
         altered(rows[11], enrollment_id=next_id + 9, enrollment_date=date(2028, 6, 1)),
+        altered(rows[12], enrollment_id=next_id + 10, enrollment_date=date(1926, 3, 1)),
     ]  # fmt: skip
 
 
@@ -291,7 +294,9 @@ def sales(random: Random, orders: int = 1100, customers: int = 260) -> list[Sale
         altered(rows[17], order_id=next_id + 14, discount=Decimal("1.5")),
         altered(rows[18], order_id=next_id + 15, shipping_cost=Decimal("-4.95")),
         altered(rows[19], order_id=next_id + 16, quantity=1_000_000, price=Decimal("99999.99")),
-        altered(rows[20], order_id=next_id + 17, quantity=-1, price=Decimal(-1), discount=Decimal("-0.1")),
+        altered(rows[20], order_id=next_id + 17, order_date_at=datetime(1926, 3, 1, 12, 0)),
+        altered(rows[21], order_id=next_id + 18, purchased_at=datetime(1926, 3, 1, 12, 0)),
+        altered(rows[22], order_id=next_id + 19, quantity=-1, price=Decimal(-1), discount=Decimal("-0.1")),
     ]  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def test_search_finds_a_column_whose_lineage_reaches_the_source_columns(watched:
     for column in ("price", "quantity", "discount"):
         expect(upstream.get_by_role("row", name=f"raw.retail.sales.{column} (source column)")).to_have_count(1)
     expect(watched.locator(".graph svg")).to_be_visible()
-    assert {"raw.retail.sales", "price", "discount", "retail.rpt_net_revenue_by_country"} <= shown(watched)
+    assert {"raw.retail.sales", "price", "discount", "retail.fct_sales"} <= shown(watched)
 
 
 def test_a_search_result_contains_every_word_and_names_come_before_descriptions(watched: Page, site: str) -> None:
@@ -147,7 +147,7 @@ def test_downstream_of_a_source_column_are_the_reports_that_use_it(watched: Page
 def test_a_column_in_the_graph_is_a_link(watched: Page, site: str) -> None:
     open_page(watched, f"{site}{COLUMN}")
     watched.locator(".graph a", has_text="unit_discount_amount").first.click()
-    expect(watched.locator("h1")).to_have_text("intermediate.int_retail__sales_validated.unit_discount_amount")
+    expect(watched.locator("h1")).to_have_text("staging.stg_retail__sales.unit_discount_amount")
 
 
 def test_a_model_page_shows_metadata_audits_tests_and_sql(watched: Page, site: str) -> None:
@@ -157,7 +157,7 @@ def test_a_model_page_shows_metadata_audits_tests_and_sql(watched: Page, site: s
         "One row per order line sold.",
         "(order_id, product_id)",
         "retail_analytics",
-        "@hourly from 2026-10-25",
+        "@daily from 2026-10-25",
         "Revenue less discount in USD, without shipping",
         "DECIMAL(18, 2)",
         "relationships (column := customer_id, parent := retail.dim_customer, parent_column := customer_id)",
@@ -165,7 +165,7 @@ def test_a_model_page_shows_metadata_audits_tests_and_sql(watched: Page, site: s
     ):
         expect(content).to_contain_text(text)
     watched.get_by_text("Rendered for Snowflake, gateway snowflake").click()
-    expect(watched.get_by_text('FROM "ANALYTICS"."INTERMEDIATE"."INT_RETAIL__SALES_PRICED"').last).to_be_visible()
+    expect(watched.get_by_text('FROM "ANALYTICS"."INTERMEDIATE"."INT_RETAIL__SALES_VALIDATED"').last).to_be_visible()
 
 
 def test_the_lineage_of_the_project_shows_every_model(watched: Page, site: str) -> None:
@@ -188,8 +188,8 @@ def test_the_lineage_of_a_model_can_be_limited_to_one_step(watched: Page, site: 
     assert shown(watched) == {
         "retail.rpt_net_revenue_by_city",
         "retail.rpt_revenue_daily",
+        "retail.fct_sales",
         "shared.dim_location",
-        "retail.rpt_net_revenue_by_state",
     }
 
 

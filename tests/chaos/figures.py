@@ -22,11 +22,18 @@ TABLES = {
     ),
 }
 
+
+def _normalized(column: str) -> str:
+    """SQL for a location's name without case, accents and repeated white space; 'unknown' if nothing is left."""
+    letters = f"regexp_replace(normalize(lower({column}), NFD), '[\u0300-\u036f]', '', 'g')"
+    return f"coalesce(nullif(trim(regexp_replace({letters}, '\\s+', ' ', 'g')), ''), 'unknown')"
+
+
 # No valid row is dated more than 30 days ahead: later dates are faults, to be rejected.
 STUDENTS = """
     SELECT * FROM edtech.students
     WHERE deleted_at IS NULL AND trim(coalesce(first_name, '') || coalesce(last_name, '')) <> ''
-      AND enrollment_date < now() + interval '30 days'
+      AND enrollment_date >= '1990-01-01' AND enrollment_date < now() + interval '30 days'
       AND coalesce(date_of_birth >= '1900-01-01' AND date_of_birth < enrollment_date, true)
 """
 COURSES = """
@@ -42,18 +49,17 @@ ENROLLMENTS = f"""
     JOIN ({COURSES}) AS courses USING (course_id)
     WHERE enrollments.deleted_at IS NULL AND enrollments.enrollment_date < now() + interval '30 days'
 """
-LINES = """
+LINES = f"""
     SELECT *, order_date_at::date AS order_date,
-      md5(
-        coalesce(nullif(trim(country), ''), 'Unknown') || '|' || coalesce(nullif(trim(province), ''), 'Unknown')
-        || '|' || coalesce(nullif(trim(city), ''), 'Unknown')
-      ) AS location_id,
+      md5(concat_ws(E'\t', {_normalized("country")}, {_normalized("province")}, {_normalized("city")})) AS location_id,
       round(quantity * price, 2) AS gross, round(quantity * price * discount, 2) AS reduction,
       coalesce(shipping_cost, 0) AS shipping
     FROM retail.sales
     WHERE deleted_at IS NULL AND customer_id IS NOT NULL AND order_date_at < now() + interval '30 days'
-      AND quantity > 0 AND price >= 0 AND quantity * price < 1000000000 AND discount BETWEEN 0 AND 1
-      AND coalesce(shipping_cost, 0) >= 0
+      AND order_date_at >= '1990-01-01' AND coalesce(purchased_at, now()) BETWEEN '1990-01-01' AND '2100-01-01'
+      AND quantity BETWEEN 1 AND 1000000 AND price BETWEEN 0 AND 100000000 AND quantity * price < 1000000000
+      AND discount BETWEEN 0 AND 1
+      AND coalesce(shipping_cost, 0) BETWEEN 0 AND 1000000
 """
 SALES = f"""
     SELECT order_id, product_id, customer_id, location_id, order_date, order_date_at, purchased_at, quantity, price,
@@ -70,6 +76,17 @@ SERVED = {
     "retail.fct_sales": SALES,
     "retail.rpt_revenue_daily": REVENUE,
 }
+
+HISTORIES = {
+    "history.hist_student": ("student_id", "edtech.dim_student", "full_name, gender, enrollment_date"),
+    "history.hist_course": (
+        "course_id",
+        "edtech.dim_course",
+        "course_name, instructor_name, credits, start_date, end_date",
+    ),
+    "history.hist_customer": ("customer_id", "retail.dim_customer", "customer_name, location_id"),
+}
+"""By history: its key, the dimension that shows the current versions, and the columns in both."""
 
 Rows = Counter[tuple[object, ...]]
 
@@ -102,6 +119,24 @@ def served_differences(url: str, data: Path) -> list[str]:
                 _rows(warehouse, f"SELECT COLUMNS(name -> lower(name) <> '_loaded_at') FROM ANALYTICS.{mart}"),
             )
         ]
+
+
+def history_faults(data: Path) -> list[str]:
+    """Histories whose current versions differ from their dimension, or whose versions overlap; [] if there are none."""
+    faults = []
+    with duckdb.connect() as warehouse:
+        warehouse.execute(f"ATTACH '{data / 'live_analytics.duckdb'}' AS ANALYTICS (READ_ONLY)")
+        for history, (key, dimension, columns) in HISTORIES.items():
+            current = f"SELECT {key}, {columns} FROM ANALYTICS.{history} WHERE valid_to IS NULL"
+            expected = _rows(warehouse, f"SELECT {key}, {columns} FROM ANALYTICS.{dimension}")
+            faults += _differences(history, expected, _rows(warehouse, current))
+            next_from = f"lead(valid_from) OVER (PARTITION BY {key} ORDER BY valid_from)"
+            overlaps = (
+                f"SELECT {key} FROM ANALYTICS.{history} "
+                f"QUALIFY valid_from >= valid_to OR coalesce(valid_to, 'infinity') > {next_from}"
+            )
+            faults += [f"{history}: versions of {row} overlap" for row in _rows(warehouse, overlaps)]
+    return faults
 
 
 def _differences(table: str, expected: Rows, actual: Rows) -> list[str]:

@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 import psycopg
 import workspace
-from figures import raw_differences, served_differences
+from figures import history_faults, raw_differences, served_differences
 from killable import Attempt, Cost, Due, Kill, finish
 from sources import SourceDatabase
 from sqlmesh.core.context import Context
@@ -34,6 +34,8 @@ CORRECTIONS = {
         "shipping_cost = nullif(%(random)s %% 20, 0) * 0.95",
         "customer_id = nullif(%(random)s %% 4, 0)",
         "city = 'Málaga', province = NULL, country = 'España'",
+        "city = 'MALAGA ', province = E'\\t', country = 'Espan\u0303a'",
+        "order_date_at = order_date_at - interval '1 day' * (%(random)s %% 90)",
         DELETION,
     ),
     "edtech.students": (
@@ -48,7 +50,7 @@ CORRECTIONS = {
         DELETION,
     ),
 }
-"""They make rows invalid or valid again, and delete or restore them. An order's date never changes."""
+"""They make rows invalid or valid again, move them to another day, and delete or restore them."""
 
 
 def correct_rows(connection: psycopg.Connection, random: Random) -> None:
@@ -132,4 +134,4 @@ class Pipeline:
         self.finish_undisturbed(self.load, self.clock)
         self.finish_undisturbed(self.run, self.clock)
         url, data = self.sources.url, self.workspace.data
-        return raw_differences(url, data) + served_differences(url, data)
+        return raw_differences(url, data) + served_differences(url, data) + history_faults(data)

@@ -26,7 +26,9 @@ pytest_plugins = ("pull_request",)
 
 COUNTRY = "models/retail/rpt_net_revenue_by_country.sql"
 STAGING = "models/staging/stg_retail__sales.sql"
-HISTORY = "models/history/hist_student.sql"
+SALES = "intermediate.int_retail__sales_validated"
+DATES = "models/shared/dim_date.sql"
+VERSIONS = "models/intermediate/int_edtech__student_versions.sql"
 
 
 def backfills(workspace: Workspace, client: Mock) -> list[Backfill]:
@@ -38,9 +40,22 @@ def test_a_pull_request_without_changes_builds_nothing(change: Workspace, client
     assert backfills(change, client) == []
 
 
-def test_a_full_model_counts_as_one_interval_however_many_hours_it_covers(change: Workspace, client: Mock) -> None:
-    change.edit(COUNTRY, "states.country::VARCHAR", "UPPER(states.country)::VARCHAR")
-    assert backfills(change, client) == [Backfill("retail.rpt_net_revenue_by_country", "FULL", 1)]
+@pytest.mark.parametrize(
+    ("edit", "backfill"),
+    [
+        (
+            (COUNTRY, "locations.country::VARCHAR", "UPPER(locations.country)::VARCHAR"),
+            Backfill("retail.rpt_net_revenue_by_country", "VIEW", 1),
+        ),
+        ((DATES, "YEAR(date_day)::INT", "(YEAR(date_day) + 0)::INT"), Backfill("shared.dim_date", "FULL", 1)),
+    ],
+    ids=["view", "full"],
+)
+def test_a_model_that_is_not_incremental_counts_as_one_interval_however_many_days_it_covers(
+    change: Workspace, client: Mock, edit: tuple[str, str, str], backfill: Backfill
+) -> None:
+    change.edit(*edit)
+    assert backfills(change, client) == [backfill]
 
 
 def test_an_incremental_model_counts_every_hour_and_its_views_count_once(change: Workspace, client: Mock) -> None:
@@ -48,31 +63,37 @@ def test_an_incremental_model_counts_every_hour_and_its_views_count_once(change:
     bot, context = load_bot(change.path, "local", client)
     found = {one.model: one for one in plan_backfills(bot.pr_plan)}
     prod = context.state_reader.get_snapshots(context.state_reader.get_environment("prod").snapshots).values()
-    [(start, end)] = next(one for one in prod if one.is_model and one.model.name == "retail.fct_sales").intervals
+    [(start, end)] = next(one for one in prod if one.is_model and one.model.name == SALES).intervals
     hours = (end - start) // 3_600_000
     assert hours > 24
     incremental = {name for name, one in found.items() if one.intervals != 1}
-    assert incremental == {f"intermediate.int_retail__sales_{step}" for step in ("validated", "priced", "aggregated")}
-    assert {found[name].intervals for name in incremental} == {hours}
+    assert incremental == {
+        SALES,
+        "intermediate.int_retail__sales_aggregated",
+        "intermediate.int_retail__customers_derived",
+    }
+    assert {found[name] for name in incremental} == {Backfill(name, "CUSTOM", hours) for name in incremental}
     assert found["retail.fct_sales"] == Backfill("retail.fct_sales", "VIEW", 1)
     assert found["staging.stg_retail__sales"] == Backfill("staging.stg_retail__sales", "VIEW", 1)
     assert not {name for name in found if "edtech" in name}
 
 
-def test_a_seed_counts_once_and_a_new_scd2_history_counts_every_hour(change: Workspace, client: Mock) -> None:
+def test_a_seed_counts_once_and_new_versions_of_a_history_count_every_hour(change: Workspace, client: Mock) -> None:
     seed = change.path / "seeds/shared/ref_province.csv"
     rows = seed.read_text().rstrip("\n").split("\n")
     seed.write_text("\n".join([*rows[:-1], rows[-1].rsplit(",", 1)[0] + ",Nowhere"]) + "\n")
-    history = (change.path / HISTORY).read_text().replace("history.hist_student", "history.hist_pupil")
-    (change.path / "models/history/hist_pupil.sql").write_text(history)
+    versions = (change.path / VERSIONS).read_text().replace("student_versions", "pupil_versions")
+    (change.path / "models/intermediate/int_edtech__pupil_versions.sql").write_text(versions)
     found = {one.model: one for one in backfills(change, client)}
     assert found["shared.ref_province"] == Backfill("shared.ref_province", "SEED", 1)
-    assert found["history.hist_pupil"].kind == "SCD_TYPE_2_BY_TIME"
-    assert found["history.hist_pupil"].intervals > 24
+    assert found["intermediate.int_edtech__pupil_versions"].kind == "INCREMENTAL_UNMANAGED"
+    assert found["intermediate.int_edtech__pupil_versions"].intervals > 24
 
 
-def test_a_changed_history_costs_nothing_because_only_the_deploy_builds_it(change: Workspace, client: Mock) -> None:
-    change.edit(HISTORY, "gender::VARCHAR AS gender", "UPPER(gender)::VARCHAR AS gender")
+def test_changed_versions_of_a_history_cost_nothing_because_only_the_deploy_appends_to_them(
+    change: Workspace, client: Mock
+) -> None:
+    change.edit(VERSIONS, "affected.gender, NULL)::VARCHAR", "UPPER(affected.gender), NULL)::VARCHAR")
     assert backfills(change, client) == []
 
 
@@ -88,7 +109,7 @@ def test_the_budget_counts_exactly_what_the_bot_builds(change: Workspace, client
 
 
 def test_models_and_intervals_are_limited_independently() -> None:
-    found = [Backfill("a.b", "FULL", 1), Backfill("a.c", "INCREMENTAL_BY_UNIQUE_KEY", 9)]
+    found = [Backfill("a.b", "FULL", 1), Backfill("a.c", "CUSTOM", 9)]
     assert is_within(found, Limits(2, 10))
     assert not is_within(found, Limits(1, 10))
     assert not is_within(found, Limits(2, 9))
@@ -105,7 +126,7 @@ def test_markup_in_the_name_of_a_model_has_no_effect_in_the_table() -> None:
 def test_a_plan_over_budget_fails_unless_the_label_is_set_now(
     change: Workspace, client: Mock, monkeypatch: pytest.MonkeyPatch, label: str, *, allowed: bool
 ) -> None:
-    change.edit(COUNTRY, "states.country::VARCHAR", "UPPER(states.country)::VARCHAR")
+    change.edit(COUNTRY, "locations.country::VARCHAR", "UPPER(locations.country)::VARCHAR")
     change.edit("config.yaml", "pr_models: 25", "pr_models: 0")
     written = stub_github(monkeypatch, label=label)
     monkeypatch.setattr(pull_request_plan, "load_bot", lambda path, gateway: load_bot(path, gateway, client))

@@ -25,6 +25,9 @@ ON_VIRTUAL_UPDATE_BEGIN;
 ON_VIRTUAL_UPDATE_END;
 """
 FILE = "models/retail/dim_product.sql"
+KIND = "kind CUSTOM (materialization 'replace_by_key', materialization_properties (key = product_id))"
+TABLE = MODEL.replace("kind FULL", KIND).replace("dim_product", "products")
+TABLE_FILE = "models/retail/products.sql"
 INJECTED = """@EVAL("a' + __import__('os').getcwd() + '")"""
 
 
@@ -33,6 +36,7 @@ def checkout(tmp_path: Path) -> Path:
     """A clone with one commit, which tests change."""
     _git(tmp_path, "init", "--quiet")
     write(tmp_path, FILE, MODEL)
+    write(tmp_path, TABLE_FILE, TABLE)
     write(tmp_path, "config.yaml", "default_gateway: local\n")
     _git(tmp_path, "add", "--all")
     _git(tmp_path, "commit", "--quiet", "--message", "main")
@@ -64,6 +68,9 @@ def test_sqlmesh_executes_python_in_sql() -> None:
         (FILE, MODEL.replace("::INT", "::BIGINT")),
         (FILE, MODEL.replace("@money(price)", "@money(price * 2)")),
         ("models/retail/new.sql", MODEL.replace("dim_product", "new").replace("WHERE", "")),
+        (TABLE_FILE, TABLE.replace("@money(price)", "@money(price * 2)")),
+        (TABLE_FILE, TABLE.replace("key = product_id", "key = price, row_exists = price > 0")),
+        (FILE, MODEL.replace("kind FULL", KIND)),
         ("audits/new.sql", "AUDIT (name new, dialect snowflake);\n\nSELECT * FROM @this_model WHERE x < 0"),
         ("tests/models/retail/test_new.yaml", "test_x:\n  model: retail.new\n"),
         ("seeds/retail/sales.csv", "a,b\n1,{{ 2 }}\n"),
@@ -92,17 +99,31 @@ def test_a_declarative_change_needs_no_approval(checkout: Path, file: str, text:
         (FILE, MODEL.replace("SELECT", "JINJA_QUERY_BEGIN;\nSELECT"), "contains Jinja"),
         ("tests/models/retail/test_new.yaml", "test_x: {% print(1) %}\n", "contains Jinja"),
         ("external_models/edtech.yaml", "- name: {{ 1 }}\n", "contains Jinja"),
-        (FILE, MODEL.replace("product_id::INT", INJECTED), "calls @EVAL"),
-        (FILE, MODEL.replace("TRANSIENT", """"a' + x() + '\""""), "calls @IF"),
-        (FILE, MODEL.replace("product_id::INT", "@'@x'"), "calls @'"),
-        (FILE, MODEL.replace("product_id::INT", "@new_macro(1)"), "calls @new_macro"),
-        (FILE, MODEL.replace("SELECT", "PUT file:///proc/self/environ @~;\nSELECT"), "calls @~"),
+        (FILE, MODEL.replace("product_id::INT", INJECTED), "uses @EVAL"),
+        (FILE, MODEL.replace("TRANSIENT", """"a' + x() + '\""""), "uses @IF"),
+        (FILE, MODEL.replace("product_id::INT", "@'@x'"), "uses @'"),
+        (FILE, MODEL.replace("product_id::INT", "@new_macro(1)"), "uses @new_macro"),
+        (FILE, MODEL.replace("SELECT", "PUT file:///proc/self/environ @~;\nSELECT"), "uses @~"),
         (FILE, MODEL.replace("SELECT", "PUT file:///proc/self/environ '%x';\nSELECT"), "contains statements besides"),
         (FILE, MODEL.replace("SELECT", "INSERT INTO x SELECT 1;\nSELECT"), "contains statements besides"),
-        (FILE, MODEL.replace("@mask(mask_text, product_id)", "PUT file:///etc/passwd @~"), "calls @~"),
+        (FILE, MODEL.replace("@mask(mask_text, product_id)", "PUT file:///etc/passwd @~"), "uses @~"),
         (FILE, MODEL.replace("@mask(mask_text, product_id)", "DROP TABLE x"), "contains statements besides"),
         (FILE, MODEL.replace("kind FULL", "kind SEED (path '/proc/self/environ')"), "reads a local file"),
-        (FILE, MODEL.replace("kind FULL", "kind CUSTOM (materialization 'x')"), "reads a local file"),
+        (FILE, MODEL.replace("kind FULL", KIND.replace("replace_by_key", "x")), "uses materialization 'x'"),
+        (FILE, MODEL.replace("kind FULL", KIND.replace("'replace_by_key'", '"x"')), 'uses materialization "x"'),
+        (FILE, MODEL.replace("kind FULL", KIND.replace("'replace_by_key'", "'x'").upper()), "uses materialization 'x'"),
+        (FILE, MODEL.replace("kind FULL", KIND.replace(" 'replace", "/**/'x', --'replace")), "uses materialization/"),
+        (
+            FILE,
+            MODEL.replace("kind FULL", KIND.replace("'replace_by_key',", "/* 'replace_by_key', */ 'x'")),
+            "uses mat",
+        ),
+        (
+            FILE,
+            MODEL.replace("kind FULL", KIND.replace("key',", "key' 'x',")),
+            "uses materialization 'replace_by_key',",
+        ),
+        (TABLE_FILE, TABLE.replace("materialization 'replace_by_key'", "materialization x"), "uses materialization x"),
         (FILE, MODEL.replace("kind FULL", "kind FULL, gateway local"), "sets gateway"),
         (FILE, MODEL.replace("kind FULL", "kind FULL, ignored_rules ALL"), "sets ignored_rules"),
         (FILE, MODEL.replace("kind FULL", "kind FULL, dialect duckdb"), "sets dialect"),

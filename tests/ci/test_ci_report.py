@@ -22,7 +22,6 @@ pytest_plugins = ("pull_request",)
 
 FRESHNESS = "models/ops/table_freshness.sql"
 STUDENT = "models/pii/student.sql"
-HISTORY = "models/history/hist_student.sql"
 COMMIT = "abc1234" * 6
 
 

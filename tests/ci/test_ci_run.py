@@ -23,15 +23,15 @@ from meshflow.ci.lock import prod_lock
 from meshflow.ci.run import Findings, Outcome, Record, run, run_prod, summary
 from meshflow.source.server import Server
 
-HOURS = 3
-"""Hours since the last run of prod."""
+HOURS = 24
+"""Hours since the last run of prod. Daily models are due at any time of day, too."""
 
 FRESHNESS = "models/ops/table_freshness.sql"
 
 
 @pytest.fixture(scope="module")
 def outdated(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A project whose prod was built some hours ago."""
+    """A project whose prod was built a day ago."""
     workspace = built.clone(tmp_path_factory.mktemp("outdated"), data=False)
     context = workspace.context()
     at = datetime.now(UTC) - timedelta(hours=HOURS)
@@ -64,7 +64,8 @@ def test_a_run_reports_each_model_that_was_due_and_then_nothing_is_due(workspace
     outcome = run_prod(workspace.path, "local")
     text = summary_text(outcome)
     models = outcome.record.models
-    count = len([model for model in workspace.context().models.values() if model.kind.is_incremental])
+    kinds = [model.kind for model in workspace.context().models.values()]
+    count = len([kind for kind in kinds if kind.is_incremental or kind.is_custom])
     incremental = [one for one in models.values() if one.intervals != 1]
     assert {one.intervals for one in incremental} <= {HOURS, HOURS + 1}, "the hour may change while the test runs"
     assert len(incremental) == count
@@ -178,7 +179,7 @@ def test_nothing_is_run_while_another_process_has_the_prod_lock(
 
 def test_rows_are_summed_over_batches_and_unknown_if_the_engine_does_not_report_them(workspace: Workspace) -> None:
     context = workspace.context()
-    sales = context.get_snapshot("intermediate.int_retail__sales_priced", raise_if_missing=True)
+    sales = context.get_snapshot("intermediate.int_retail__sales_validated", raise_if_missing=True)
     view = context.get_snapshot("retail.fct_sales", raise_if_missing=True)
     record, hour = Record(), 3_600_000
     batches = [(start * hour, (start + 2) * hour) for start in (0, 2, 4)]
@@ -191,5 +192,5 @@ def test_rows_are_summed_over_batches_and_unknown_if_the_engine_does_not_report_
     record.update_snapshot_evaluation_progress(view, (0, 9 * hour), 0, 100, 1, 0)
     text = summary_text(Outcome(record, Findings()))
     assert "2 models, 7 intervals, 12 rows written" in text
-    assert "| <code>intermediate.int_retail__sales_priced</code> | 6 | 12 | 4.5 | 6 | 3 |" in text
+    assert "| <code>intermediate.int_retail__sales_validated</code> | 6 | 12 | 4.5 | 6 | 3 |" in text
     assert "| <code>retail.fct_sales</code> | 1 |  | 0.1 | 1 | 0 |" in text

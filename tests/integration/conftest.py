@@ -12,6 +12,7 @@ from emulated import Keys, Snowflake
 from sources import SourceDatabase
 
 from meshflow.loading.load import Session, load_tables, session
+from meshflow.loading.reconcile import reconcile_all
 from meshflow.loading.report import JsonReporter
 from meshflow.source.server import Server
 from meshflow.source.traffic import write_batch
@@ -62,6 +63,12 @@ def open_session(sources: SourceDatabase, data: Path, at: datetime | None = None
 def load(sources: SourceDatabase, data: Path, *, at: datetime | None = None, full: bool = False) -> None:
     with open_session(sources, data, at) as opened:
         assert load_tables(opened, JsonReporter(), full_refresh=full)
+
+
+def reconcile(sources: SourceDatabase, data: Path, at: datetime) -> None:
+    """Load and compare. Until a warehouse has been reconciled, each plan plans staging.stg_loader__reconciliations."""
+    with open_session(sources, data, at) as opened:
+        assert reconcile_all(opened, JsonReporter(), repair=False)
 
 
 @pytest.fixture(scope="module")

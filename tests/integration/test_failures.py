@@ -200,10 +200,10 @@ def test_a_plan_that_loses_its_connection_leaves_prod_as_it_was_and_the_next_fin
     undisturbed, served, start = figures(snowflake), snowflake.definitions(), len(snowflake.statements())
     # Another query with the same figures: the plan rebuilds all tables that depend on it.
     swapped = ("quantity * unit_price_amount::DECIMAL(19, 2)", "unit_price_amount::DECIMAL(19, 2) * quantity")
-    workspace.edit("models/intermediate/int_retail__sales_priced.sql", *swapped)
+    workspace.edit("models/intermediate/int_retail__sales_validated.sql", *swapped)
     for fault, message in (
         ({"statement": f"CREATE OR REPLACE TABLE .*{LOST}__"}, "IncompleteRead"),
-        ({"statement": f"CREATE OR REPLACE TABLE .*{STOPPED}__", **SUSPENDED}, SUSPENDED["message"]),
+        ({"statement": f"CREATE OR REPLACE VIEW .*{STOPPED}__", **SUSPENDED}, SUSPENDED["message"]),
     ):
         snowflake.fail(fault)
         output = failed_plan(workspace, sources, "prod")
@@ -220,9 +220,9 @@ def test_a_plan_that_loses_its_connection_leaves_prod_as_it_was_and_the_next_fin
 
 
 LOST, STOPPED = "INTERMEDIATE__INT_RETAIL__SALES_AGGREGATED", "RETAIL__RPT_NET_REVENUE_BY_CITY"
-"""Tables downstream of the changed one, near and far, at which a plan loses its connection or warehouse."""
+"""Downstream of the changed table: a table at which a plan loses its connection, a view at which its warehouse."""
 
-BUILT = re.compile(r'CREATE OR REPLACE TABLE "\w+"\."\w+"\."(\w+?)__\d+" ')
+BUILT = re.compile(r'CREATE OR REPLACE (?:TABLE|VIEW) "\w+"\."SQLMESH_\w+"\."(\w+?)__\d+" ')
 
 
 def figures(snowflake: Snowflake) -> list[tuple[Any, ...]]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import load, write
+from conftest import load, reconcile, write
 from emulated import Snowflake
 from sources import SourceDatabase, new_state
 from sqlmesh.core.context import Context
@@ -19,15 +20,20 @@ from workspace import Workspace, plan, run, table_writes, writes
 
 from meshflow.source.server import Server
 
-MART = "models/retail/rpt_net_revenue_by_country.sql"
-MART_COLUMN = "SUM(states.shipping_amount)::DECIMAL(18, 2) AS shipping_amount /* Shipping in USD */"
-NEW_COLUMN = MART_COLUMN.replace(" /*", ", /*") + "\n  COUNT(*)::INT AS state_count /* States */"
+DAYS = "models/intermediate/int_retail__sales_aggregated.sql"
+DAYS_COLUMN = "  line_count::INT AS line_count, /* Lines sold */\n"
+NEW_COLUMN = (
+    f"{DAYS_COLUMN}  (line_count - order_count)::INT AS further_count, /* Lines beyond the first of an order */\n"
+)
+VIEWS_OF_DAYS = ["shared.dim_location", "retail.rpt_revenue_daily"]
 UNCHECKED = {r"REMOVE '@.*'", r"ALTER VIEW \S+ MODIFY COLUMN \w+ SET MASKING POLICY \S+"}
 """Statements of loads, plans and runs that the emulator accepts without executing them."""
 
-HISTORIES = {f"HISTORY__HIST_{entity}" for entity in ("STUDENT", "COURSE", "CUSTOMER")}
+VERSIONS = {
+    f"INTERMEDIATE__INT_{entity}_VERSIONS" for entity in ("EDTECH__STUDENT", "EDTECH__COURSE", "RETAIL__CUSTOMER")
+}
 
-FIGURES = "SELECT * FROM ANALYTICS.RETAIL.RPT_NET_REVENUE_BY_COUNTRY ORDER BY COUNTRY"
+FIGURES = "SELECT * FROM ANALYTICS.RETAIL.RPT_NET_REVENUE_BY_CITY ORDER BY LOCATION_ID"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def workspace(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Workspace:
     """The project in prod on Snowflake, with its state in PostgreSQL."""
-    load(sources, data, at=datetime.now(UTC))
+    reconcile(sources, data, at=datetime.now(UTC))
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
     plan(workspace.context("snowflake"), "prod")
     return workspace
@@ -61,6 +67,28 @@ def tables_written(statements: list[str]) -> set[str]:
     """Names of the tables created or written to, without their version: RETAIL__DIM_PRODUCT."""
     written = [re.findall(r'"SQLMESH_\w+"\."(\w+?__\w+?)__\d+(?:__dev)?"', sql)[:1] for sql in table_writes(statements)]
     return {table for tables in written for table in tables}
+
+
+def transactions(entries: list[dict[str, Any]]) -> list[list[str]]:
+    """The statements of each transaction that SQLMesh began and committed, without comments.
+
+    They contain every statement in between, because Snowflake commits the transaction before a statement like CREATE.
+    """
+    found, opened = list[list[str]](), dict[str, list[str]]()
+    for entry in entries:
+        statement = re.sub(r"/\*.*?\*/", "", entry["statement"]).strip()
+        if statement == "BEGIN":
+            opened[entry["session"]] = []
+        elif statement == "COMMIT" and entry["session"] in opened:
+            found.append(opened.pop(entry["session"]))
+        elif entry["session"] in opened:
+            opened[entry["session"]].append(statement)
+    assert not opened
+    return found
+
+
+def restate(context: Context, models: list[str]) -> None:
+    context.plan("prod", restate_models=models, auto_apply=True, no_prompts=True, skip_tests=True)
 
 
 def columns(snowflake: Snowflake, view: str) -> set[str]:
@@ -110,12 +138,16 @@ def test_big_tables_that_can_be_rebuilt_from_raw_are_transient_and_clustered(
 ) -> None:
     """Checks the statements, because the emulator has neither."""
     created = [one for one in snowflake.statements() if re.search(r"CREATE (OR REPLACE )?(TRANSIENT )?TABLE", one)]
-    names = r"(SALES_VALIDATED|SALES_PRICED|ENROLLMENTS_VALIDATED|ENROLLMENTS_FLAGGED)__\d+\""
-    big = [one for one in created if re.search(names, one.split("(")[0].split(" AS ")[0])]
-    assert big
-    assert all(" TRANSIENT TABLE " in one for one in big)
-    assert all('CLUSTER BY ("ORDER_DATE")' in one for one in big if "SALES_PRICED__" in one.split("(")[0])
-    assert not [one for one in created if " TRANSIENT " in one and "HISTORY" in one.split("(")[0]]
+
+    def creations_of(names: str) -> list[str]:
+        return [one for one in created if re.search(rf"({names})__\d+\"", one.split("(")[0].split(" AS ")[0])]
+
+    assert creations_of("ENROLLMENTS_RANKED")
+    assert creations_of("SALES_VALIDATED")
+    assert all(" TRANSIENT TABLE " in one for one in creations_of("SALES_VALIDATED|ENROLLMENTS_RANKED"))
+    assert all('CLUSTER BY ("ORDER_DATE")' in one for one in creations_of("SALES_VALIDATED"))
+    assert creations_of(r"\w+_VERSIONS")
+    assert not [one for one in creations_of(r"\w+_VERSIONS") if " TRANSIENT " in one]
 
 
 def test_sessions_are_in_utc_and_tagged_as_sqlmesh(workspace: Workspace, snowflake: Snowflake) -> None:
@@ -131,7 +163,7 @@ def test_planning_dev_with_nothing_changed_writes_nothing(workspace: Workspace, 
     with snowflake.sent() as first:
         plan(workspace.context("snowflake"), "dev")
     # Forward-only models get empty tables that no view reads: dev fills one only if its model has changed there.
-    assert tables_written(first) <= HISTORIES
+    assert tables_written(first) <= VERSIONS
     assert not [one for one in table_writes(first) if re.search(r" AS (SELECT|WITH) ", one)]
     assert writes(first), "dev gets its views"
     with snowflake.sent() as again:
@@ -143,43 +175,51 @@ def test_a_non_breaking_change_builds_its_own_table_and_leaves_prod_alone(
     workspace: Workspace, snowflake: Snowflake
 ) -> None:
     before = snowflake.definitions()
-    with changed(workspace, MART, MART_COLUMN, NEW_COLUMN) as context, snowflake.sent() as statements:
+    with changed(workspace, DAYS, DAYS_COLUMN, NEW_COLUMN) as context, snowflake.sent() as statements:
         plan(context, "dev")
-    assert tables_written(statements) == {"RETAIL__RPT_NET_REVENUE_BY_COUNTRY"}
+    assert tables_written(statements) == {"INTERMEDIATE__INT_RETAIL__SALES_AGGREGATED"}
     assert snowflake.definitions() == before
-    assert "STATE_COUNT" in columns(snowflake, "RETAIL__DEV.RPT_NET_REVENUE_BY_COUNTRY")
-    assert "STATE_COUNT" not in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
+    assert "FURTHER_COUNT" in columns(snowflake, "INTERMEDIATE__DEV.INT_RETAIL__SALES_AGGREGATED")
+    assert "FURTHER_COUNT" not in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_AGGREGATED")
 
 
 def test_promotion_swaps_views_and_builds_nothing(workspace: Workspace, snowflake: Snowflake) -> None:
-    with changed(workspace, MART, MART_COLUMN, NEW_COLUMN) as context:
+    with changed(workspace, DAYS, DAYS_COLUMN, NEW_COLUMN) as context:
         plan(context, "dev")
-        in_dev = snowflake.definitions("RETAIL__DEV")["RETAIL__DEV.RPT_NET_REVENUE_BY_COUNTRY"]
+        in_dev = snowflake.definitions("INTERMEDIATE__DEV")["INTERMEDIATE__DEV.INT_RETAIL__SALES_AGGREGATED"]
         with snowflake.sent() as statements:
             plan(workspace.context("snowflake"), "prod")
     assert [one for one in statements if one.startswith("CREATE OR REPLACE VIEW")]
     assert table_writes(statements) == []
-    assert "STATE_COUNT" in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
-    in_prod = snowflake.definitions()["RETAIL.RPT_NET_REVENUE_BY_COUNTRY"]
-    assert re.findall(r"COUNTRY__\d+", in_prod) == re.findall(r"COUNTRY__\d+", in_dev)
+    assert "FURTHER_COUNT" in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_AGGREGATED")
+    in_prod = snowflake.definitions()["INTERMEDIATE.INT_RETAIL__SALES_AGGREGATED"]
+    assert re.findall(r"AGGREGATED__\d+", in_prod) == re.findall(r"AGGREGATED__\d+", in_dev)
     with snowflake.sent() as statements:
         plan(workspace.context("snowflake"), "prod")  # back to the table that still exists
     assert table_writes(statements) == []
-    assert "STATE_COUNT" not in columns(snowflake, "RETAIL.RPT_NET_REVENUE_BY_COUNTRY")
+    assert "FURTHER_COUNT" not in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_AGGREGATED")
+    # SQLMesh replaces the views that read a changed table on the way there, but not on the way back.
+    restate(workspace.context("snowflake"), VIEWS_OF_DAYS)
 
 
 def test_a_breaking_change_rebuilds_what_depends_on_it(workspace: Workspace, snowflake: Snowflake) -> None:
-    file, old = "models/retail/rpt_net_revenue_by_state.sql", "FROM retail.rpt_net_revenue_by_city AS cities"
-    new = f"{old}\nCROSS JOIN (SELECT 1 AS one) AS once"
+    file, old = "models/intermediate/int_retail__sales_validated.sql", "  FROM ranked\n  CROSS JOIN bounds\n"
+    new = f"{old}  CROSS JOIN (SELECT 1 AS one) AS once\n"
     with changed(workspace, file, old, new) as context, snowflake.sent() as statements:
         plan(context, "dev")
-    assert tables_written(statements) == {f"RETAIL__RPT_NET_REVENUE_BY_{level}" for level in ("STATE", "COUNTRY")}
+    assert tables_written(statements) - VERSIONS == {
+        *(
+            f"INTERMEDIATE__INT_RETAIL__{table}"
+            for table in ("SALES_VALIDATED", "SALES_AGGREGATED", "CUSTOMERS_DERIVED")
+        ),
+        *(f"OPS__{table}_RECONCILIATION" for table in ("ROW", "SOURCE")),
+    }
 
 
 def test_the_janitor_drops_what_only_an_invalidated_environment_used(
     workspace: Workspace, snowflake: Snowflake
 ) -> None:
-    with changed(workspace, MART, MART_COLUMN, NEW_COLUMN) as context:
+    with changed(workspace, DAYS, DAYS_COLUMN, NEW_COLUMN) as context:
         plan(context, "dev")
     context = workspace.context("snowflake")
     plan(context, "prod")
@@ -192,44 +232,49 @@ def test_the_janitor_drops_what_only_an_invalidated_environment_used(
     rows = snowflake.query(tables)
     assert not [schema for schema, _ in rows if schema.endswith("__DEV")]
     physical = {name for schema, name in rows if schema.startswith("SQLMESH_")}
-    assert "RETAIL__RPT_NET_REVENUE_BY_COUNTRY" in {name.rsplit("__", 1)[0] for name in used - physical}
+    assert "INTERMEDIATE__INT_RETAIL__SALES_AGGREGATED" in {name.rsplit("__", 1)[0] for name in used - physical}
     assert physical & tables_of_prod == used & tables_of_prod
-    assert {name.rsplit("__", 2)[0] for name in physical - tables_of_prod} <= HISTORIES
+    assert {name.rsplit("__", 2)[0] for name in physical - tables_of_prod} <= VERSIONS
     assert snowflake.definitions() == before
     assert snowflake.query(FIGURES)
 
 
 def test_a_forward_only_column_is_added_to_prods_own_table(workspace: Workspace, snowflake: Snowflake) -> None:
-    file = "models/intermediate/int_retail__sales_priced.sql"
-    old = "order_date, /* Day the order was placed, UTC */"
-    new = f"{old}\n  MONTH(order_date)::INT AS order_month, /* Month of that day */"
-    table = "SELECT COUNT(*) FROM ANALYTICS.INTERMEDIATE.INT_RETAIL__SALES_PRICED"
+    file = "models/intermediate/int_retail__sales_validated.sql"
+    old = "lines.order_date::DATE AS order_date, /* Day the order was placed, UTC */"
+    new = f"{old}\n  MONTH(lines.order_date)::INT AS order_month, /* Month of that day */"
+    table = "SELECT COUNT(*) FROM ANALYTICS.INTERMEDIATE.INT_RETAIL__SALES_VALIDATED"
     rows = snowflake.query(table)
     options = {"auto_apply": True, "no_prompts": True, "skip_tests": True, "forward_only": True}
     with changed(workspace, file, old, new) as context:
         with snowflake.sent() as in_dev:
             context.plan("dev", include_unmodified=True, **options)
-        assert "ORDER_MONTH" not in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_PRICED")
+        assert "ORDER_MONTH" not in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_VALIDATED")
         with snowflake.sent() as promoted:
             workspace.context("snowflake").plan("prod", **options)
         assert [one for one in in_dev if re.match(r"CREATE TABLE.* CLONE ", one)]
         added = [one for one in promoted if one.startswith("ALTER TABLE") and 'ADD "ORDER_MONTH"' in one]
         assert len(added) == 1, promoted
-        assert not [one for one in promoted if re.match(r"CREATE (OR REPLACE )?TABLE.*SALES_PRICED__\d+\".* AS ", one)]
-        assert "ORDER_MONTH" in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_PRICED")
+        assert not [
+            one
+            for one in promoted
+            if re.match(r"CREATE (OR REPLACE )?(TRANSIENT )?TABLE.*SALES_VALIDATED__\d+\".* AS ", one)
+        ]
+        assert "ORDER_MONTH" in columns(snowflake, "INTERMEDIATE.INT_RETAIL__SALES_VALIDATED")
         assert snowflake.query(table) == rows
 
 
 def test_a_failing_audit_stops_promotion_and_prod_keeps_serving(workspace: Workspace, snowflake: Snowflake) -> None:
     before, figures = snowflake.definitions(), snowflake.query(FIGURES)
-    doubled = ("SUM(states.net_revenue_amount)", "SUM(states.net_revenue_amount * 2)")
-    with changed(workspace, MART, *doubled) as context, pytest.raises(PlanError):
+    doubled = ("SUM(sales.net_revenue_amount)", "SUM(sales.net_revenue_amount * 2)")
+    file = "models/retail/rpt_net_revenue_by_city.sql"
+    with changed(workspace, file, *doubled) as context, pytest.raises(PlanError):
         plan(context, "prod")
     assert snowflake.definitions() == before
     assert snowflake.query(FIGURES) == figures
 
 
-def test_a_later_interval_merges_the_rows_loaded_since(
+def test_a_later_interval_replaces_the_rows_of_affected_keys(
     workspace: Workspace, snowflake: Snowflake, sources: SourceDatabase, data: Path
 ) -> None:
     plan(workspace.context("snowflake"), "prod")
@@ -238,12 +283,23 @@ def test_a_later_interval_merges_the_rows_loaded_since(
     write(sources, seed=7)
     load(sources, data, at=datetime.now(UTC) + timedelta(minutes=90))
     load(sources, data, at=datetime.now(UTC) + timedelta(hours=3))
-    with snowflake.sent() as statements:
-        run(workspace.context("snowflake"), at=datetime.now(UTC) + timedelta(hours=3))
-    merged = {
-        table for one in statements if one.startswith("MERGE") for table in re.findall(r"(INT_\w+?)__\d+", one)[:1]
-    }
-    assert {"INT_RETAIL__SALES_VALIDATED", "INT_RETAIL__SALES_PRICED", "INT_RETAIL__SALES_AGGREGATED"} <= merged
+    start = len(snowflake.entries())
+    run(workspace.context("snowflake"), at=datetime.now(UTC) + timedelta(hours=3))
+    replaced = {}
+    for statements in transactions(snowflake.entries()[start:]):
+        [table] = set(re.findall(r"^(?:DELETE FROM|INSERT INTO) (\S+)", "\n".join(statements), re.MULTILINE))
+        shapes = [re.sub(r'"[^"]+"', "x", one) for one in statements]
+        assert shapes[:2] == [
+            "DELETE FROM x.x.x WHERE x IN (SELECT x FROM x.x.x)",
+            "DELETE FROM x.x.x WHERE x IS NULL",
+        ]
+        [inserted] = shapes[2:]
+        assert inserted.startswith("INSERT INTO x.x.x (x, ")
+        replaced[re.findall(r"INT_\w+?(?=__\d)", table)[0]] = statements
+    assert replaced.keys() == {
+        "INT_EDTECH__STUDENTS_VALIDATED", "INT_EDTECH__COURSES_VALIDATED", "INT_EDTECH__ENROLLMENTS_RANKED",
+        "INT_RETAIL__SALES_VALIDATED", "INT_RETAIL__SALES_AGGREGATED", "INT_RETAIL__CUSTOMERS_DERIVED",
+    }  # fmt: skip
     [(after,)] = snowflake.query(count)
     assert after > before
     [(facts,)] = snowflake.query("SELECT SUM(NET_REVENUE_AMOUNT) FROM ANALYTICS.RETAIL.FCT_SALES")
@@ -253,17 +309,19 @@ def test_a_later_interval_merges_the_rows_loaded_since(
 
 def test_a_restatement_recomputes_lost_rows(workspace: Workspace, snowflake: Snowflake) -> None:
     context = workspace.context("snowflake")
-    table = context.get_snapshot("intermediate.int_retail__sales_priced", raise_if_missing=True).table_name()
+    table = context.get_snapshot("intermediate.int_retail__sales_validated", raise_if_missing=True).table_name()
     figures = snowflake.query(FIGURES)
     snowflake.query(f"DELETE FROM {table} WHERE IS_VALID")
-    context.plan(
-        "prod",
-        restate_models=["intermediate.int_retail__sales_priced"],
-        auto_apply=True,
-        no_prompts=True,
-        skip_tests=True,
-    )
+    restate(context, ["intermediate.int_retail__sales_validated"])
     assert snowflake.query(FIGURES) == figures
+
+
+def test_names_are_quoted_in_the_case_in_which_they_are_defined(workspace: Workspace, snowflake: Snowflake) -> None:
+    """Snowflake's columns are in upper case, and a quoted name has to be in the same case. The emulator ignores it."""
+    for statement in snowflake.statements():
+        code = re.sub(r"/\*.*?\*/|'(?:[^'\\]|\\.|'')*'", "", statement)
+        unknown = set(re.findall(r'"([a-z_\d]*[a-z][a-z_\d]*)"', code)) - set(re.findall(r'\bAS "(\w+)"', code))
+        assert not unknown, statement
 
 
 def test_the_emulator_accepted_only_known_statements_without_executing_them(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import load, write
+from conftest import load, reconcile, write
 from emulated import Snowflake
 from psycopg import sql
 from sources import SourceDatabase, new_state
@@ -29,7 +29,7 @@ def workspace(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Workspace:
     """Prod on Snowflake, with its state in PostgreSQL."""
-    load(sources, data, at=datetime.now(UTC))
+    reconcile(sources, data, at=datetime.now(UTC))
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
     plan(workspace.context("snowflake"), "prod")
     return workspace
@@ -72,8 +72,9 @@ def test_a_run_continues_from_the_exported_state(
     load(sources, data, at=datetime.now(UTC) + timedelta(hours=3))
     with snowflake.sent() as statements:
         run(workspace.context("snowflake"), at=datetime.now(UTC) + timedelta(hours=3))
-    assert [one for one in statements if one.startswith("MERGE") and "INT_RETAIL__SALES_PRICED" in one]
-    assert not [one for one in statements if re.match(r"CREATE OR REPLACE TABLE \S+INT_RETAIL__SALES_PRICED__", one)]
+    assert [one for one in statements if re.match(r"INSERT INTO \S+INT_RETAIL__SALES_VALIDATED__", one)]
+    replaced = r"CREATE OR REPLACE (TRANSIENT )?TABLE \S+INT_RETAIL__SALES_VALIDATED__"
+    assert not [one for one in statements if re.match(replaced, one)]
     [(more,)] = snowflake.query("SELECT COUNT(*) FROM ANALYTICS.RETAIL.FCT_SALES")
     assert more > rows
 

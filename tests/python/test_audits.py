@@ -54,15 +54,16 @@ class Case:
 
 KEY = Call("unique_combination_of_columns(columns := id)", "id INT")
 TWO_KEYS = Call("unique_combination_of_columns(columns := (id, day))", "id INT, day DATE")
-DROP = Call("max_deletion_rate(max_rate := 0.2, min_rows := 1)", "is_deleted BOOLEAN, updated_at TIMESTAMP")
-DROP_OF_100 = Call("max_deletion_rate(max_rate := 0.2)", "is_deleted BOOLEAN, updated_at TIMESTAMP")
+SOFT_DELETES = "deleted_at TIMESTAMP, updated_at TIMESTAMP, _loaded_at TIMESTAMP"
+DROP = Call("max_deletion_rate(max_rate := 0.2, min_rows := 1)", SOFT_DELETES)
+DROP_OF_100 = Call("max_deletion_rate(max_rate := 0.2)", SOFT_DELETES)
 NET = Call(
     "forall(criteria := (net IS NOT NULL, net IS NOT DISTINCT FROM gross - discount, discount <= gross))",
     "id INT, gross DECIMAL(18, 2), discount DECIMAL(18, 2), net DECIMAL(18, 2)",
 )
-FIRST = Call(
-    "forall(criteria := day IS NOT DISTINCT FROM first_day, condition := rank = 1)",
-    "id INT, day DATE, first_day DATE, rank INT",
+NET_SINCE = Call(
+    "forall(criteria := net IS NOT DISTINCT FROM gross - discount, condition := _loaded_at >= '2026-01-06'::TIMESTAMP)",
+    "id INT, gross DECIMAL(18, 2), discount DECIMAL(18, 2), net DECIMAL(18, 2), _loaded_at TIMESTAMP",
 )
 FILLED = Call("not_null(columns := id)", "id INT")
 BOTH_FILLED = Call("not_null(columns := (id, name))", "id INT, name VARCHAR")
@@ -96,7 +97,6 @@ COUNTS_SINCE = Call(
     "id INT, reject_reasons VARCHAR, _loaded_at TIMESTAMP",
     "id INT, _loaded_at TIMESTAMP",
 )
-VERSIONS = Call("scd2_no_overlaps(key := id)", "id INT, valid_from TIMESTAMP, valid_to TIMESTAMP")
 TOTAL = Call(
     "totals_reconcile(measures := amount, against := audited.other, by := day)",
     "day INT, amount DECIMAL(18, 2)",
@@ -110,8 +110,18 @@ TOTALS = Call(
 )
 LEVEL = Call("accepted_values(column := level, is_in := ('Low', 'High'))", "level VARCHAR")
 
-MON, TUE, WED, THU = (f"'2026-01-0{day}'" for day in (5, 6, 7, 8))
-DELETED, ALIVE = f"(TRUE, {TUE})", f"(FALSE, {MON})"
+MON, TUE, WED, THU, NEXT_MON, NEXT_TUE, THE_MON_AFTER = (f"'2026-01-{day:02}'" for day in (5, 6, 7, 8, 12, 13, 19))
+YEARS_AGO = "'2020-01-01'"
+
+
+def active(count: int, loaded_at: str) -> str:
+    """That many active rows, which the source last wrote years ago."""
+    return ", ".join([f"(NULL, {YEARS_AGO}, {loaded_at})"] * count)
+
+
+def deleted(count: int, loaded_at: str, *, deleted_at: str = "", updated_at: str = "") -> str:
+    """That many soft-deleted rows, written on the day of their load unless given."""
+    return ", ".join([f"({deleted_at or loaded_at}, {updated_at or deleted_at or loaded_at}, {loaded_at})"] * count)
 
 
 def loaded(rows: str, day: str = MON) -> str:
@@ -125,24 +135,86 @@ CASES = (
     Case(KEY, "no key twice", "(1), (NULL), (NULL)", finds=(None,)),
     Case(TWO_KEYS, "half of the key repeated", f"(1, {MON}), (1, {TUE}), (2, {MON})"),
     Case(TWO_KEYS, "the full key repeated", f"(1, {MON}), (1, {MON}), (2, {MON})", finds=(1,)),
-    Case(DROP, "nothing deleted", f"{ALIVE}, {ALIVE}"),
-    Case(DROP, "as many deleted as allowed", f"{DELETED}, {ALIVE}, {ALIVE}, {ALIVE}, {ALIVE}"),
-    Case(DROP, "more deleted than allowed", f"{DELETED}, {ALIVE}, {ALIVE}, {ALIVE}", finds=(3,)),
-    Case(DROP, "everything deleted", f"{DELETED}, {DELETED}", finds=(0,)),
-    Case(DROP, "deleted long before the newest write", f"(TRUE, {MON}), (TRUE, {MON}), (FALSE, {THU})"),
-    Case(DROP, "deleted a day before the newest write", f"(TRUE, {WED}), (FALSE, {THU})", finds=(1,)),
-    Case(DROP_OF_100, "a table too small to validate", ", ".join([DELETED] * 99)),
-    Case(DROP_OF_100, "a table just large enough to validate", ", ".join([DELETED] * 21 + [ALIVE] * 79), finds=(79,)),
+    Case(DROP, "nothing deleted", active(2, MON)),
+    Case(DROP, "as many deleted as allowed", f"{active(4, MON)}, {deleted(1, TUE)}"),
+    Case(DROP, "more deleted than allowed", f"{active(3, MON)}, {deleted(1, TUE)}", finds=(3,)),
+    Case(DROP, "everything deleted", deleted(2, TUE), finds=(0,)),
+    Case(
+        DROP,
+        "deletions of a repair, which the source has not written",
+        f"{active(3, MON)}, {deleted(1, NEXT_MON, updated_at=YEARS_AGO)}",
+        finds=(3,),
+    ),
+    Case(
+        DROP,
+        "deletions that the source dates back",
+        f"{active(3, MON)}, {deleted(1, THE_MON_AFTER, deleted_at=YEARS_AGO)}",
+        finds=(3,),
+    ),
+    Case(
+        DROP,
+        "deletions seven days before the newest load",
+        f"{active(2, MON)}, {deleted(1, TUE)}, {active(1, NEXT_TUE)}",
+        finds=(3,),
+    ),
+    Case(
+        DROP,
+        "deletions more than seven days before the newest load",
+        f"{active(2, MON)}, {deleted(1, MON)}, {active(1, NEXT_TUE)}",
+    ),
+    Case(
+        DROP,
+        "a first load with many old deletions",
+        f"{active(3, MON)}, {deleted(3, MON, deleted_at=YEARS_AGO)}",
+    ),
+    Case(
+        DROP,
+        "a first load with many old deletions, and loads after it",
+        f"{active(3, MON)}, {deleted(3, MON, deleted_at=YEARS_AGO)}, {active(1, TUE)}, {deleted(1, WED)}",
+    ),
+    Case(
+        DROP,
+        "deletions that the source dates back, written the day after a first load",
+        f"{active(3, MON)}, {deleted(1, TUE, deleted_at=YEARS_AGO, updated_at=TUE)}",
+        finds=(3,),
+    ),
+    Case(
+        DROP,
+        "a first load with many new deletions",
+        f"{active(3, NEXT_MON)}, {deleted(3, NEXT_MON, deleted_at=THU)}",
+        finds=(3,),
+    ),
+    Case(
+        DROP,
+        "a full load, and many deletions after it",
+        f"{active(3, MON)}, {deleted(3, MON, deleted_at=YEARS_AGO)}, {deleted(1, TUE)}",
+        finds=(3,),
+    ),
+    Case(
+        DROP,
+        # Merged by key, so it leaves a row that the source has hard-deleted as it was.
+        "a full load with many old deletions, and a row that has left the source",
+        f"{active(1, MON)}, {active(3, THE_MON_AFTER)}, {deleted(3, THE_MON_AFTER, deleted_at=YEARS_AGO)}",
+    ),
+    Case(DROP_OF_100, "a table too small to validate", deleted(99, TUE)),
+    Case(
+        DROP_OF_100,
+        "a table just large enough to validate",
+        f"{active(79, MON)}, {deleted(21, TUE)}",
+        finds=(79,),
+    ),
     Case(NET, "gross less discount", "(1, 10.00, 2.50, 7.50), (2, 10.00, 10.00, 0.00)"),
     Case(NET, "net off by a cent", "(1, 10.00, 2.50, 7.50), (2, 10.00, 2.50, 7.51)", finds=(2,)),
     Case(NET, "discount above gross", "(1, 10.00, 2.50, 7.50), (2, 10.00, 10.01, -0.01)", finds=(2,)),
     Case(NET, "no gross", "(1, 10.00, 2.50, 7.50), (2, NULL, 2.50, 7.50)", finds=(2,)),
     Case(NET, "no net", "(1, 10.00, 2.50, 7.50), (2, NULL, NULL, NULL)", finds=(2,)),
-    Case(FIRST, "the first value", f"(1, {MON}, {MON}, 1)"),
-    Case(FIRST, "neither value", "(1, NULL, NULL, 1)"),
-    Case(FIRST, "another value", f"(1, {MON}, {MON}, 1), (2, {TUE}, {MON}, 1)", finds=(2,)),
-    Case(FIRST, "a value that is NULL now", f"(1, {MON}, {MON}, 1), (2, NULL, {MON}, 1)", finds=(2,)),
-    Case(FIRST, "another value in an older row", f"(1, {TUE}, {MON}, 2)"),
+    Case(NET_SINCE, "net off by a cent in a row loaded before", loaded("(1, 10.00, 2.50, 7.51)")),
+    Case(
+        NET_SINCE,
+        "net off by a cent in a row loaded since",
+        f"{loaded('(1, 10.00, 2.50, 7.51)')}, {loaded('(2, 10.00, 2.50, 7.51)', TUE)}",
+        finds=(2,),
+    ),
     Case(FILLED, "no hole", "(1), (0)"),
     Case(FILLED, "a hole in the only column", "(1), (NULL)", finds=(None,)),
     Case(BOTH_FILLED, "an empty string", "(1, '')"),
@@ -227,14 +299,6 @@ CASES = (
         loaded("(1, 1), (1, 2)"),
         finds=(1, 1),
     ),
-    Case(VERSIONS, "versions in a row, the last open", f"(1, {MON}, {TUE}), (1, {TUE}, NULL)"),
-    Case(VERSIONS, "deleted, and back after a while", f"(1, {MON}, {TUE}), (1, {WED}, {THU})"),
-    Case(VERSIONS, "two keys open", f"(1, {MON}, NULL), (2, {MON}, NULL)"),
-    Case(VERSIONS, "an overlap", f"(1, {MON}, {WED}), (1, {TUE}, {THU}), (2, {MON}, NULL)", finds=(1,)),
-    Case(VERSIONS, "one inside another", f"(1, {MON}, {THU}), (1, {TUE}, {WED})", finds=(1,)),
-    Case(VERSIONS, "an end before the beginning", f"(1, {TUE}, {MON})", finds=(1,)),
-    Case(VERSIONS, "open twice", f"(1, {MON}, NULL), (1, {MON}, NULL)", finds=(1, 1)),
-    Case(VERSIONS, "open, and followed by another", f"(1, {MON}, NULL), (1, {TUE}, {WED})", finds=(1,)),
     Case(TOTAL, "equal sums of other rows", "(1, 2.50), (1, 2.50), (2, 1)", "(1, 5), (2, 1)"),
     Case(TOTAL, "a group of zeros in either table", "(1, 1), (2, 0)", "(1, 1), (3, 0)"),
     Case(TOTAL, "equal sums without a group", "(NULL, 1)", "(NULL, 1)"),

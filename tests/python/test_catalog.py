@@ -94,7 +94,7 @@ def test_every_column_of_a_query_has_a_type_and_a_description(catalog: Catalog) 
     for found in catalog.models:
         for column in found.columns:
             assert column.type, f"{found.name}.{column.name}"
-            assert column.description or column.name in {"valid_from", "valid_to"}, f"{found.name}.{column.name}"
+            assert column.description, f"{found.name}.{column.name}"
 
 
 def test_lineage_equals_that_of_sqlmesh_for_each_column(context: Context, catalog: Catalog) -> None:
@@ -106,9 +106,6 @@ def test_lineage_equals_that_of_sqlmesh_for_each_column(context: Context, catalo
             for select in context.get_model(found.name).render_query().selects
         }
         for column in found.columns:
-            if column.name not in names:
-                assert column.upstream == []  # SQLMesh itself fills valid_from and valid_to
-                continue
             expected = column_dependencies(context, found.name, exp.column(names[column.name], quoted=True))
             assert column.upstream == sorted(
                 (context.models[parent].name, display_name(name))
@@ -128,31 +125,35 @@ def test_a_row_count_has_no_upstream_column(catalog: Catalog) -> None:
 
 def test_models_read_by_the_query_and_by_audits_only_are_listed_separately(catalog: Catalog) -> None:
     sales = model(catalog, "retail.fct_sales")
-    assert sales.upstream == ["intermediate.int_retail__sales_priced"]
-    assert sales.audit_dependencies == ["retail.dim_customer", "retail.dim_product", "shared.dim_location"]
+    assert sales.upstream == ["intermediate.int_retail__sales_validated"]
+    assert sales.audit_dependencies == ["retail.dim_customer"]
 
 
 def test_a_model_has_the_properties_of_its_header(catalog: Catalog) -> None:
-    priced = model(catalog, "intermediate.int_retail__sales_priced")
-    assert (priced.kind, priced.settings) == ("INCREMENTAL_BY_UNIQUE_KEY", ["unique_key (ROW(order_id, product_id))"])
-    assert (priced.grain, priced.cron, priced.start) == (["(order_id, product_id)"], "@hourly", "2026-10-25")
-    assert priced.file == "models/intermediate/int_retail__sales_priced.sql"
+    days = model(catalog, "intermediate.int_retail__sales_aggregated")
+    assert (days.kind, days.settings) == (
+        "CUSTOM",
+        [
+            "materialization 'replace_by_key'",
+            "materialization_properties (key = order_date, row_exists = line_count > 0)",
+        ],
+    )
+    assert (days.grain, days.cron, days.start) == (["(order_date, location_id)"], "@hourly", "2026-10-25")
+    assert days.file == "models/intermediate/int_retail__sales_aggregated.sql"
     assert model(catalog, "retail.fct_sales").references == ["customer_id", "product_id", "location_id"]
 
 
 def test_audits_are_listed_with_arguments_query_and_whether_they_are_blocking(catalog: Catalog) -> None:
-    audits = {audit.name: audit for audit in model(catalog, "intermediate.int_retail__sales_priced").audits}
-    assert audits["forall_non_blocking"].arguments == {
-        "criteria": "NOT is_free",
-        "condition": "_loaded_at >= @start_dtntz",
-    }
-    assert not audits["forall_non_blocking"].blocking
-    assert audits["unique_combination_of_columns"].blocking
-    assert audits["unique_combination_of_columns"].arguments == {
-        "columns": "(order_id, product_id)",
-        "condition": "_loaded_at >= @start_dtntz",
-    }
-    assert "@EACH(@columns" in audits["unique_combination_of_columns"].query
+    audits = model(catalog, "intermediate.int_retail__sales_validated").audits
+    listed = {(audit.name, *audit.arguments.values()): audit for audit in audits}
+    free = listed["forall_non_blocking", "NOT is_free", "_loaded_at >= @start_dtntz"]
+    assert free.arguments == {"criteria": "NOT is_free", "condition": "_loaded_at >= @start_dtntz"}
+    assert not free.blocking
+    unique = listed[
+        "unique_combination_of_columns", "(order_id, product_id)", "is_valid AND _loaded_at >= @start_dtntz"
+    ]
+    assert unique.blocking
+    assert "@EACH(@columns" in unique.query
 
 
 def test_an_audit_set_to_non_blocking_in_the_header_is_non_blocking(tmp_path: Path) -> None:
@@ -187,8 +188,8 @@ def test_sql_is_rendered_in_the_dialects_of_both_engines(catalog: Catalog) -> No
 def test_sql_is_rendered_with_the_variables_of_the_engines_gateway(catalog: Catalog) -> None:
     student = model(catalog, "edtech.dim_student").rendered
     assert "2026-11-01" in student["DuckDB"]  # where the sample is pinned
-    assert "2026-11-21" not in student["DuckDB"]
-    assert "2026-11-21" in student["Snowflake"]  # the day of the run
+    assert "CURRENT_TIMESTAMP" not in student["DuckDB"]
+    assert "SYSDATE()" in student["Snowflake"]
     assert "2026-11-01" not in student["Snowflake"]
     assert catalog.gateways == {"DuckDB": "local", "Snowflake": "snowflake"}
     assert catalog.unconfigured_gateways == ["snowflake"]
@@ -216,8 +217,8 @@ model_defaults: {dialect: snowflake}
 
 
 def test_incremental_sql_is_rendered_for_the_previous_day(catalog: Catalog) -> None:
-    priced = model(catalog, "intermediate.int_retail__sales_priced").rendered["Snowflake"]
-    assert "2026-11-20 00:00:00" in priced
+    validated = model(catalog, "intermediate.int_retail__sales_validated").rendered["Snowflake"]
+    assert "2026-11-20 00:00:00" in validated
     assert catalog.interval == (datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC))
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from shutil import copyfile, copytree
 
@@ -119,6 +119,24 @@ def test_an_unchanged_warehouse_is_copied_once(warehouse: Path, folder: Path) ->
     first = publish(warehouse, folder)
     assert publish(warehouse, folder) == first
     assert first.written_at.timestamp() == pytest.approx(warehouse.stat().st_mtime)
+
+
+def test_a_snapshot_is_outdated_once_its_day_is_over_in_utc(
+    warehouse: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing runs at midnight, but views show other ages and statuses then."""
+    first = publish(warehouse, folder)
+    monkeypatch.setattr(publishing, "datetime", Tomorrow)
+    second = publish(warehouse, folder)
+    assert second.path != first.path
+    assert second.written_at == first.written_at
+    assert publish(warehouse, folder) == latest(warehouse, folder) == second
+
+
+class Tomorrow(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + timedelta(days=1)
 
 
 def test_the_two_newest_snapshots_are_kept_for_their_readers(warehouse: Path, folder: Path) -> None:

@@ -100,7 +100,7 @@ def test_the_extension_finds_the_server_where_make_installs_it(project: Path) ->
 def test_a_name_leads_to_its_model_and_lineage_to_the_source_columns(workspace: Workspace) -> None:
     async def requests(editor: Editor) -> tuple[Any, ...]:
         document = editor.open(MART)
-        at = editor.position(MART, "retail.rpt_revenue_daily")
+        at = editor.position(MART, "retail.fct_sales")
         definition = await editor.text_document_definition_async(types.DefinitionParams(document, at))
         hover = await editor.text_document_hover_async(types.HoverParams(document, at))
         tables = await editor.api("/api/lineage/retail.rpt_net_revenue_by_city")
@@ -108,8 +108,8 @@ def test_a_name_leads_to_its_model_and_lineage_to_the_source_columns(workspace: 
         return definition, hover, tables, columns
 
     definition, hover, tables, columns = run_session(workspace, requests)
-    assert [Path(link.target_uri).name for link in definition] == ["rpt_revenue_daily.sql"]
-    assert "One row per day and location" in hover.contents.value
+    assert [Path(link.target_uri).name for link in definition] == ["fct_sales.sql"]
+    assert "One row per order line sold" in hover.contents.value
     assert '"RAW"."RETAIL"."SALES"' in texts(tables)
     assert {"PRICE", "QUANTITY", "DISCOUNT"} <= texts(columns), "columns that only the raw table has"
     assert list(workspace.data.iterdir()) == [], "an open editor never locks the database, so plans can run"

@@ -6,8 +6,9 @@ No Snowflake is available, so its SQL is parsed, rendered for DuckDB and run the
 import calendar
 import csv
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -16,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp, transpile
+from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.dialect import MacroFunc, parse
-from sqlmesh.core.macros import MacroRegistry, macro
+from sqlmesh.core.macros import MacroRegistry, RuntimeStage, macro
 from sqlmesh.core.model import load_sql_based_model
+from sqlmesh.utils.errors import ConfigError
 from sqlmesh.utils.metaprogramming import import_python_file
 
 Rows = Sequence[Sequence[object]]
@@ -138,13 +141,29 @@ def test_completed_years_keep_their_parentheses_in_arithmetic(planted: Planted) 
     assert run([("2008-11-01", "2026-10-31")]) == [(170,)]
 
 
-@pytest.mark.parametrize(
-    ("variables", "today"),
-    [({"as_of_date": "2026-11-01"}, date(2026, 11, 1)), ({}, date(2026, 3, 4))],
-    ids=["the variable where it is set", "the day of the run otherwise"],
-)
-def test_as_of_date_is(planted: Planted, variables: dict[str, str], today: date) -> None:
-    assert planted.query("SELECT @as_of_date() FROM planted", {"id": "INT"}, variables)([(1,)]) == [(today,)]
+def test_as_of_date_is_the_variable_where_it_is_set(planted: Planted) -> None:
+    run = planted.query("SELECT @as_of_date() FROM planted", {"id": "INT"}, {"as_of_date": "2026-11-01"})
+    assert run([(1,)]) == [(date(2026, 11, 1),)]
+
+
+@pytest.mark.parametrize("time_zone", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"])
+def test_as_of_date_is_the_date_in_utc_whenever_it_is_read(
+    planted: Planted, connection: duckdb.DuckDBPyConnection, time_zone: str
+) -> None:
+    """Kiritimati is 14 hours ahead, GMT+12 12 hours behind: at any time the date of one of them isn't that of UTC."""
+    run = planted.query("SELECT @as_of_date() FROM planted", {"id": "INT"})
+    before = datetime.now(UTC).date()
+    connection.execute(f"SET TimeZone = '{time_zone}'")
+    try:
+        [(today,)] = run([(1,)])
+    finally:
+        connection.execute("RESET TimeZone")
+    assert before <= today <= datetime.now(UTC).date()
+
+
+def test_an_as_of_date_that_is_no_date_is_reported(planted: Planted) -> None:
+    with pytest.raises(ConfigError, match="variable as_of_date: 'yesterday' is not a date like 2026-11-01"):
+        planted.expand("SELECT @as_of_date() FROM planted", {"as_of_date": "yesterday"})
 
 
 @pytest.mark.parametrize(
@@ -303,29 +322,183 @@ def test_models_use_exactly_the_reject_reasons_of_the_seed(project: Path) -> Non
     assert sorted(used) == sorted(described)
 
 
-KEYED = "MODEL (name tests.subject, kind INCREMENTAL_BY_UNIQUE_KEY (unique_key @merge_key(one, COALESCE(other, -1))));"
-
-
-@pytest.mark.parametrize(
-    ("gateway", "key"),
-    [("snowflake", ['"ONE"', 'COALESCE("OTHER", -1)']), ("local", ['ROW("ONE", COALESCE("OTHER", -1))'])],
-)
-def test_a_merge_compares_columns_on_snowflake_and_one_value_on_duckdb(
-    registry: MacroRegistry, gateway: str, key: list[str]
-) -> None:
-    model = load_sql_based_model(
-        parse(f"{KEYED} SELECT 1 AS one, 2 AS other", default_dialect="snowflake"),
-        macros=registry,
-        dialect="snowflake",
-        variables={"gateway": gateway},
-    )
-    restored = type(model).parse_raw(model.json())
-    for each in (model, restored):
-        assert [part.sql(dialect="snowflake") for part in each.unique_key] == key
-
-
 def source_table(model: Path) -> str:
     """'edtech.students' for int_edtech__students_validated.sql."""
     found = re.fullmatch(r"int_(\w+?)__(\w+)_validated", model.stem)
     assert found, f"{model} rejects rows, but its name doesn't contain the loaded table"
     return ".".join(found.groups())
+
+
+@pytest.fixture(scope="module")
+def normalized(planted: Planted) -> Run:
+    return planted.query("SELECT @normalized(name) FROM planted", {"name": "VARCHAR"})
+
+
+@pytest.mark.parametrize(
+    ("spellings", "key"),
+    [
+        (["Québec", "QUEBEC ", "  que\u0301bec", "qu\u00e9bec"], "quebec"),
+        (["Saint John", "SAINT  JOHN", "\tSaint\nJohn\r\n", "Saint\u00a0John", "saint\u3000\u2009john"], "saint john"),
+        (["Zürich", "zu\u0308rich", "ZÜRICH", "Zü\u200brich", "\ufeffZürich"], "zurich"),
+        (["Hà Nội", "HÀ NỘI", "ha\u0300 no\u0323\u0302i"], "ha noi"),
+        (["Łódź", "lodz", "ŁÓDŹ"], "lodz"),
+        (["Tromsø", "TROMSØ"], "tromso"),
+        (["Đà Nẵng"], "da nang"),
+        (["Trois-Rivières", "TROIS-RIVIERES"], "trois-rivieres"),
+        (["St. John's"], "st. john's"),
+        (["東京", " 東京 "], "東京"),
+        (["Ереван", "ЕРЕВАН"], "ереван"),  # noqa: RUF001
+        (["", " ", "\t", "\u200b"], ""),
+        ([None], None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_spellings_of_one_name_are_normalized_to_one_key(
+    normalized: Run, spellings: list[str | None], key: str | None
+) -> None:
+    assert normalized([(spelling,) for spelling in spellings]) == [(key,)] * len(spellings)
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in range(1, 0x3001) if chr(code).isspace()], ids=ascii)
+def test_any_white_space_separates_words(normalized: Run, character: str) -> None:
+    assert normalized([(f"{character}a{character}{character}b{character}",)]) == [("a b",)]
+
+
+LATIN = [
+    character
+    for character in map(chr, [*range(0x20, 0x7F), *range(0xA1, 0x250), *range(0x1E00, 0x1F00)])
+    if unicodedata.category(character) in {"Ll", "Lu", "Pd", "Po", "Nd"}
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(LATIN, max_size=20))
+def test_composed_and_decomposed_letters_have_one_key_which_is_its_own(normalized: Run, name: str) -> None:
+    forms = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
+    [(key,), (other,)] = normalized([(form,) for form in forms])
+    assert key == other
+    assert normalized([(key,)]) == [(key,)]
+
+
+@pytest.mark.parametrize("name", ["Αθήνα", "Йошкар-Ола", "Київ"])
+def test_composed_and_decomposed_letters_of_other_scripts_have_one_key(normalized: Run, name: str) -> None:
+    [(key,), (other,)] = normalized([(unicodedata.normalize(form, name),) for form in ("NFC", "NFD")])
+    assert key == other
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text([chr(code) for code in range(0x20, 0x7F)], max_size=20))
+def test_names_in_ascii_differ_only_in_case_and_blanks(normalized: Run, name: str) -> None:
+    assert normalized([(name,)]) == [(" ".join(name.lower().split()),)]
+
+
+HISTORY_START = datetime(2026, 10, 25)
+HOUR = datetime(2026, 11, 2, 10)
+EARLIER = datetime(2026, 11, 1, 9, 0, 0, 123456)
+
+
+class Subject:
+    """The model tests.subject, its table, and the rows of its parent, on DuckDB."""
+
+    def __init__(self, registry: MacroRegistry) -> None:
+        self._registry = registry
+        self.adapter = DuckDBConnectionConfig(catalogs={"ANALYTICS": ":memory:"}).create_engine_adapter()
+        self.adapter.execute("CREATE SCHEMA tests")
+        self.adapter.execute("CREATE TABLE tests.subject (id INT, _loaded_at TIMESTAMP)")
+        self.adapter.execute("CREATE TABLE tests.parent (id INT, _loaded_at TIMESTAMP)")
+
+    def insert(self, table: str, *rows: tuple[int | None, datetime]) -> None:
+        for key, loaded_at in rows:
+            self.adapter.execute(f"INSERT INTO tests.{table} VALUES ({'NULL' if key is None else key}, '{loaded_at}')")
+
+    def query(self, select: str, start: datetime, stage: RuntimeStage = RuntimeStage.EVALUATING) -> exp.Query:
+        """The query as SQLMesh renders it for the hour from `start`."""
+        model = load_sql_based_model(
+            parse(f"MODEL (name tests.subject, kind INCREMENTAL_UNMANAGED); {select}", default_dialect="snowflake"),
+            macros=self._registry,
+            dialect="snowflake",
+            default_catalog="ANALYTICS",
+            variables={"history_start": f"{HISTORY_START:%Y-%m-%d}"},
+        )
+        return model.render_query_or_raise(
+            start=start,
+            end=start + timedelta(hours=1),
+            execution_time=start + timedelta(hours=2),
+            runtime_stage=stage,
+            engine_adapter=self.adapter,
+        )
+
+    def rows(self, select: str, start: datetime) -> list[tuple[object, ...]]:
+        return list(self.adapter.fetchall(self.query(select, start)))
+
+
+@pytest.fixture
+def subject(registry: MacroRegistry) -> Iterator[Subject]:
+    subject = Subject(registry)
+    yield subject
+    subject.adapter.close()
+
+
+SINCE = "SELECT @since() AS since"
+
+
+@pytest.mark.parametrize(
+    ("start", "newest", "since"),
+    [
+        (HOUR, HOUR + timedelta(minutes=10), HOUR),
+        (HOUR, EARLIER, EARLIER + timedelta(microseconds=1)),
+        (HOUR, None, HISTORY_START),
+        (HISTORY_START, EARLIER, HISTORY_START),
+    ],
+    ids=[
+        "the interval's start",
+        "just after the newest row of its own table, if that is older",
+        "the start of history for an empty table",
+        "the start of history in a full refresh",
+    ],
+)
+def test_since_is(subject: Subject, start: datetime, newest: datetime | None, since: datetime) -> None:
+    if newest:
+        subject.insert("subject", (1, newest), (2, newest - timedelta(days=3)))
+    assert subject.rows(SINCE, start) == [(since,)]
+
+
+def test_since_is_a_timestamp_without_a_time_zone_on_snowflake(subject: Subject) -> None:
+    sql = subject.query(SINCE, HISTORY_START).sql(dialect="snowflake")
+    assert "CAST('2026-10-25 00:00:00.000000' AS TIMESTAMPNTZ)" in sql
+
+
+def test_since_is_the_start_of_the_interval_where_no_table_may_be_read(subject: Subject) -> None:
+    subject.insert("subject", (1, EARLIER))
+    sql = subject.query(SINCE, HOUR, RuntimeStage.LOADING).sql(dialect="snowflake")
+    assert "'2026-11-02 10:00:00.000000'" in sql
+
+
+AFFECTED = """
+    WITH affected AS (SELECT parent.id FROM tests.parent AS parent WHERE parent._loaded_at >= @since())
+    SELECT parent.id FROM tests.parent AS parent WHERE @is_affected(parent.id) ORDER BY parent.id
+"""
+LOADED = ((1, EARLIER), (1, HOUR), (2, EARLIER), (None, HOUR))
+
+
+def test_all_rows_of_a_key_are_affected_if_one_has_been_loaded(subject: Subject) -> None:
+    subject.insert("parent", *LOADED)
+    subject.insert("subject", (1, HOUR))
+    assert subject.rows(AFFECTED, HOUR) == [(1,), (1,)]
+
+
+def test_a_table_that_lags_behind_catches_up(subject: Subject) -> None:
+    subject.insert("parent", *LOADED, (3, EARLIER), (3, EARLIER + timedelta(microseconds=1)))
+    subject.insert("subject", (2, EARLIER))
+    assert subject.rows(AFFECTED, HOUR) == [(1,), (1,), (3,), (3,)]
+
+
+@pytest.mark.parametrize(("start", "newest"), [(HISTORY_START, HOUR), (HOUR, None)], ids=["restated", "empty"])
+def test_every_key_is_affected_in_a_full_refresh_and_none_is_looked_up(
+    subject: Subject, start: datetime, newest: datetime | None
+) -> None:
+    subject.insert("parent", *LOADED)
+    if newest:
+        subject.insert("subject", (1, newest))
+    assert subject.rows(AFFECTED, start) == [(1,), (1,), (2,)]
+    assert not subject.query(AFFECTED, start).find(exp.In)

@@ -118,6 +118,43 @@ def test_a_write_without_a_new_updated_at_is_found_and_the_advice_repairs_it(
     assert meshflow("reconcile").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("loaded", "written"),
+    [(("a|b", "c"), ("a", "b|c")), (("a", None), ("a", "~")), (("1:a", "b"), ("1", "a1:b")), (("", "a"), ("a", ""))],
+)
+def test_text_that_moves_from_one_column_to_the_next_is_found(
+    meshflow: Meshflow,
+    source: SourceDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    loaded: tuple[str | None, ...],
+    written: tuple[str | None, ...],
+) -> None:
+    monkeypatch.setattr("meshflow.loading.reader.LAG", -timedelta(hours=1))
+    values = (f"({', '.join('NULL' if text is None else repr(text) for text in row)})" for row in (loaded, written))
+    before, after = values
+    source.execute(
+        f"UPDATE edtech.students SET (first_name, last_name) = {before} WHERE student_id = 1",
+    )
+    meshflow("load")
+    write_without_trigger(source, f"UPDATE edtech.students SET (first_name, last_name) = {after} WHERE student_id = 1")
+    assert compared(meshflow("reconcile", "--json"))["edtech.students"]["differing_days"] == 1
+
+
+def test_a_repair_is_a_load_that_brings_rows_and_does_not_move_the_watermark(
+    meshflow: Meshflow, source: SourceDatabase
+) -> None:
+    meshflow("load")
+    source.execute("DELETE FROM edtech.students WHERE student_id = 2")
+    meshflow("reconcile", "--repair")
+    load, repair = raw(
+        "SELECT started_at, row_count, watermark FROM loader.loads WHERE table_name = 'students' "
+        "ORDER BY started_at DESC LIMIT 2"
+    )[::-1]
+    assert repair[0] > load[0]
+    assert repair[1:] == (1, load[2])
+    assert raw("SELECT DISTINCT _loaded_at FROM edtech.students WHERE student_id = 2") == [(repair[0],)]
+
+
 def test_a_row_that_was_never_loaded_is_found(meshflow: Meshflow, source: SourceDatabase) -> None:
     meshflow("load")
     write_without_trigger(

@@ -17,7 +17,7 @@ HOURS = [
 ]
 """The hours that start at 10, 11, 12 and 13 o'clock, in SQLMesh's format: milliseconds since 1970, end exclusive."""
 
-MODEL = "intermediate.int_edtech__students_validated"
+MODEL = "staging.stg_edtech__students"
 """Its MODEL header calls the signal for 'edtech'."""
 
 
@@ -56,12 +56,12 @@ def process_in_time_zone(request: pytest.FixtureRequest) -> Iterator[str]:
     time.tzset()
 
 
-def finish_load(adapter: EngineAdapter, table: str, started_at: str, finished_at: str) -> None:
+def finish_load(adapter: EngineAdapter, table: str, started_at: str, finished_at: str, rows: int = 1) -> None:
     """Record a load of `table`, such as 'edtech.students'. Times are UTC on 2026-11-01."""
     source, table_name = table.split(".")
     adapter.execute(
-        "INSERT INTO RAW.LOADER.LOADS (source, table_name, started_at, finished_at) "
-        f"VALUES ('{source}', '{table_name}', '2026-11-01 {started_at}', '2026-11-01 {finished_at}')"
+        "INSERT INTO RAW.LOADER.LOADS (source, table_name, started_at, finished_at, row_count) "
+        f"VALUES ('{source}', '{table_name}', '2026-11-01 {started_at}', '2026-11-01 {finished_at}', {rows})"
     )
 
 
@@ -144,11 +144,65 @@ def test_a_late_load_of_another_source_delays_nothing(
     assert ready_hours(on_live, warehouse_with_load_log) == [10, 11]
 
 
+def test_no_hour_is_ready_while_no_load_has_brought_a_row(
+    on_live: Snapshot, warehouse_with_load_log: EngineAdapter
+) -> None:
+    finish_load(warehouse_with_load_log, "edtech.students", "09:59:59", "10:01")
+    finish_load(warehouse_with_load_log, "edtech.students", "12:00", "12:01", rows=0)
+    assert ready_hours(on_live, warehouse_with_load_log) == []
+    finish_load(warehouse_with_load_log, "edtech.courses", "12:30", "12:31", rows=0)
+    assert ready_hours(on_live, warehouse_with_load_log) == []
+    finish_load(warehouse_with_load_log, "edtech.courses", "13:30", "13:31")
+    assert ready_hours(on_live, warehouse_with_load_log) == [10, 11]
+
+
+def test_rows_of_an_hour_that_is_not_complete_are_not_kept_waiting(
+    on_live: Snapshot, warehouse_with_load_log: EngineAdapter
+) -> None:
+    finish_load(warehouse_with_load_log, "edtech.students", "11:00", "11:01")
+    assert ready_hours(on_live, warehouse_with_load_log) == [10]
+
+
 def test_every_model_with_the_signal_passes_the_source_in_its_name(live_project: Context) -> None:
     sources = {
         model.name: {arguments["source"].name for name, arguments in model.signals if name == "source_loaded"}
         for model in live_project.models.values()
-        if model.signals
+        if any(name == "source_loaded" for name, _ in model.signals)
     }
     assert sources
-    assert sources == {name: {name.split(".int_")[1].split("__")[0]} for name in sources}
+    assert sources == {name: {name.split(".stg_")[1].split("__")[0]} for name in sources}
+
+
+STORED = "intermediate.int_retail__customers_derived"
+PARENT = "intermediate.int_retail__sales_validated"
+
+
+@pytest.mark.parametrize(
+    ("processed", "in_this_run", "hours"),
+    [
+        ([], [], []),
+        (HOURS[:2], [], [10, 11]),
+        ([], HOURS[:1], [10]),
+        (HOURS[:1], HOURS[1:2], [10, 11]),
+        (HOURS[1:3], [], [11, 12]),
+        ([(HOURS[0][0], HOURS[-1][1])], [], [10, 11, 12, 13]),
+    ],
+)
+def test_an_hour_is_ready_once_the_parents_have_processed_it_or_do_so_in_this_run(
+    live_project: Context,
+    warehouse_with_load_log: EngineAdapter,
+    processed: list[tuple[int, int]],
+    in_this_run: list[tuple[int, int]],
+    hours: list[int],
+) -> None:
+    model, parent = (live_project.get_snapshot(name, raise_if_missing=True).model_copy() for name in (STORED, PARENT))
+    parent.intervals = processed
+    context = ExecutionContext(warehouse_with_load_log, {parent.name: parent}, parent_intervals=in_this_run)
+    intervals = model.check_ready_intervals(list(HOURS), context)
+    assert [datetime.fromtimestamp(start / 1000, tz=UTC).hour for start, _ in intervals] == hours
+
+
+def test_every_table_by_affected_keys_waits_for_its_parents(live_project: Context) -> None:
+    by_key = [model for model in live_project.models.values() if model.kind.is_custom]
+    assert by_key
+    assert [model.name for model in by_key if "parents_processed" not in dict(model.signals)] == []

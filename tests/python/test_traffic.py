@@ -426,7 +426,7 @@ def test_the_warehouse_rejects_no_row_without_faults(clean_warehouse: Context) -
 
 
 def test_the_warehouse_flags_no_row_without_faults(clean_warehouse: Context) -> None:
-    assert fetch(clean_warehouse, "SELECT * FROM intermediate.int_retail__sales_priced WHERE is_free") == []
+    assert fetch(clean_warehouse, "SELECT * FROM intermediate.int_retail__sales_validated WHERE is_free") == []
     assert (
         fetch(clean_warehouse, "SELECT * FROM edtech.fct_enrollment WHERE is_before_sign_up OR is_after_course_end")
         == []
@@ -442,7 +442,7 @@ def test_every_reject_reason_that_is_possible_with_keys_occurs(faulty_warehouse:
 
 def test_flagged_rows_occur_that_are_not_rejected(faulty_warehouse: FaultyWarehouse) -> None:
     warehouse = faulty_warehouse.warehouse
-    assert fetch(warehouse, "SELECT * FROM intermediate.int_retail__sales_priced WHERE is_valid AND is_free")
+    assert fetch(warehouse, "SELECT * FROM intermediate.int_retail__sales_validated WHERE is_valid AND is_free")
     assert fetch(warehouse, "SELECT * FROM edtech.fct_enrollment WHERE is_before_sign_up")
     assert fetch(warehouse, "SELECT * FROM shared.dim_location WHERE city = 'Unknown'")
     assert fetch(warehouse, "SELECT * FROM shared.dim_location WHERE province = 'Atlantis'")
@@ -454,7 +454,7 @@ def test_the_share_of_faulty_rows_is_the_fault_rate(faulty_warehouse: FaultyWare
     new = written.sales + written.students + written.courses + written.enrollments
     assert abs(written.faulty - FAULT_RATE * new) < 5 * sqrt(FAULT_RATE * (1 - FAULT_RATE) * new)
     [(rejected,)] = fetch(faulty_warehouse.warehouse, "SELECT COUNT(*) FROM quarantine.retail_sales")
-    rejected_share = FAULT_RATE * 13 / 17  # the warehouse only flags the other four kinds of fault
+    rejected_share = FAULT_RATE * 15 / 19  # the warehouse only flags the other four kinds of fault
     assert abs(int(str(rejected)) - rejected_share * written.sales) < 5 * sqrt(rejected_share * written.sales)
 
 

@@ -17,7 +17,8 @@ from sqlmesh.core.config import Config, load_configs
 from sqlmesh.core.context import Context
 
 PARTS = (
-    "config.yaml", "audits", "external_models", "linter", "macros", "models", "seeds", "signals", "tests/models",
+    "config.yaml", "audits", "external_models", "linter", "macros", "materializations", "models", "seeds", "signals",
+    "tests/models",
 )  # fmt: skip
 
 STATE_TABLE = re.compile(r'"sqlmesh"\."_\w+"')
@@ -88,9 +89,13 @@ class Workspace:
         path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def plan(context: Context, environment: str) -> None:
-    """`sqlmesh plan ENVIRONMENT --auto-apply`, without the unit tests, which `make test` runs before."""
-    context.plan(environment, auto_apply=True, no_prompts=True, skip_tests=True, include_unmodified=True)
+def plan(context: Context, environment: str, at: datetime | None = None) -> None:
+    """`sqlmesh plan ENVIRONMENT --auto-apply`, without the unit tests, which `make test` runs before.
+
+    As if it were `at`, UTC; by default now.
+    """
+    options = {"auto_apply": True, "no_prompts": True, "skip_tests": True}
+    context.plan(environment, execution_time=at, include_unmodified=True, **options)
 
 
 RUN = """

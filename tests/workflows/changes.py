@@ -5,6 +5,8 @@ import re
 from fake_github import FakeGitHub
 
 COUNTRY = "models/retail/rpt_net_revenue_by_country.sql"
+CITY = "models/retail/rpt_net_revenue_by_city.sql"
+STATE = "models/retail/rpt_net_revenue_by_state.sql"
 COUNTRY_TEST = "tests/models/retail/test_rpt_net_revenue_by_country.yaml"
 ENROLLMENTS = "models/edtech/rpt_student_enrollments.sql"
 ENROLLMENTS_TEST = "tests/models/edtech/test_rpt_student_enrollments.yaml"
@@ -42,28 +44,26 @@ def undescribed_column(github: FakeGitHub) -> Files:
 
 def missing_province(github: FakeGitHub) -> Files:
     """Drop the sales of a province from the totals. No unit test finds it, but an audit does."""
-    return edited(github, COUNTRY, "GROUP BY", "WHERE\n  states.province <> 'Manitoba'\nGROUP BY")
+    return edited(github, CITY, "GROUP BY", "WHERE\n  locations.province <> 'Manitoba'\nGROUP BY")
 
 
 def three_models(github: FakeGitHub) -> Files:
-    """Change a mart, so that it and two marts that sum it have to be rebuilt."""
-    return edited(
-        github,
-        "models/retail/rpt_net_revenue_by_city.sql",
-        "GROUP BY",
-        "WHERE\n  COALESCE(days.location_id, '') <> 'nowhere'\nGROUP BY",
-    )
+    """Change three marts that no other model reads."""
+    where = "WHERE\n  COALESCE(sales.location_id, '') <> 'nowhere'\nGROUP BY"
+    return {
+        name: text for file in (CITY, STATE, COUNTRY) for name, text in edited(github, file, "GROUP BY", where).items()
+    }
 
 
 def added_column(github: FakeGitHub, name: str) -> Files:
-    """Add a column to a mart without downstream models, and to its unit test."""
-    first = "SUM(states.order_count)::INT"
-    inputs, outputs = (github.git("show", f"main:{COUNTRY_TEST}") + "\n").split("outputs:")
-    expected = outputs.replace("order_count: 5", f"order_count: 5\n          {name}: 2")
-    expected = expected.replace(", order_count: 1", f", {name}: 1, order_count: 1")
+    """Add a column to a mart without downstream models, and to its unit test. It equals line_count."""
+    first = "COUNT(DISTINCT sales.order_id)::INT"
+    test = github.git("show", f"main:{COUNTRY_TEST}") + "\n"
+    expected, rows = re.subn(r"^( +)line_count: (\d+)$", rf"\g<0>\n\1{name}: \2", test, flags=re.MULTILINE)
+    assert rows
     return {
-        **edited(github, COUNTRY, first, f"COUNT(*)::INT AS {name}, /* Provinces or states */\n  {first}"),
-        COUNTRY_TEST: f"{inputs}outputs:{expected}",
+        **edited(github, COUNTRY, first, f"COUNT(*)::INT AS {name}, /* Lines sold */\n  {first}"),
+        COUNTRY_TEST: expected,
     }
 
 

@@ -11,8 +11,7 @@ from act import git
 from changes import Files, added_column, columns_of_country, equivalent_credits
 from conftest import Actions
 from fake_github import FakeGitHub, PullRequest
-from warehouse import Warehouse
-from workspace import table_writes
+from warehouse import Warehouse, built
 
 
 def ready(github: FakeGitHub, branch: str, files: Files, *, base: str = "main", fork: str | None = None) -> PullRequest:
@@ -84,7 +83,7 @@ def prod_columns(warehouse: Warehouse) -> set[str]:
     return {row[0] for row in warehouse.snowflake.query("DESCRIBE VIEW ANALYTICS.RETAIL.RPT_NET_REVENUE_BY_COUNTRY")}
 
 
-def test_a_deploy_promotes_the_built_tables_without_writing_a_row(
+def test_a_deploy_promotes_what_the_pull_request_has_built_and_builds_nothing(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     pull = ready(github, "first", added_column(github, "first_count"))
@@ -93,7 +92,7 @@ def test_a_deploy_promotes_the_built_tables_without_writing_a_row(
     with warehouse.snowflake.sent() as statements:
         run = actions.comment(pull, "carl").wait()
     assert run.jobs == {"gate": "success", "deploy": "success"}, run
-    assert table_writes(statements) == []
+    assert built(statements) == set()
     assert "FIRST_COUNT" in prod_columns(warehouse)
     assert pull.merged
     assert github.tree("main") == reviewed

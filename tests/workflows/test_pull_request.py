@@ -21,12 +21,12 @@ from changes import (
 )
 from conftest import Actions
 from fake_github import FakeGitHub, PullRequest
-from warehouse import Warehouse, tables_written
+from warehouse import Warehouse, built
 
 from meshflow.ci.github import code
 
 CHANGED = {"RPT_STUDENT_ENROLLMENTS", "RPT_STUDENT_CREDITS"}
-"""The view that the first pull request changes, and the table that reads it."""
+"""The mart that the first pull request changes, and the one that reads it."""
 SYNCED = "SQLMesh - PR Environment Synced"
 """Name of the bot's check."""
 BUILT = "PR environment"
@@ -114,7 +114,7 @@ def test_a_plan_over_budget_fails_a_check_and_builds_nothing(
     assert "3 of 2 models" in faulty.budget.run.log
     assert code("retail.rpt_net_revenue_by_city") in report(github, faulty.budget.pull)
     assert github.checks_of(faulty.budget.pull.head_sha)[BUILT] == "failure"
-    assert "RPT_NET_REVENUE_BY_CITY" not in str(tables_written(warehouse.snowflake.statements("CI")))
+    assert not [name for name in built(warehouse.snowflake.statements("CI")) if name.startswith("RETAIL__")]
 
 
 def test_faulty_pull_requests_have_no_environment(faulty: FaultyPullRequests, warehouse: Warehouse) -> None:
@@ -123,12 +123,12 @@ def test_faulty_pull_requests_have_no_environment(faulty: FaultyPullRequests, wa
 
 @pytest.fixture(scope="module")
 def fixed(faulty: FaultyPullRequests, github: FakeGitHub, actions: Actions, warehouse: Warehouse) -> set[str]:
-    """The tables written for the first pull request after its unit test is fixed."""
+    """The tables and views built for the first pull request after its unit test is fixed."""
     before = len(warehouse.snowflake.statements("CI"))
     pull = faulty.unit_test.pull
     github.push(pull.head, renamed_courses_in_test(github))
     faulty.unit_test.run = actions.finish(actions.pull(pull, "synchronize"), pull)
-    return tables_written(warehouse.snowflake.statements("CI")[before:])
+    return built(warehouse.snowflake.statements("CI")[before:])
 
 
 def test_a_fix_makes_all_checks_succeed_and_builds_only_the_changed_models(
@@ -142,7 +142,7 @@ def test_a_fix_makes_all_checks_succeed_and_builds_only_the_changed_models(
     assert (checks[SYNCED], checks[BUILT]) == ("success", "success")
     assert set(checks.values()) == {"success"}
     assert warehouse.environments() == {"prod", f"pr_{pull.number}"}
-    assert fixed == {"EDTECH__RPT_STUDENT_CREDITS"}
+    assert fixed == {f"EDTECH__{mart}" for mart in CHANGED}
     schema = f"EDTECH__PR_{pull.number}"
     assert set(warehouse.snowflake.definitions(schema)) == {f"{schema}.{mart}" for mart in CHANGED}
 

@@ -15,7 +15,7 @@ from act import git
 from emulated import Snowflake
 from fake_github import FakeGitHub, PullRequest
 from sources import SourceDatabase
-from workspace import table_writes
+from workspace import writes
 
 from meshflow.ci.checkout import Checkout
 from meshflow.source.traffic import write_batch
@@ -96,8 +96,8 @@ class Warehouse:
         return self.snowflake.definitions()
 
 
-def tables_written(statements: list[str]) -> set[str]:
-    """Names of tables that were created or written to, without the version, such as RETAIL__DIM_PRODUCT."""
+def built(statements: list[str]) -> set[str]:
+    """Names of tables and views of models that were created or written to, without the version: RETAIL__DIM_PRODUCT."""
     plain = [re.sub(r"/\*.*?\*/", "", one).strip() for one in statements]
-    written = [re.findall(r'"SQLMESH_\w+"\."(\w+?__\w+?)__\d+(?:__dev)?"', one)[:1] for one in table_writes(plain)]
-    return {table for found in written for table in found}
+    target = re.compile(r'[A-Z ]+ "ANALYTICS"\."SQLMESH_\w+"\."(\w+?__\w+?)__\d+(?:__dev)?"')
+    return {found[1] for one in writes(plain) if (found := target.match(one))}

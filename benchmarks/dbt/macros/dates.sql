@@ -1,6 +1,10 @@
-{# The date that ages, statuses and "days since" are relative to: the variable as_of_date, or the run date, UTC. #}
+{# The date that ages, statuses and "days since" are relative to: the variable as_of_date, or the current date, UTC. #}
 {% macro as_of_date() -%}
-    date '{{ var("as_of_date", none) or run_started_at.strftime("%Y-%m-%d") }}'
+    {%- if var('as_of_date', none) -%}
+    date '{{ var("as_of_date") }}'
+    {%- else -%}
+    (current_timestamp at time zone 'UTC')::date
+    {%- endif -%}
 {%- endmacro %}
 
 {# Completed years between two dates. In common years 29 February has its anniversary on 1 March. #}

@@ -1,4 +1,4 @@
-{# The newest load that this incremental table contains; -infinity while it is empty, or it would stay empty. #}
-{% macro newest_load() -%}
-    (select coalesce(max(_loaded_at), '-infinity'::timestamp) from {{ this }})
+{# Whether a row is of a load that this incremental table doesn't contain yet. A load commits a table in one transaction. #}
+{% macro is_new(loaded_at='_loaded_at') -%}
+    {{ loaded_at }} > (select coalesce(max(_loaded_at), '-infinity'::timestamp) from {{ this }})
 {%- endmacro %}

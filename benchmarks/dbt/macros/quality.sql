@@ -6,3 +6,14 @@
         {%- endfor %}
     ), '')
 {%- endmacro %}
+
+{# One row with the bounds of columns of a loaded table, as lowest_<column> and highest_<column>; types by column. #}
+{% macro bounds(source_table, columns) -%}
+    select
+        {%- for column, type in columns.items() %}
+        max(lowest_{{ type }}) filter (column_name = '{{ column }}') as lowest_{{ column }},
+        max(highest_{{ type }}) filter (column_name = '{{ column }}') as highest_{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ ref('ref_bound') }}
+    where source_table = '{{ source_table }}'
+{%- endmacro %}

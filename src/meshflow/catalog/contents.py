@@ -21,7 +21,7 @@ from sqlmesh.utils import yaml
 
 ENGINES = {"DuckDB": "duckdb", "Snowflake": "snowflake"}
 """Engines that SQL is rendered for, by name, with SQLGlot's name of their dialect."""
-SETTINGS = ("unique_key", "partitioned_by", "columns", "time_column")
+SETTINGS = ("unique_key", "partitioned_by", "columns", "time_column", "materialization", "materialization_properties")
 """Settings of a model's kind that are shown. SQLMesh adds a dozen defaults, which aren't."""
 
 
@@ -69,7 +69,7 @@ class Model:
     """As in its MODEL header, 'retail.dim_product'; the part before the last dot is the schema."""
     kind: str
     settings: list[str]
-    """Of the kind, 'unique_key (ROW(order_id, product_id))'."""
+    """Of the kind, 'unique_key (order_id)'."""
     description: str
     owner: str
     cron: str

@@ -22,6 +22,7 @@ SQL = ("models/*.sql", "audits/*.sql")
 YAML = ("tests/models/*.yaml", "external_models/*.yaml")
 
 JINJA = re.compile(r"\{\{|\{%|\{#|JINJA", re.IGNORECASE)
+MATERIALIZATION = re.compile(r"\bmaterialization\b\s*\S+", re.IGNORECASE)
 METADATA = {"name", "owner", "tags", "description", "grain", "grains", "references", "columns", "column_descriptions"}
 SCHEDULING = {"kind", "cron", "start", "signals", "enabled", "depends_on", "audits"}
 STORAGE = {"clustered_by", "partitioned_by", "physical_properties"}
@@ -44,7 +45,7 @@ def find_code_changes(checkout: Path, main: str) -> dict[str, str]:
 
     `checkout` is a clone with both commits. Nothing in it is executed.
     """
-    known = _macros_on(checkout, main)
+    known = _names_on(checkout, main)
     changes = git(checkout, "diff", "--raw", "--no-renames", "--no-abbrev", "-z", main, "HEAD").split("\0")
     found = {
         path: next(_reasons(checkout, path, description.split()[1], known), "")
@@ -53,14 +54,14 @@ def find_code_changes(checkout: Path, main: str) -> dict[str, str]:
     return {path: reason for path, reason in found.items() if reason}
 
 
-def _macros_on(checkout: Path, commit: str) -> set[str]:
-    """The macros that SQL on `commit` uses. Those on main were reviewed."""
+def _names_on(checkout: Path, commit: str) -> set[str]:
+    """The macros and materializations that SQL on `commit` uses. Those on main were reviewed."""
     paths = git(checkout, "ls-tree", "-r", "-z", "--name-only", commit).split("\0")
-    return {use for path in paths if _matches(path, SQL) for use in _macros(git(checkout, "show", f"{commit}:{path}"))}
+    return {use for path in paths if _matches(path, SQL) for use in _names(git(checkout, "show", f"{commit}:{path}"))}
 
 
 def _reasons(checkout: Path, path: str, mode: str, known: set[str]) -> Iterator[str]:
-    """Why a changed file could execute code. `mode` is its git file mode, `known` the macros on main."""
+    """Why a changed file could execute code. `mode` is its git file mode, `known` the names on main."""
     if not _matches(path, DOCUMENTS + SEEDS + SQL + YAML):
         yield "is code or configuration"
     elif mode not in (REGULAR_FILE, NO_FILE):
@@ -70,7 +71,7 @@ def _reasons(checkout: Path, path: str, mode: str, known: set[str]) -> Iterator[
         if JINJA.search(text):
             yield "contains Jinja"
         if _matches(path, SQL):
-            yield from (f"calls {macro}, which no model on main calls" for macro in sorted(set(_macros(text)) - known))
+            yield from (f"uses {name}, which no model on main uses" for name in sorted(set(_names(text)) - known))
             yield from _sql_reasons(text)
 
 
@@ -92,8 +93,8 @@ def _sql_reasons(text: str) -> Iterator[str]:
     if unusual:
         yield f"sets {min(unusual)} in its header"
     kind = values.get("kind")
-    if isinstance(kind, dialect.ModelKind) and str(kind.this).upper() in {"SEED", "CUSTOM"}:
-        yield "reads a local file or brings its own materialization"
+    if isinstance(kind, dialect.ModelKind) and str(kind.this).upper() == "SEED":
+        yield "reads a local file"
     if not all(isinstance(statement, exp.Query) or _is_masking(statement) for statement in statements):
         yield "contains statements besides its query"
 
@@ -105,8 +106,12 @@ def _is_masking(statement: exp.Expr) -> bool:
     )
 
 
-def _macros(text: str) -> Iterator[str]:
-    """Names of the macros and variables in SQL; for macros that evaluate their arguments, the complete call."""
+def _names(text: str) -> Iterator[str]:
+    """The names of code in SQL: materializations, macros and variables.
+
+    For macros that evaluate their arguments, the complete call.
+    """
+    yield from (" ".join(found[0].lower().split()) for found in MATERIALIZATION.finditer(text))
     for found in re.finditer(r"@(\w*)", text):
         name = found[1].lower()
         yield _call(text, found.start()) if name in EVALUATING_MACROS or not name else f"@{name}"

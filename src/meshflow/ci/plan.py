@@ -74,7 +74,11 @@ def count_intervals(snapshot: Snapshot, intervals: int) -> int:
 
     SQLMesh records every hour for every kind, but computes a model that is not incremental once for all of them.
     """
-    return intervals if snapshot.is_model and snapshot.model.kind.is_incremental else 1
+    if not snapshot.is_model:
+        return 1
+    kind = snapshot.model.kind
+    # SQLMesh doesn't call a CUSTOM kind incremental, but replace_by_key is.
+    return intervals if kind.is_incremental or kind.is_custom else 1
 
 
 @contextmanager

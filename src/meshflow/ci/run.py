@@ -18,7 +18,6 @@ from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.definition import Interval, SnapshotId, expand_range
 from sqlmesh.core.snapshot.execution_tracker import QueryExecutionStats
-from sqlmesh.utils import CompletionStatus
 from sqlmesh.utils.concurrency import NodeExecutionFailedError
 from sqlmesh.utils.errors import AuditError, NodeAuditsErrors, SQLMeshError
 
@@ -160,7 +159,8 @@ def run_prod(path: Path, gateway: str) -> Outcome:
         context = Context(paths=str(path), gateway=gateway, notification_targets=[findings])
         _repair_drift(context, outcome)
         status = context.run("prod")
-        outcome.due = status is not CompletionStatus.NOTHING_TO_DO
+        # SQLMesh has work to do for intervals that their signals hold back, too.
+        outcome.due = bool(record.models) or status.is_failure
         outcome.failure = "The run of prod has failed" if status.is_failure else ""
     except SQLMeshError as error:
         outcome.failure = f"The run of prod has failed: {error}"

@@ -8,7 +8,7 @@ as deleted isn't in the source, and would differ forever.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from meshflow.loading.contract import LOADED_AT, Column, Table
 from meshflow.loading.load import Reporter, Session, load_tables
+from meshflow.loading.load_log import Load
 from meshflow.loading.reader import TableError
 
 TEXT = {
@@ -37,6 +38,9 @@ TEXT = {
     },
 }
 """Expressions by type that produce the same text on every engine; values of other types are cast to text."""
+
+BYTES = {"postgres": "OCTET_LENGTH({0})", "duckdb": "STRLEN({0})", "snowflake": "OCTET_LENGTH({0})"}
+"""The length of a text in bytes. Each value is preceded by its own, so that no two rows have the same text."""
 
 HASH = {
     "postgres": "('x' || SUBSTR(MD5({0}), 1, 15))::bit(60)::bigint",
@@ -180,13 +184,19 @@ def record(session: Session, results: Iterable[Reconciliation]) -> None:
 def mark_deleted(session: Session, result: Reconciliation) -> None:
     """Set `deleted_at` of the rows missing in the source and merge them into RAW, as soft deletes.
 
-    Their `_loaded_at` is the start of this load. SQLMesh processes its interval after a later load, so none is missed.
+    The repair is a load of its own, which starts after the session's load. A row written by both is then a newer
+    version, and SQLMesh processes the interval after a later load, so none is missed.
     """
-    start = pa.scalar(session.started_at.replace(tzinfo=None), pa.timestamp("us"))
+    started_at = session.load_log.next_start(session.started_at)
+    start = pa.scalar(started_at.replace(tzinfo=None), pa.timestamp("us"))
     rows = result.missing_in_source
     for name in ("deleted_at", LOADED_AT):
         rows = rows.set_column(rows.schema.get_field_index(name), name, pa.repeat(start, rows.num_rows))
     session.destination.write(result.table, rows.to_batches(), "merge")
+    # It has read nothing of the source, so the next load starts where it would have started.
+    cursor_start = session.load_log.cursor_start(result.table)
+    repair = Load(result.table, started_at, datetime.now(UTC), cursor_start, cursor_start, rows.num_rows)
+    session.load_log.record(repair)
 
 
 def _read(session: Session, table: Table, statement: str, schema: pa.Schema) -> pa.Table:
@@ -196,7 +206,8 @@ def _read(session: Session, table: Table, statement: str, schema: pa.Schema) -> 
 
 
 def _totals_query(table: Table, dialect: str) -> str:
-    text = " || '|' || ".join(f"COALESCE({_text(column, dialect)}, '~')" for column in table.source_columns)
+    values = (_text(column, dialect) for column in table.source_columns)
+    text = " || ".join(f"COALESCE({BYTES[dialect].format(value)} || ':' || {value}, '~')" for value in values)
     return f"""
         SELECT
           updated_date,

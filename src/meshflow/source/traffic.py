@@ -519,6 +519,7 @@ def _student_faults(today: int) -> Sequence[Fault]:
         {"first_name": NULL, "last_name": NULL},
         {"enrollment_date": NULL},
         {"enrollment_date": in_a_year},
+        {"enrollment_date": "1926-03-01"},
         {"date_of_birth": in_a_year},
         {"date_of_birth": "1866-10-14"},
         # Flagged, not rejected.
@@ -533,6 +534,7 @@ COURSE_FAULTS: Sequence[Fault] = (
     {"start_date": NULL},
     {"end_date": NULL},
     {"end_date": "2000-01-01"},
+    {"start_date": "1926-03-01"},
     {"credits": NULL},
     {"credits": "0"},
 )
@@ -546,6 +548,7 @@ def _enrollment_faults(today: int) -> Sequence[Fault]:
         {"course_id": "999999999999"},
         {"enrollment_date": NULL},
         {"enrollment_date": _date(today + 365)},
+        {"enrollment_date": "1926-03-01"},
         # Flagged, not rejected: before the sign-up.
         {"enrollment_date": "2000-01-01"},
     )
@@ -556,6 +559,8 @@ def _sale_faults(today: int) -> Sequence[Fault]:
         {"customer_id": NULL},
         {"order_date_at": NULL},
         {"order_date_at": f"{_date(today + 365)}T12:00:00Z"},
+        {"order_date_at": "1926-03-01T12:00:00Z"},
+        {"purchased_at": "1926-03-01T12:00:00Z"},
         {"quantity": NULL},
         {"quantity": "0"},
         {"quantity": "-2"},

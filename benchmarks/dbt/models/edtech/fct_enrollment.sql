@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 select
     enrollment_id::bigint as enrollment_id,
     student_id::bigint as student_id,
@@ -9,5 +7,5 @@ select
     is_after_course_end::boolean as is_after_course_end,
     updated_at::timestamp as updated_at,
     _loaded_at::timestamp as _loaded_at
-from {{ ref('int_edtech__enrollments_flagged') }}
-where is_valid
+from {{ ref('int_edtech__enrollments_validated') }}
+where reject_reasons is null and not is_deleted

@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 select
     students.student_id::bigint as student_id,
     students.full_name::varchar as full_name,

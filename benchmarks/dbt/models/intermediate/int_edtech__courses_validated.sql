@@ -1,6 +1,15 @@
-{{ config(unique_key='coalesce(course_id, -1), recency_rank') }}
+{{ config(unique_key='course_id') }}
 
-with ranked as (
+with loaded as (
+    from {{ ref('stg_edtech__courses') }}
+    {% if is_incremental() %}
+    where course_id in (select course_id from {{ ref('stg_edtech__courses') }} where {{ is_new() }})
+    union all
+    from {{ ref('stg_edtech__courses') }} where course_id is null
+    {% endif %}
+),
+
+ranked as (
     select
         *,
         row_number() over (
@@ -16,7 +25,11 @@ with ranked as (
                 deleted_at nulls first
         ) as recency_rank,
         max(_loaded_at) over (partition by course_id) as latest_loaded_at
-    from {{ ref('stg_edtech__courses') }}
+    from loaded
+),
+
+bounds as (
+    {{ bounds('edtech.courses', {'credits': 'number', 'start_date': 'date', 'end_date': 'date'}) }}
 )
 
 select
@@ -33,13 +46,13 @@ select
         'duplicate_course_id': 'recency_rank > 1 and course_id is not null',
         'missing_course_name': "coalesce(trim(course_name, ' '), '') = ''",
         'missing_course_dates': 'start_date is null or end_date is null',
+        'course_dates_out_of_range':
+            'start_date not between lowest_start_date and highest_start_date'
+            ' or end_date not between lowest_end_date and highest_end_date',
         'end_before_start': 'end_date < start_date',
-        'credits_out_of_range': 'credits is null or credits not between 1 and 60',
+        'credits_out_of_range': 'credits is null or credits not between lowest_credits and highest_credits',
     }) }} as reject_reasons,
     updated_at,
     latest_loaded_at as _loaded_at
 from ranked
-{% if is_incremental() %}
--- A load commits a table in one transaction, so no row of the newest load can arrive later.
-where latest_loaded_at > {{ newest_load() }}
-{% endif %}
+cross join bounds

@@ -1,6 +1,15 @@
-{{ config(unique_key='coalesce(student_id, -1), recency_rank') }}
+{{ config(unique_key='student_id') }}
 
-with ranked as (
+with loaded as (
+    from {{ ref('stg_edtech__students') }}
+    {% if is_incremental() %}
+    where student_id in (select student_id from {{ ref('stg_edtech__students') }} where {{ is_new() }})
+    union all
+    from {{ ref('stg_edtech__students') }} where student_id is null
+    {% endif %}
+),
+
+ranked as (
     select
         *,
         row_number() over (
@@ -17,7 +26,11 @@ with ranked as (
                 deleted_at nulls first
         ) as recency_rank,
         max(_loaded_at) over (partition by student_id) as latest_loaded_at
-    from {{ ref('stg_edtech__students') }}
+    from loaded
+),
+
+bounds as (
+    {{ bounds('edtech.students', {'enrollment_date': 'date', 'date_of_birth': 'date'}) }}
 )
 
 select
@@ -35,13 +48,12 @@ select
         'duplicate_student_id': 'recency_rank > 1 and student_id is not null',
         'missing_name': full_name('first_name', 'last_name') ~ " = ''",
         'missing_enrollment_date': 'enrollment_date is null',
+        'enrollment_date_out_of_range': 'enrollment_date not between lowest_enrollment_date and highest_enrollment_date',
         'enrolled_after_load': 'enrollment_date > _loaded_at::date + 1',
-        'impossible_date_of_birth': "date_of_birth < date '1900-01-01' or date_of_birth >= enrollment_date",
+        'impossible_date_of_birth':
+            'date_of_birth not between lowest_date_of_birth and highest_date_of_birth or date_of_birth >= enrollment_date',
     }) }} as reject_reasons,
     updated_at,
     latest_loaded_at as _loaded_at
 from ranked
-{% if is_incremental() %}
--- A load commits a table in one transaction, so no row of the newest load can arrive later.
-where latest_loaded_at > {{ newest_load() }}
-{% endif %}
+cross join bounds

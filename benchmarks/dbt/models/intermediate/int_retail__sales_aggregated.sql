@@ -1,67 +1,57 @@
-{{ config(unique_key=['order_date', 'location_id']) }}
+{{ config(unique_key='order_date', meta={'row_exists': 'line_count > 0'}) }}
 
-with affected as (
+{% if is_incremental() %}
+-- Days whose lines are not those that they were computed from: a day that a line has left, and the one it has moved to.
+with lines as (
     select
         order_date,
+        count(*) as line_count,
         max(_loaded_at) as _loaded_at
-    from {{ ref('int_retail__sales_priced') }}
-    {% if is_incremental() %}
-    where _loaded_at > {{ newest_load() }}
-    {% endif %}
+    from {{ ref('int_retail__sales_validated') }}
+    where is_valid
     group by order_date
 ),
 
-aggregated as (
+computed as (
     select
-        lines.order_date,
-        lines.location_id,
-        count(distinct lines.order_id) as order_count,
-        count(*) as line_count,
-        sum(lines.quantity) as quantity,
-        sum(lines.total_revenue_amount) as total_revenue_amount,
-        sum(lines.total_discount_amount) as total_discount_amount,
-        sum(lines.net_revenue_amount) as net_revenue_amount,
-        sum(lines.shipping_amount) as shipping_amount,
-        affected._loaded_at
-    from {{ ref('int_retail__sales_priced') }} as lines
-    inner join affected on lines.order_date = affected.order_date
-    where lines.is_valid
-    group by lines.order_date, lines.location_id, affected._loaded_at
+        order_date,
+        sum(line_count) as line_count,
+        max(_loaded_at) as _loaded_at
+    from {{ this }}
+    group by order_date
 ),
 
-recomputed as (
-    select * from aggregated
-    {% if is_incremental() %}
-    union all
-    -- If the last line of a day and location was cancelled, rejected or moved, no new row replaces the previous one.
-    select
-        previous.order_date,
-        previous.location_id,
-        0 as order_count,
-        0 as line_count,
-        0 as quantity,
-        0 as total_revenue_amount,
-        0 as total_discount_amount,
-        0 as net_revenue_amount,
-        0 as shipping_amount,
-        affected._loaded_at
-    from {{ this }} as previous
-    inner join affected on previous.order_date = affected.order_date
-    anti join aggregated
-        on previous.order_date = aggregated.order_date and previous.location_id = aggregated.location_id
-    {% endif %}
+days as (
+    select coalesce(lines.order_date, computed.order_date) as order_date
+    from lines
+    full join computed on lines.order_date = computed.order_date
+    where
+        lines.line_count is distinct from computed.line_count
+        or lines._loaded_at is distinct from computed._loaded_at
 )
+{% else %}
+with days as (
+    select distinct order_date
+    from {{ ref('int_retail__sales_validated') }}
+    where is_valid
+)
+{% endif %}
 
 select
-    order_date,
-    location_id,
-    order_count::int as order_count,
-    line_count::int as line_count,
-    quantity::bigint as quantity,
-    total_revenue_amount::decimal(18, 2) as total_revenue_amount,
-    total_discount_amount::decimal(18, 2) as total_discount_amount,
-    net_revenue_amount::decimal(18, 2) as net_revenue_amount,
-    shipping_amount::decimal(18, 2) as shipping_amount,
-    -- Newest load of the day: the next build aggregates days with newer loads.
-    _loaded_at
-from recomputed
+    days.order_date,
+    sales.location_id,
+    {{ location_name("max(trim(sales.city, ' '))") }} as city,
+    {{ location_name("max(trim(sales.province, ' '))") }} as province,
+    {{ location_name("max(trim(sales.country, ' '))") }} as country,
+    count(distinct sales.order_id)::int as order_count,
+    count(sales.order_id)::int as line_count,
+    coalesce(sum(sales.quantity), 0)::bigint as quantity,
+    coalesce(sum(sales.total_revenue_amount), 0)::decimal(18, 2) as total_revenue_amount,
+    coalesce(sum(sales.total_discount_amount), 0)::decimal(18, 2) as total_discount_amount,
+    coalesce(sum(sales.net_revenue_amount), 0)::decimal(18, 2) as net_revenue_amount,
+    coalesce(sum(sales.shipping_amount), 0)::decimal(18, 2) as shipping_amount,
+    max(sales._loaded_at) as _loaded_at
+from days
+-- A day without a sale is one row without lines, so that its rows are removed.
+left join {{ ref('int_retail__sales_validated') }} as sales on days.order_date = sales.order_date and sales.is_valid
+group by days.order_date, sales.location_id

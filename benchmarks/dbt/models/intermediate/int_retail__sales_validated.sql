@@ -1,108 +1,145 @@
-{{ config(unique_key='coalesce(order_id, -1), coalesce(product_id, -1), recency_rank') }}
+{{ config(unique_key='order_id') }}
 
-with {% if is_incremental() %} affected as (
-    select order_id from {{ ref('stg_retail__sales') }} where _loaded_at > {{ newest_load() }}
-),
-
--- All rows of a loaded order, because recency_rank changes in the older ones too. Lines without an order every time.
-loaded as (
-    from {{ ref('stg_retail__sales') }} where order_id in (from affected)
+with staged as (
+    from {{ ref('stg_retail__sales') }}
+    {% if is_incremental() %}
+    where order_id in (select order_id from {{ ref('stg_retail__sales') }} where {{ is_new() }})
     union all
     from {{ ref('stg_retail__sales') }} where order_id is null
+    {% endif %}
 ),
 
--- A rejected line may correct its date. A line whose date has moved since it was accepted fails the test until the date
--- is set back.
-previous as (
+-- Before any window or join: there DuckDB still has the columns as dictionaries, and computes each location once.
+located as (
     select
-        lines.order_id,
-        lines.product_id,
-        if(
-            lines.reject_reasons is null or lines.order_date is distinct from lines.first_order_date,
-            lines.first_order_date,
-            null
-        ) as first_order_date
-    from {{ this }} as lines
-    where lines.order_id in (from affected) and lines.recency_rank = 1
+        *,
+        coalesce(nullif({{ normalized('city') }}, ''), 'unknown') as city_key,
+        coalesce(nullif({{ normalized('province') }}, ''), 'unknown') as province_key,
+        coalesce(nullif({{ normalized('country') }}, ''), 'unknown') as country_key
+    from staged
 ),
-{% else %} loaded as (
-    from {{ ref('stg_retail__sales') }}
-),
-{% endif %}
+
 ranked as (
     select
-        sales.*,
+        *,
         row_number() over (
-            partition by sales.order_id, sales.product_id
+            partition by order_id, product_id
             order by
-                sales.updated_at desc,
-                sales._loaded_at desc nulls first,
-                sales.ordered_at desc nulls first,
-                sales.unit_price_amount desc nulls first,
-                sales.quantity desc nulls first,
-                sales.discount_rate,
-                sales.shipping_amount,
-                sales.customer_id,
-                sales.customer_name,
-                sales.product_name,
-                sales.product_category,
-                sales.city,
-                sales.province,
-                sales.country,
-                sales.purchased_at,
-                sales.deleted_at nulls first
+                updated_at desc,
+                _loaded_at desc nulls first,
+                ordered_at desc nulls first,
+                unit_price_amount desc nulls first,
+                quantity desc nulls first,
+                discount_rate,
+                shipping_amount,
+                customer_id,
+                customer_name,
+                product_name,
+                product_category,
+                city,
+                province,
+                country,
+                purchased_at,
+                deleted_at nulls first
         ) as recency_rank,
-        max(sales._loaded_at) over (partition by sales.order_id, sales.product_id) as latest_loaded_at
-    from loaded as sales
+        max(_loaded_at) over (partition by order_id, product_id) as latest_loaded_at
+    from located
+),
+
+bounds as (
+    {{ bounds('retail.sales', {
+        'quantity': 'number',
+        'unit_price_amount': 'number',
+        'discount_rate': 'number',
+        'shipping_amount': 'number',
+        'total_revenue_amount': 'number',
+        'ordered_at': 'date',
+        'purchased_at': 'date',
+    }) }}
+),
+
+validated as (
+    select
+        ranked.*,
+        {{ reject_reasons({
+            'missing_order_id': 'order_id is null',
+            'missing_product_id': 'product_id is null',
+            'duplicate_order_line': 'recency_rank > 1 and order_id is not null and product_id is not null',
+            'missing_customer_id': 'customer_id is null',
+            'missing_order_date': 'ordered_at is null',
+            'order_date_out_of_range': 'order_date not between lowest_ordered_at and highest_ordered_at',
+            'ordered_after_load': 'ordered_at > _loaded_at + interval 1 day',
+            'purchase_date_out_of_range': 'purchased_at::date not between lowest_purchased_at and highest_purchased_at',
+            'missing_quantity': 'quantity is null',
+            'quantity_out_of_range': 'quantity not between lowest_quantity and highest_quantity',
+            'missing_price': 'unit_price_amount is null',
+            'price_out_of_range': 'unit_price_amount not between lowest_unit_price_amount and highest_unit_price_amount',
+            'missing_discount': 'discount_rate is null',
+            'discount_rate_out_of_range': 'discount_rate not between lowest_discount_rate and highest_discount_rate',
+            'shipping_cost_out_of_range': 'shipping_amount not between lowest_shipping_amount and highest_shipping_amount',
+            'amount_out_of_range':
+                'quantity * unit_price_amount::decimal(19, 2)'
+                ' not between lowest_total_revenue_amount and highest_total_revenue_amount',
+        }) }} as reject_reasons,
+        reject_reasons is null and deleted_at is null as is_valid
+    from ranked
+    cross join bounds
+),
+
+priced as (
+    select
+        *,
+        {{ money('if(is_valid, quantity * unit_price_amount::decimal(19, 2), 0)') }} as total_revenue_amount,
+        {{ money('if(is_valid, quantity * unit_discount_amount, 0)') }} as total_discount_amount
+    from validated
 )
 
 select
-    ranked.order_id,
-    ranked.product_id,
-    ranked.recency_rank::int as recency_rank,
-    ranked.customer_id,
-    ranked.customer_name,
-    ranked.product_name,
-    ranked.product_category,
-    ranked.city,
-    ranked.province,
-    ranked.country,
-    ranked.quantity,
-    ranked.unit_price_amount,
-    ranked.discount_rate,
-    ranked.unit_discount_amount,
-    ranked.shipping_amount,
-    ranked.ordered_at,
-    ranked.purchased_at,
-    ranked.order_date,
+    lines.order_id,
+    lines.product_id,
+    lines.recency_rank::int as recency_rank,
+    lines.customer_id,
+    lines.customer_name,
+    lines.product_name,
+    lines.product_category,
+    lines.city,
+    lines.province,
+    lines.country,
+    -- No key contains a tab, so no two locations have the same text.
+    md5(lines.country_key || chr(9) || lines.province_key || chr(9) || lines.city_key) as location_id,
+    lines.quantity,
+    lines.unit_price_amount,
+    lines.discount_rate,
+    lines.unit_discount_amount,
+    lines.total_revenue_amount,
+    lines.total_discount_amount,
+    (lines.total_revenue_amount - lines.total_discount_amount)::decimal(18, 2) as net_revenue_amount,
+    lines.shipping_amount,
+    coalesce(lines.is_valid and lines.unit_price_amount = 0, false) as is_free,
+    lines.ordered_at,
+    lines.purchased_at,
+    lines.order_date,
     {% if is_incremental() %}
-    coalesce(previous.first_order_date, ranked.order_date) as first_order_date,
+    if(
+        previous._loaded_at = lines.latest_loaded_at,
+        previous.previous_order_date,
+        nullif(previous.order_date, lines.order_date)
+    ) as previous_order_date,
     {% else %}
-    ranked.order_date as first_order_date,
+    null::date as previous_order_date,
     {% endif %}
-    ranked.deleted_at is not null as is_deleted,
-    {{ reject_reasons({
-        'missing_order_id': 'ranked.order_id is null',
-        'missing_product_id': 'ranked.product_id is null',
-        'duplicate_order_line':
-            'ranked.recency_rank > 1 and ranked.order_id is not null and ranked.product_id is not null',
-        'missing_customer_id': 'ranked.customer_id is null',
-        'missing_order_date': 'ranked.ordered_at is null',
-        'ordered_after_load': 'ranked.ordered_at > ranked._loaded_at + interval 1 day',
-        'missing_quantity': 'ranked.quantity is null',
-        'quantity_not_positive': 'ranked.quantity <= 0',
-        'missing_price': 'ranked.unit_price_amount is null',
-        'negative_price': 'ranked.unit_price_amount < 0',
-        'missing_discount': 'ranked.discount_rate is null',
-        'discount_rate_out_of_range': 'ranked.discount_rate not between 0 and 1',
-        'negative_shipping_cost': 'ranked.shipping_amount < 0',
-        'amount_out_of_range': 'abs(ranked.quantity * ranked.unit_price_amount::decimal(19, 2)) >= 1000000000',
-    }) }} as reject_reasons,
-    ranked.updated_at,
-    ranked.latest_loaded_at as _loaded_at
-from ranked
+    lines.deleted_at is not null as is_deleted,
+    lines.reject_reasons,
+    lines.is_valid,
+    lines.updated_at,
+    lines.latest_loaded_at as _loaded_at
+from priced as lines
 {% if is_incremental() %}
-left join previous on ranked.order_id = previous.order_id and ranked.product_id = previous.product_id
+left join {{ this }} as previous
+    on lines.order_id = previous.order_id
+    and lines.product_id = previous.product_id
+    and lines.recency_rank = previous.recency_rank
+    and previous.recency_rank = 1
 {% endif %}
--- In the order of sale: rows of one load are stored together, and a merge or a day reads only a part of the table.
-order by ranked.order_id, ranked.product_id, ranked.recency_rank
+-- In the order of sale: rows of one load are stored together, and a day's or an order's rows are in few row groups.
+order by lines.order_id, lines.product_id, lines.recency_rank

@@ -1,3 +1,5 @@
+{{ config(materialized='table') }}
+
 {% set tables = {
     'edtech.students': [ref('stg_edtech__students'), ref('int_edtech__students_validated')],
     'edtech.courses': [ref('stg_edtech__courses'), ref('int_edtech__courses_validated')],

@@ -1,3 +1,5 @@
+{{ config(materialized='table') }}
+
 with counted as (
     select *
     from {{ ref('stg_loader__reconciliations') }}

@@ -1,19 +1,19 @@
 {% set tables = {
-    'edtech.students': ref('stg_edtech__students'),
-    'edtech.courses': ref('stg_edtech__courses'),
-    'edtech.enrollments': ref('stg_edtech__enrollments'),
-    'retail.sales': ref('stg_retail__sales'),
+    'edtech.students': ref('int_edtech__students_validated'),
+    'edtech.courses': ref('int_edtech__courses_validated'),
+    'edtech.enrollments': ref('int_edtech__enrollments_ranked'),
+    'retail.sales': ref('int_retail__sales_validated'),
 } %}
 
 with loaded as (
-    {% for source_table, staged in tables.items() %}
+    {% for source_table, table in tables.items() %}
     select
         '{{ source_table }}' as source_table,
         count(*) as row_count,
-        count(*) filter (deleted_at is null) as active_row_count,
+        count(*) filter (not is_deleted) as active_row_count,
         max(updated_at) as last_updated_at,
         max(_loaded_at) as last_loaded_at
-    from {{ staged }}
+    from {{ table }}
     {{ 'union all' if not loop.last }}
     {% endfor %}
 )

@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 select
     order_id::bigint as order_id,
     product_id::bigint as product_id,
@@ -14,9 +12,9 @@ select
     total_revenue_amount::decimal(18, 2) as total_revenue_amount,
     total_discount_amount::decimal(18, 2) as total_discount_amount,
     net_revenue_amount::decimal(18, 2) as net_revenue_amount,
-    shipping_amount::decimal(18, 2) as shipping_amount,
+    coalesce(shipping_amount, 0)::decimal(18, 2) as shipping_amount,
     is_free::boolean as is_free,
     updated_at::timestamp as updated_at,
     _loaded_at::timestamp as _loaded_at
-from {{ ref('int_retail__sales_priced') }}
+from {{ ref('int_retail__sales_validated') }}
 where is_valid

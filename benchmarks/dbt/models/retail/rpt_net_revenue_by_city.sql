@@ -1,15 +1,15 @@
 select
-    days.location_id::varchar as location_id,
+    sales.location_id::varchar as location_id,
     locations.city::varchar as city,
     locations.province::varchar as province,
     locations.country::varchar as country,
     locations.region::varchar as region,
-    sum(days.order_count)::int as order_count,
-    sum(days.line_count)::int as line_count,
-    sum(days.total_revenue_amount)::decimal(18, 2) as total_revenue_amount,
-    sum(days.total_discount_amount)::decimal(18, 2) as total_discount_amount,
-    sum(days.net_revenue_amount)::decimal(18, 2) as net_revenue_amount,
-    sum(days.shipping_amount)::decimal(18, 2) as shipping_amount
-from {{ ref('rpt_revenue_daily') }} as days
-left join {{ ref('dim_location') }} as locations on days.location_id = locations.location_id
-group by all
+    count(distinct sales.order_id)::int as order_count,
+    count(*)::int as line_count,
+    sum(sales.total_revenue_amount)::decimal(18, 2) as total_revenue_amount,
+    sum(sales.total_discount_amount)::decimal(18, 2) as total_discount_amount,
+    sum(sales.net_revenue_amount)::decimal(18, 2) as net_revenue_amount,
+    sum(sales.shipping_amount)::decimal(18, 2) as shipping_amount
+from {{ ref('fct_sales') }} as sales
+left join {{ ref('dim_location') }} as locations on sales.location_id = locations.location_id
+group by sales.location_id, locations.city, locations.province, locations.country, locations.region

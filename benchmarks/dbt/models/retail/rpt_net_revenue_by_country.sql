@@ -1,10 +1,11 @@
 select
-    country::varchar as country,
-    sum(order_count)::int as order_count,
-    sum(line_count)::int as line_count,
-    sum(total_revenue_amount)::decimal(18, 2) as total_revenue_amount,
-    sum(total_discount_amount)::decimal(18, 2) as total_discount_amount,
-    sum(net_revenue_amount)::decimal(18, 2) as net_revenue_amount,
-    sum(shipping_amount)::decimal(18, 2) as shipping_amount
-from {{ ref('rpt_net_revenue_by_state') }}
-group by all
+    locations.country::varchar as country,
+    count(distinct sales.order_id)::int as order_count,
+    count(*)::int as line_count,
+    sum(sales.total_revenue_amount)::decimal(18, 2) as total_revenue_amount,
+    sum(sales.total_discount_amount)::decimal(18, 2) as total_discount_amount,
+    sum(sales.net_revenue_amount)::decimal(18, 2) as net_revenue_amount,
+    sum(sales.shipping_amount)::decimal(18, 2) as shipping_amount
+from {{ ref('fct_sales') }} as sales
+left join {{ ref('dim_location') }} as locations on sales.location_id = locations.location_id
+group by locations.country

@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 select
     order_date::date as order_date,
     location_id::varchar as location_id,
@@ -11,4 +9,3 @@ select
     net_revenue_amount::decimal(18, 2) as net_revenue_amount,
     shipping_amount::decimal(18, 2) as shipping_amount
 from {{ ref('int_retail__sales_aggregated') }}
-where line_count > 0

@@ -1,3 +1,5 @@
+{{ config(materialized='table', tags='daily') }}
+
 with days as (
     select unnest(generate_series(date '2010-01-01', date '2039-12-31', interval 1 day))::date as date_day
 )

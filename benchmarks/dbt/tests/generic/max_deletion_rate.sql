@@ -1,22 +1,31 @@
 {#
-    On the newest day of writes, at most max_rate of the rows active before it were soft-deleted. A table with fewer
-    than min_rows such rows passes.
+    Of the rows that were active, at most max_rate have arrived as soft-deleted in the last seven days of loads. A table
+    with fewer than min_rows such rows passes. Where every active row has arrived in these days, in a first or a full load,
+    the row's own times count instead of its arrival.
 #}
 {% test max_deletion_rate(model, max_rate, min_rows=100) %}
 
-with timed as (
-    select
-        is_deleted,
-        updated_at,
-        max(updated_at) over () as newest_updated_at
+with newest as (
+    select max(_loaded_at) - interval 7 day as first_loaded_at from {{ model }}
+),
+
+loads as (
+    select count(*) filter (deleted_at is null and _loaded_at < first_loaded_at) > 0 as has_older_rows
     from {{ model }}
+    cross join newest
 ),
 
 counts as (
     select
-        count(*) filter (not is_deleted) as active_count,
-        count(*) filter (is_deleted and updated_at >= newest_updated_at - interval 1 day) as newly_deleted_count
-    from timed
+        count(*) filter (deleted_at is null) as active_count,
+        count(*) filter (
+            deleted_at is not null
+            and _loaded_at >= first_loaded_at
+            and (has_older_rows or deleted_at >= first_loaded_at or updated_at >= first_loaded_at)
+        ) as newly_deleted_count
+    from {{ model }}
+    cross join newest
+    cross join loads
 )
 
 select *

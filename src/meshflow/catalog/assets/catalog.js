@@ -419,7 +419,7 @@ function columnPage(model, name) {
             lineageProblem ||
               (isRaw(model)
                 ? "Source column (filled by the loader)."
-                : "No upstream column (count, generated, constant, seed, or valid_from and valid_to of SCD type 2)."),
+                : "No upstream column (count, generated, constant or seed)."),
           ),
       element("h2", {}, "Downstream"),
       downstream.length ? rows(downstream) : element("p", {}, "No downstream column."),

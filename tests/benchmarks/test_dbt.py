@@ -1,0 +1,60 @@
+"""The dbt project has the tests of the SQLMesh project, at the same cadence, and normalizes text as it does."""
+
+import os
+import runpy
+import subprocess
+from pathlib import Path
+
+import duckdb
+import pytest
+from jinja2 import Environment
+from lifecycle.render import BUILT_ONCE
+from lifecycle.run import DBT_PROJECT, DBT_PYTHON, HOURLY
+from sqlglot import transpile
+from sqlmesh.core.context import Context
+
+CHARACTERS = [
+    *map(chr, (*range(0x01, 0x180), *range(0x300, 0x370), *range(0x1E00, 0x1E9B), *range(0x1EA0, 0x1F00))),
+    *map(chr, (*range(0x2000, 0x200E), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF)),
+]
+"""Latin letters, combining accents, white space, control and zero-width characters."""
+
+
+@pytest.mark.parametrize(("selection", "is_hourly"), [((), False), (HOURLY, True)], ids=["all", "hourly"])
+def test_dbt_has_as_many_tests_as_there_are_audits(
+    selection: tuple[str, ...], is_hourly: bool, project: Path, warehouse: Context, tmp_path: Path
+) -> None:
+    audits = sum(
+        len(model.audits_with_args)
+        for model in warehouse.models.values()
+        if not is_hourly
+        or (model.cron == "@hourly" and not model.kind.is_seed and BUILT_ONCE not in dict(model.signals))
+    )
+    folder = project / DBT_PROJECT
+    environment = {
+        "DBT_PROJECT_DIR": str(folder),
+        "DBT_PROFILES_DIR": str(folder),
+        "DBT_TARGET_PATH": str(tmp_path / "target"),
+        "DBT_LOG_PATH": str(tmp_path / "logs"),
+        "MESHFLOW_DATA": str(tmp_path),
+    }
+    done = subprocess.run(
+        [DBT_PYTHON.with_name("dbt"), "--quiet", "ls", "--resource-type", "test", *selection],
+        cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.split()) == audits > 0
+
+
+def test_dbt_normalizes_text_as_the_macro_of_the_models_does(project: Path) -> None:
+    [ours] = transpile(
+        runpy.run_path(str(project / "macros" / "text.py"))["normalized"](None, "text"), "snowflake", "duckdb"
+    )
+    file = project / DBT_PROJECT / "macros" / "text.sql"
+    dbt = Environment(autoescape=True).from_string(file.read_text()).module.normalized("text")  # type: ignore[attr-defined]
+    texts = [text for character in CHARACTERS for text in (character, f"A{character}b", f" e{character} {character}")]
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE texts AS SELECT unnest($1) AS text", [[*texts, None]])
+        rows = connection.execute(f"SELECT text, {ours}, {dbt} FROM texts").fetchall()
+    assert len(rows) == len(texts) + 1
+    assert {text: (one, other) for text, one, other in rows if one != other} == {}

@@ -1,0 +1,110 @@
+"""After any history, one plain run makes every table equal its rebuild and the source.
+
+The test writes RAW as the loader does: it merges rows by key, stamps them with the start of their load, and adds the
+load to the load log. Signals, intervals, plans, runs and the state are SQLMesh's own, on DuckDB files and PostgreSQL.
+
+Every execution draws other histories. A failure prints the seed, and `MESHFLOW_SEED=… make chaos-test` repeats it.
+`make chaos-long` goes on for an hour.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random, SystemRandom
+
+import pytest
+from histories import DAYS, STORED, Warehouse, difference
+from sources import new_state
+from workspace import Workspace, plan, recorded, writes
+
+from meshflow.source.server import Server
+
+SECONDS = float(os.environ.get("MESHFLOW_CHAOS_SECONDS") or 120)
+"""How long histories go on."""
+
+
+@pytest.fixture(scope="module")
+def warehouse(project: Path, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """Prod on gateway `live`, before the first row."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("live"), new_state(postgres))
+    workspace.edit("config.yaml", ", read_only: true}", "}")  # here the test is the loader
+    context = workspace.context("live")
+    for fqn, model in context.models.items():
+        if model.kind.is_external:
+            context.engine_adapter.create_schema(fqn.rsplit(".", 1)[0])
+            context.engine_adapter.create_table(fqn, model.columns_to_types)
+    warehouse = Warehouse(workspace, context, datetime.now(UTC).replace(tzinfo=None))
+    warehouse.record_load()
+    plan(context, "prod")
+    warehouse.pass_time(timedelta(minutes=10))
+    yield warehouse
+    context.close()
+
+
+def test_one_plain_run_makes_every_table_equal_its_rebuild_and_the_source(warehouse: Warehouse) -> None:
+    seed = int(os.environ.get("MESHFLOW_SEED") or SystemRandom().randrange(10**9))
+    print(f"MESHFLOW_SEED={seed}")  # noqa: T201 - pytest shows it when the test fails
+    warehouse.random = Random(seed)  # noqa: S311
+    started, comparisons = time.monotonic(), 0
+    while time.monotonic() - started < SECONDS:
+        for _ in range(warehouse.random.randint(2, 8)):
+            warehouse.step()
+        warehouse.catch_up()
+        assert warehouse.differences() == [], (seed, warehouse.log)
+        comparisons += 1
+    print(f"{comparisons} comparisons after {len(warehouse.log)} steps")  # noqa: T201
+    assert comparisons > 2, "too few to prove anything"
+
+
+def test_a_warehouse_built_from_scratch_on_the_same_raw_has_the_same_rows(
+    warehouse: Warehouse, postgres: Server, tmp_path: Path
+) -> None:
+    """After all that: how the tables were filled makes no difference."""
+    warehouse.plan("prod")
+    warehouse.catch_up()
+    for catalog in ("RAW", "ANALYTICS"):
+        warehouse.context.engine_adapter.execute(f"CHECKPOINT {catalog}")
+    workspace = warehouse.workspace.clone(tmp_path, new_state(postgres))
+    for file in (tmp_path / "data").glob("live_analytics*"):
+        file.unlink()
+    from_scratch = workspace.context("live")
+    plan(from_scratch, "prod")
+    for model in STORED:
+        rebuilt = warehouse.table(model, from_scratch)
+        assert difference(model, rebuilt, warehouse.table(model)) == ""
+        assert rebuilt, f"{model} is empty, which proves nothing"
+    from_scratch.close()
+
+
+def test_a_run_in_which_nothing_loaded_computes_nothing(warehouse: Warehouse) -> None:
+    warehouse.catch_up()
+    warehouse.pass_time(timedelta(hours=30))
+    warehouse.record_load(rows=0)
+    with recorded() as statements:
+        assert warehouse.run()
+    assert writes(statements) == []
+
+
+def test_a_run_fails_when_rows_are_missing_in_raw_until_the_model_is_restated(warehouse: Warehouse) -> None:
+    """Last in this file, because it loses rows."""
+    table, model = "edtech.students", "intermediate.int_edtech__students_validated"
+    student = {"student_id": 7, "first_name": "Ada", "enrollment_date": DAYS[0].date(), "deleted_at": None}
+    warehouse.pass_time(timedelta(hours=1))
+    warehouse.write(table, student)
+    warehouse.record_load()
+    warehouse.catch_up()
+    students = "SELECT * FROM edtech.dim_student"
+    before = warehouse.contents(students)
+    assert warehouse.differences() == []
+
+    warehouse.raw[table] = []
+    warehouse.context.engine_adapter.execute(f"DELETE FROM RAW.{table}")
+    warehouse.pass_time(timedelta(hours=1))
+    warehouse.record_load(rows=1)
+    assert not warehouse.run()
+    assert warehouse.contents(students) == before
+    warehouse.plan("prod", restate_models=[model])
+    warehouse.catch_up()
+    assert warehouse.differences() == []
