@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-lo
 PORT ?= 8000
 
 .NOTPARALLEL: # several locks go into one environment
-.PHONY: help dev demo dashboard ui catalog test chaos-test install-test snowflake-test infra-test ci-test browser-test bench bench-full bench-test lint hooks format sample lock clean
+.PHONY: help dev demo dashboard ui catalog test chaos-test chaos-long install-test snowflake-test infra-test ci-test browser-test bench bench-full bench-test lint hooks format sample lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -45,6 +45,9 @@ test: .venv/dev.installed ## Run the tests that need nothing but Python
 
 chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare the result with the sources
 	@$(PYTEST) tests/chaos
+
+chaos-long: .venv/dev.installed ## Compare random histories of loads, runs and plans with the sources, for an hour
+	@MESHFLOW_CHAOS_SECONDS=3600 $(PYTEST) tests/chaos/test_histories.py
 
 install-test: .venv/dev.installed ## Interrupt installations, fill the disk, cut the network, and check that the next make repairs them
 	@$(PYTEST) tests/install
