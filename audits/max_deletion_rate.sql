@@ -8,7 +8,7 @@ AUDIT (
 
 /* Of the rows that were active, at most max_rate have arrived as soft-deleted in the last seven days of loads. A table with fewer than min_rows such rows passes.
 The load counts, not updated_at: `meshflow reconcile --repair` marks rows that the source has not written. Seven days, because a run that fails must not pass as soon as the day is over.
-Where every active row has arrived in these days, in a first or a full load, arrival says nothing. Then the row's own times count. */
+Where most active rows have arrived in these days, in a first or a full load, arrival says nothing. Then the row's own times count. */
 SELECT
   *
 FROM (
@@ -19,7 +19,7 @@ FROM (
         NOT deleted_at IS NULL
         AND _loaded_at >= first_loaded_at
         AND (
-          has_older_rows OR deleted_at >= first_loaded_at OR updated_at >= first_loaded_at
+          NOT is_full_load OR deleted_at >= first_loaded_at OR updated_at >= first_loaded_at
         )
       ),
       0
@@ -28,7 +28,7 @@ FROM (
   CROSS JOIN (
     SELECT
       newest.first_loaded_at,
-      COALESCE(COUNT_IF(deleted_at IS NULL AND _loaded_at < newest.first_loaded_at), 0) > 0 AS has_older_rows
+      2 * COUNT_IF(deleted_at IS NULL AND _loaded_at >= newest.first_loaded_at) > COUNT_IF(deleted_at IS NULL) AS is_full_load
     FROM @this_model
     CROSS JOIN (
       SELECT

@@ -33,16 +33,18 @@ def _normalized(text: SQL) -> str:
 
 @cache
 def _translation() -> tuple[str, str]:
-    """Characters, and what replaces each. Those without a replacement, at the end, are deleted: combining accents."""
+    """Characters, and what replaces each. Those without a replacement, at the end, are deleted.
+
+    Accents are those of Latin, Greek and Cyrillic letters: U+0300 to U+036F, if composed U+00C0 to U+1FFF.
+    """
     letters = {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "\u0131": "i"}
-    spaces, deleted = "", "\u200b\u200c\u200d\ufeff"
-    for character in map(chr, [*range(1, 0x20), *range(0x7F, 0x250), *range(0x300, 0x370), *range(0x1E00, 0x3001)]):
-        base = unicodedata.normalize("NFD", character)[0]
-        category = unicodedata.category(character)
-        if category == "Mn":
-            deleted += character
-        elif category in {"Cc", "Zs", "Zl", "Zp"}:
+    accents = set(map(chr, range(0x300, 0x370)))
+    spaces = ""
+    for character in map(chr, range(1, 0x3001)):
+        base, *marks = unicodedata.normalize("NFD", character)
+        if unicodedata.category(character) in {"Cc", "Zs", "Zl", "Zp"} and character != " ":
             spaces += character
-        elif base != character and base.isascii() and base.isalpha() and character == character.lower():
-            letters[character] = base
+        elif accents.issuperset(marks) and character not in accents and character == character.lower() != base:
+            letters[character] = letters.get(base, base)
+    deleted = "".join(sorted(accents)) + "\u200b\u200c\u200d\ufeff"
     return "".join(letters) + spaces + deleted, "".join(letters.values()) + " " * len(spaces)

@@ -49,7 +49,10 @@ class ReplaceByKey(CustomMaterialization[CustomKind]):
             raise ConfigError(
                 f"{model.name}: materialization replace_by_key needs materialization_properties (key = …)"
             )
-        if is_first_insert or to_datetime(kwargs["start"]) <= to_datetime(model.start or 0):
+        # Not every first insert: to SQLMesh, restating all that `plan dev --start` has processed is one too. The query
+        # then returns affected keys only, and the table keeps the others.
+        is_new = is_first_insert and not self.adapter.table_exists(table_name)
+        if is_new or to_datetime(kwargs["start"]) <= to_datetime(model.start or 0):
             if row_exists != exp.true():
                 query = exp.select("*").from_(query.subquery("affected")).where(row_exists)
             self._replace_query_for_model(model, table_name, query, render_kwargs, **kwargs)

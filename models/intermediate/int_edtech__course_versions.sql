@@ -50,7 +50,14 @@ WITH gone AS (
   FROM gone
 ), ranked AS (
   SELECT
-    versions.*,
+    versions.course_id,
+    versions.course_name,
+    versions.instructor_name,
+    versions.credits,
+    versions.start_date,
+    versions.end_date,
+    versions.is_present,
+    versions._loaded_at,
     ROW_NUMBER() OVER (PARTITION BY versions.course_id ORDER BY versions._loaded_at DESC) AS recency_rank
   FROM intermediate.int_edtech__course_versions AS versions
   WHERE

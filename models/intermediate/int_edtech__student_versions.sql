@@ -46,7 +46,12 @@ WITH gone AS (
   FROM gone
 ), ranked AS (
   SELECT
-    versions.*,
+    versions.student_id,
+    versions.full_name,
+    versions.gender,
+    versions.enrollment_date,
+    versions.is_present,
+    versions._loaded_at,
     ROW_NUMBER() OVER (PARTITION BY versions.student_id ORDER BY versions._loaded_at DESC) AS recency_rank
   FROM intermediate.int_edtech__student_versions AS versions
   WHERE

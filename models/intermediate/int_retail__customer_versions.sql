@@ -51,7 +51,11 @@ WITH gone AS (
   FROM gone
 ), ranked AS (
   SELECT
-    versions.*,
+    versions.customer_id,
+    versions.customer_name,
+    versions.location_id,
+    versions.is_present,
+    versions._loaded_at,
     ROW_NUMBER() OVER (PARTITION BY versions.customer_id ORDER BY versions._loaded_at DESC) AS recency_rank
   FROM intermediate.int_retail__customer_versions AS versions
   WHERE

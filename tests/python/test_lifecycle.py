@@ -153,7 +153,7 @@ def test_the_first_promotion_rebuilds_only_the_histories(built: Workspace, tmp_p
     plan(workspace.context(), "dev")
     with recorded() as statements:
         plan(workspace.context(), "prod")
-    assert models_built(statements) == {
+    assert models_built(table_writes(statements)) == {
         f"INTERMEDIATE__INT_{entity}_VERSIONS" for entity in ("EDTECH__STUDENT", "EDTECH__COURSE", "RETAIL__CUSTOMER")
     }
 
