@@ -38,7 +38,8 @@ STUDENTS = """
 """
 COURSES = """
     SELECT * FROM edtech.courses
-    WHERE deleted_at IS NULL AND trim(course_name) <> '' AND start_date <= end_date AND credits BETWEEN 1 AND 60
+    WHERE deleted_at IS NULL AND trim(course_name) <> '' AND start_date <= end_date AND start_date >= '1990-01-01'
+      AND credits BETWEEN 1 AND 60
 """
 ENROLLMENTS = f"""
     SELECT enrollment_id, student_id, course_id, enrollments.enrollment_date,
@@ -47,7 +48,8 @@ ENROLLMENTS = f"""
     FROM edtech.enrollments
     JOIN ({STUDENTS}) AS students USING (student_id)
     JOIN ({COURSES}) AS courses USING (course_id)
-    WHERE enrollments.deleted_at IS NULL AND enrollments.enrollment_date < now() + interval '30 days'
+    WHERE enrollments.deleted_at IS NULL
+      AND enrollments.enrollment_date >= '1990-01-01' AND enrollments.enrollment_date < now() + interval '30 days'
 """
 LINES = f"""
     SELECT *, order_date_at::date AS order_date,

@@ -44,8 +44,11 @@ STORED = (
 )
 """The tables that runs change by affected keys."""
 
-FORGOTTEN = {"intermediate.int_retail__sales_validated": ["previous_order_date"]}
-"""Columns that say what the newest load has changed, which a full refresh cannot know."""
+FORGOTTEN = {
+    "intermediate.int_retail__sales_validated": ["previous_order_date"],
+    "intermediate.int_retail__customers_derived": ["_loaded_at"],
+}
+"""Columns that show what a load has changed. A full refresh can't know: no line is left of one that has moved."""
 
 HISTORIES = {
     "history.hist_student": ("student_id", "edtech.dim_student", ("full_name", "gender", "enrollment_date")),

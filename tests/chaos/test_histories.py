@@ -21,8 +21,9 @@ from workspace import Workspace, plan, recorded, writes
 
 from meshflow.source.server import Server
 
-SECONDS = float(os.environ.get("MESHFLOW_CHAOS_SECONDS") or 120)
-"""How long histories go on."""
+COMPARISONS = 10
+SECONDS = float(os.environ.get("MESHFLOW_CHAOS_SECONDS") or 0)
+"""How long histories go on after COMPARISONS."""
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +49,13 @@ def test_one_plain_run_makes_every_table_equal_its_rebuild_and_the_source(wareho
     print(f"MESHFLOW_SEED={seed}")  # noqa: T201 - pytest shows it when the test fails
     warehouse.random = Random(seed)  # noqa: S311
     started, comparisons = time.monotonic(), 0
-    while time.monotonic() - started < SECONDS:
+    while comparisons < COMPARISONS or time.monotonic() - started < SECONDS:
         for _ in range(warehouse.random.randint(2, 8)):
             warehouse.step()
         warehouse.catch_up()
         assert warehouse.differences() == [], (seed, warehouse.log)
         comparisons += 1
     print(f"{comparisons} comparisons after {len(warehouse.log)} steps")  # noqa: T201
-    assert comparisons > 2, "too few to prove anything"
 
 
 def test_a_warehouse_built_from_scratch_on_the_same_raw_has_the_same_rows(
