@@ -43,7 +43,8 @@ def _translation() -> tuple[str, str]:
     accents = set(map(chr, range(0x300, 0x370)))
     spaces = ""
     for character in map(chr, range(0x80, 0x3001)):
-        base, *marks = unicodedata.normalize("NFD", character)
+        decomposed = unicodedata.normalize("NFD", character)
+        base, marks = decomposed[0], decomposed[1:]
         if unicodedata.category(character) in {"Cc", "Zs", "Zl", "Zp"}:
             spaces += character
         elif accents.issuperset(marks) and character not in accents and character == character.lower() != base:

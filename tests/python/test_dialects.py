@@ -336,10 +336,10 @@ def mapped_timestamps(tree: exp.Expr, context: Context) -> Iterator[str]:
 
 
 def control_characters(tree: exp.Expr, context: Context) -> Iterator[str]:
-    """Control characters in texts. SQLGlot writes two as \\a and \\v, which Snowflake reads as the letters a and v."""
+    """Control characters in texts. SQLGlot escapes two in a way that Snowflake reads as the letters a and v."""
     for literal in tree.find_all(exp.Literal):
         if literal.is_string and (characters := re.findall(r"[\x00-\x1f\x7f]", re.sub(r"[\t\n\r]", "", literal.name))):
-            yield f"a text contains {ascii(characters[0])}"
+            yield f"a text contains {characters[0]!a}"
 
 
 HAZARDS = {
