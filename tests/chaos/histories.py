@@ -28,6 +28,23 @@ KEYS = {
     "edtech.enrollments": ("enrollment_id",),
     "retail.sales": ("order_id", "product_id"),
 }
+VALID: dict[str, dict[str, Any]] = {
+    "edtech.students": {"student_id": 7, "first_name": "Ada", "enrollment_date": date(2026, 3, 1)},
+    "edtech.courses": {
+        "course_id": 7, "course_name": "Logic", "credits": 3, "start_date": date(2026, 3, 1),
+        "end_date": date(2026, 3, 9),
+    },
+    "edtech.enrollments": {
+        "enrollment_id": 7, "student_id": 7, "course_id": 7, "enrollment_date": date(2026, 3, 2),
+    },
+    "retail.sales": {
+        "order_id": 7, "product_id": 7, "customer_id": 7, "quantity": 1, "price": Decimal("0.05"),
+        "discount": Decimal("0.1"), "order_date_at": datetime(2026, 3, 1, 9), "cust_name": None, "city": None,
+        "province": None, "country": None, "shipping_cost": None,
+    },
+}  # fmt: skip
+"""A valid row of each table, under a key that no random row has."""
+
 DAYS = [datetime(2026, 3, 1, 9), datetime(2026, 3, 1, 18), datetime(2026, 3, 2, 9), datetime(2026, 3, 9, 9)]
 LOCATIONS = [
     ("Montréal", "Québec", "Canada"), ("MONTREAL", "Quebec", "canada"), ("Toronto", "Ontario", "Canada"),
@@ -74,7 +91,7 @@ Contents = Counter[tuple[Any, ...]]
 
 
 def random_row(random: Random, table: str) -> Row:
-    """A row of `table`. Few keys, so that corrections are common; a fifth of the rows is deleted, a third rejected."""
+    """A row of `table`. Few keys, so that corrections are common. A fifth is deleted, and many are rejected."""
     choice = random.choice
     if table == "edtech.students":
         row = {
@@ -110,8 +127,8 @@ def random_row(random: Random, table: str) -> Row:
             "cust_name": choice(["Ada", "Zoë", None]),
             "order_date_at": choice(DAYS),
             "quantity": choice([1, 2, 3, 5, 5, 8, -1]),
-            "price": choice([*map(Decimal, ("0.05", "0.15", "7.25", "19.99", "0", "-1")), None]),
-            "discount": choice([*map(Decimal, ("0", "0.05", "0.1", "0.3", "1", "1.5"))]),
+            "price": choice([*map(Decimal, ("0.05", "0.15", "0.15", "7.25", "7.25", "19.99", "0", "-1")), None]),
+            "discount": choice([*map(Decimal, ("0", "0", "0.05", "0.05", "0.1", "0.3", "1", "1.5"))]),
             "shipping_cost": choice([*map(Decimal, ("4.95", "0", "12", "9999999999999999.99")), None]),
             "city": city,
             "province": province,
