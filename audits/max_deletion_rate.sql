@@ -13,30 +13,33 @@ SELECT
   *
 FROM (
   SELECT
-    COALESCE(COUNT_IF(deleted_at IS NULL), 0) AS active_count,
-    COALESCE(
-      COUNT_IF(
-        NOT deleted_at IS NULL
-        AND _loaded_at >= first_loaded_at
-        AND (
-          NOT is_full_load OR deleted_at >= first_loaded_at OR updated_at >= first_loaded_at
-        )
-      ),
-      0
+    active_count,
+    IFF(
+      2 * newly_loaded_count > active_count,
+      recently_deleted_count,
+      newly_loaded_deleted_count
     ) AS newly_deleted_count
-  FROM @this_model
-  CROSS JOIN (
+  FROM (
     SELECT
-      newest.first_loaded_at,
-      2 * COUNT_IF(deleted_at IS NULL AND _loaded_at >= newest.first_loaded_at) > COUNT_IF(deleted_at IS NULL) AS is_full_load
+      COALESCE(COUNT_IF(deleted_at IS NULL), 0) AS active_count,
+      COALESCE(COUNT_IF(deleted_at IS NULL AND _loaded_at >= first_loaded_at), 0) AS newly_loaded_count,
+      COALESCE(COUNT_IF(NOT deleted_at IS NULL AND _loaded_at >= first_loaded_at), 0) AS newly_loaded_deleted_count,
+      COALESCE(
+        COUNT_IF(
+          NOT deleted_at IS NULL
+          AND _loaded_at >= first_loaded_at
+          AND (
+            deleted_at >= first_loaded_at OR updated_at >= first_loaded_at
+          )
+        ),
+        0
+      ) AS recently_deleted_count
     FROM @this_model
     CROSS JOIN (
       SELECT
         DATEADD(DAY, -7, MAX(_loaded_at))::TIMESTAMPNTZ AS first_loaded_at
       FROM @this_model
     ) AS newest
-    GROUP BY
-      newest.first_loaded_at
   ) AS loads
 ) AS counts
 WHERE
