@@ -26,6 +26,23 @@ def month_pivot(evaluator: MacroEvaluator, date: exp.Expr, noun: exp.Expr) -> li
     return columns
 
 
+@macro()
+def bounds(evaluator: MacroEvaluator, numbers: exp.Expr | None = None, dates: exp.Expr | None = None) -> list[exp.Expr]:
+    """`lowest_<column>` and `highest_<column>` of each given column, from the rows of a table in ref_bound.
+
+    `numbers` and `dates` are one column, or several in parentheses: `@bounds(numbers := credits, dates := (start_date,
+    end_date))`. A bound that isn't in the seed is NULL, and would accept every value: test_bounds.py compares the two.
+    """
+    pivoted = []
+    for kind, argument in (("number", numbers), ("date", dates)):
+        for column in argument.expressions or [argument.unnest()] if argument else []:
+            is_column = exp.column("column_name").eq(column.name.lower())
+            for end in ("lowest", "highest"):
+                bound = exp.func("IFF", is_column, exp.column(f"{end}_{kind}"), exp.null(), dialect="snowflake")
+                pivoted.append(exp.alias_(exp.Max(this=bound), f"{end}_{column.name.lower()}"))
+    return pivoted
+
+
 def _described(count: exp.Expr, name: str, description: str) -> exp.Expr:
     column = exp.alias_(exp.cast(count, "int"), name)
     column.comments = [description]

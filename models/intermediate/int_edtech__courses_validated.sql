@@ -47,12 +47,7 @@ WITH affected AS (
   FROM loaded
 ), bounds AS (
   SELECT
-    MAX(IFF(column_name = 'credits', lowest_number, NULL)) AS lowest_credits,
-    MAX(IFF(column_name = 'credits', highest_number, NULL)) AS highest_credits,
-    MAX(IFF(column_name = 'start_date', lowest_date, NULL)) AS first_start_date,
-    MAX(IFF(column_name = 'start_date', highest_date, NULL)) AS last_start_date,
-    MAX(IFF(column_name = 'end_date', lowest_date, NULL)) AS first_end_date,
-    MAX(IFF(column_name = 'end_date', highest_date, NULL)) AS last_end_date
+    @bounds(numbers := credits, dates := (start_date, end_date))
   FROM intermediate.ref_bound
   WHERE
     source_table = 'edtech.courses'
@@ -71,8 +66,8 @@ SELECT
     duplicate_course_id := ranked.recency_rank > 1 AND NOT ranked.course_id IS NULL,
     missing_course_name := COALESCE(TRIM(ranked.course_name, ' '), '') = '',
     missing_course_dates := ranked.start_date IS NULL OR ranked.end_date IS NULL,
-    course_dates_out_of_range := NOT ranked.start_date BETWEEN bounds.first_start_date AND bounds.last_start_date
-    OR NOT ranked.end_date BETWEEN bounds.first_end_date AND bounds.last_end_date,
+    course_dates_out_of_range := NOT ranked.start_date BETWEEN bounds.lowest_start_date AND bounds.highest_start_date
+    OR NOT ranked.end_date BETWEEN bounds.lowest_end_date AND bounds.highest_end_date,
     end_before_start := ranked.end_date < ranked.start_date,
     credits_out_of_range := ranked.credits IS NULL
     OR NOT ranked.credits BETWEEN bounds.lowest_credits AND bounds.highest_credits

@@ -32,8 +32,7 @@ WITH students AS (
     recency_rank = 1
 ), bounds AS (
   SELECT
-    MAX(IFF(column_name = 'enrollment_date', lowest_date, NULL)) AS first_enrollment_date,
-    MAX(IFF(column_name = 'enrollment_date', highest_date, NULL)) AS last_enrollment_date
+    @bounds(dates := enrollment_date)
   FROM intermediate.ref_bound
   WHERE
     source_table = 'edtech.enrollments'
@@ -51,7 +50,7 @@ SELECT
     unknown_student := NOT COALESCE(students.is_known, FALSE),
     unknown_course := NOT COALESCE(courses.is_known, FALSE),
     missing_enrollment_date := enrollments.enrollment_date IS NULL,
-    enrollment_date_out_of_range := NOT enrollments.enrollment_date BETWEEN bounds.first_enrollment_date AND bounds.last_enrollment_date,
+    enrollment_date_out_of_range := NOT enrollments.enrollment_date BETWEEN bounds.lowest_enrollment_date AND bounds.highest_enrollment_date,
     enrolled_after_load := enrollments.enrollment_date > DATEADD(DAY, 1, enrollments.row_loaded_at::DATE)::DATE
   )::VARCHAR AS reject_reasons, /* Comma-separated reject reasons, NULL if the row is accepted */
   COALESCE(enrollments.enrollment_date < students.enrollment_date, FALSE) AS is_before_sign_up, /* Whether the student enrolled before the sign-up date */

@@ -47,10 +47,7 @@ WITH affected AS (
   FROM loaded
 ), bounds AS (
   SELECT
-    MAX(IFF(column_name = 'enrollment_date', lowest_date, NULL)) AS first_enrollment_date,
-    MAX(IFF(column_name = 'enrollment_date', highest_date, NULL)) AS last_enrollment_date,
-    MAX(IFF(column_name = 'date_of_birth', lowest_date, NULL)) AS first_date_of_birth,
-    MAX(IFF(column_name = 'date_of_birth', highest_date, NULL)) AS last_date_of_birth
+    @bounds(dates := (enrollment_date, date_of_birth))
   FROM intermediate.ref_bound
   WHERE
     source_table = 'edtech.students'
@@ -70,9 +67,9 @@ SELECT
     duplicate_student_id := ranked.recency_rank > 1 AND NOT ranked.student_id IS NULL,
     missing_name := @full_name(ranked.first_name, ranked.last_name) = '',
     missing_enrollment_date := ranked.enrollment_date IS NULL,
-    enrollment_date_out_of_range := NOT ranked.enrollment_date BETWEEN bounds.first_enrollment_date AND bounds.last_enrollment_date,
+    enrollment_date_out_of_range := NOT ranked.enrollment_date BETWEEN bounds.lowest_enrollment_date AND bounds.highest_enrollment_date,
     enrolled_after_load := ranked.enrollment_date > DATEADD(DAY, 1, ranked._loaded_at::DATE)::DATE,
-    impossible_date_of_birth := NOT ranked.date_of_birth BETWEEN bounds.first_date_of_birth AND bounds.last_date_of_birth
+    impossible_date_of_birth := NOT ranked.date_of_birth BETWEEN bounds.lowest_date_of_birth AND bounds.highest_date_of_birth
     OR ranked.date_of_birth >= ranked.enrollment_date
   )::VARCHAR AS reject_reasons, /* Comma-separated reject reasons, NULL if the row is accepted */
   ranked.updated_at, /* When the source last wrote the row, UTC */

@@ -84,20 +84,16 @@ WITH affected AS (
   FROM located
 ), bounds AS (
   SELECT
-    MAX(IFF(column_name = 'quantity', lowest_number, NULL)) AS lowest_quantity,
-    MAX(IFF(column_name = 'quantity', highest_number, NULL)) AS highest_quantity,
-    MAX(IFF(column_name = 'unit_price_amount', lowest_number, NULL)) AS lowest_price,
-    MAX(IFF(column_name = 'unit_price_amount', highest_number, NULL)) AS highest_price,
-    MAX(IFF(column_name = 'discount_rate', lowest_number, NULL)) AS lowest_discount_rate,
-    MAX(IFF(column_name = 'discount_rate', highest_number, NULL)) AS highest_discount_rate,
-    MAX(IFF(column_name = 'total_revenue_amount', lowest_number, NULL)) AS lowest_revenue,
-    MAX(IFF(column_name = 'total_revenue_amount', highest_number, NULL)) AS highest_revenue,
-    MAX(IFF(column_name = 'shipping_amount', lowest_number, NULL)) AS lowest_shipping,
-    MAX(IFF(column_name = 'shipping_amount', highest_number, NULL)) AS highest_shipping,
-    MAX(IFF(column_name = 'ordered_at', lowest_date, NULL)) AS first_order_date,
-    MAX(IFF(column_name = 'ordered_at', highest_date, NULL)) AS last_order_date,
-    MAX(IFF(column_name = 'purchased_at', lowest_date, NULL)) AS first_purchase_date,
-    MAX(IFF(column_name = 'purchased_at', highest_date, NULL)) AS last_purchase_date
+    @bounds(
+      numbers := (
+        quantity,
+        unit_price_amount,
+        discount_rate,
+        total_revenue_amount,
+        shipping_amount
+      ),
+      dates := (ordered_at, purchased_at)
+    )
   FROM intermediate.ref_bound
   WHERE
     source_table = 'retail.sales'
@@ -113,17 +109,17 @@ WITH affected AS (
       ),
       missing_customer_id := ranked.customer_id IS NULL,
       missing_order_date := ranked.ordered_at IS NULL,
-      order_date_out_of_range := NOT ranked.order_date BETWEEN bounds.first_order_date AND bounds.last_order_date,
+      order_date_out_of_range := NOT ranked.order_date BETWEEN bounds.lowest_ordered_at AND bounds.highest_ordered_at,
       ordered_after_load := ranked.ordered_at > DATEADD(DAY, 1, ranked._loaded_at)::TIMESTAMPNTZ,
-      purchase_date_out_of_range := NOT ranked.purchased_at::DATE BETWEEN bounds.first_purchase_date AND bounds.last_purchase_date,
+      purchase_date_out_of_range := NOT ranked.purchased_at::DATE BETWEEN bounds.lowest_purchased_at AND bounds.highest_purchased_at,
       missing_quantity := ranked.quantity IS NULL,
       quantity_out_of_range := NOT ranked.quantity BETWEEN bounds.lowest_quantity AND bounds.highest_quantity,
       missing_price := ranked.unit_price_amount IS NULL,
-      price_out_of_range := NOT ranked.unit_price_amount BETWEEN bounds.lowest_price AND bounds.highest_price,
+      price_out_of_range := NOT ranked.unit_price_amount BETWEEN bounds.lowest_unit_price_amount AND bounds.highest_unit_price_amount,
       missing_discount := ranked.discount_rate IS NULL,
       discount_rate_out_of_range := NOT ranked.discount_rate BETWEEN bounds.lowest_discount_rate AND bounds.highest_discount_rate,
-      shipping_cost_out_of_range := NOT ranked.shipping_amount BETWEEN bounds.lowest_shipping AND bounds.highest_shipping,
-      amount_out_of_range := NOT ranked.quantity * ranked.unit_price_amount::DECIMAL(19, 2) BETWEEN bounds.lowest_revenue AND bounds.highest_revenue
+      shipping_cost_out_of_range := NOT ranked.shipping_amount BETWEEN bounds.lowest_shipping_amount AND bounds.highest_shipping_amount,
+      amount_out_of_range := NOT ranked.quantity * ranked.unit_price_amount::DECIMAL(19, 2) BETWEEN bounds.lowest_total_revenue_amount AND bounds.highest_total_revenue_amount
     )::VARCHAR AS reject_reasons
   FROM ranked
   CROSS JOIN bounds

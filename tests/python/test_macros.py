@@ -275,6 +275,18 @@ def test_a_month_pivot_has_a_column_per_month_and_a_total_all_integers_and_descr
     assert len(set(described)) == len(described) == len(MONTHS) + 1
 
 
+def test_each_given_column_has_its_bounds_in_columns_of_their_own(planted: Planted) -> None:
+    run = planted.query(
+        "SELECT @bounds(numbers := price, dates := (day, end_day)) FROM planted",
+        {
+            "column_name": "VARCHAR", "lowest_number": "INT", "highest_number": "INT", "lowest_date": "DATE",
+            "highest_date": "DATE",
+        },
+    )  # fmt: skip
+    rows = [("end_day", None, None, date(2026, 1, 3), date(2026, 1, 4)), ("price", 1, 9, None, None)]
+    assert run(rows) == [(1, 9, None, None, date(2026, 1, 3), date(2026, 1, 4))]
+
+
 @pytest.mark.parametrize(
     ("row", "reasons"),
     [
