@@ -118,14 +118,15 @@ def random_row(random: Random, table: str) -> Row:
             "enrollment_date": choice([*(day.date() for day in DAYS), None]),
         }
     else:
-        city, province, country = choice(LOCATIONS)
+        # Most lines share a day and a location, so that orders have several lines there.
+        city, province, country = choice([*LOCATIONS[:2] * 4, *LOCATIONS])
         row = {
             "order_id": choice([1, 2, 3, 4, 5, 6, None]),
             "product_id": choice([1, 2, 3, None]),
             "product": choice(["Lamp", "Lamp XL"]),
             "customer_id": choice([1, 2, 3, 3, 4, None]),
             "cust_name": choice(["Ada", "Zoë", None]),
-            "order_date_at": choice(DAYS),
+            "order_date_at": choice([*DAYS[:1] * 4, *DAYS]),
             "quantity": choice([1, 2, 3, 5, 5, 8, -1]),
             "price": choice([*map(Decimal, ("0.05", "0.15", "0.15", "7.25", "7.25", "19.99", "0", "-1")), None]),
             "discount": choice([*map(Decimal, ("0", "0", "0.05", "0.05", "0.1", "0.3", "1", "1.5"))]),
@@ -159,10 +160,10 @@ class Warehouse:
     # What happens in the sources
 
     def load(self) -> None:
-        """Write up to eight rows: merged by key, as the loader does, or beside the rows of the key, as duplicates."""
+        """Write up to twenty rows, merged by key as the loader does, or beside the rows of the key, as duplicates."""
         self.clock += timedelta(minutes=self.random.randint(1, 4), microseconds=1)
-        for _ in range(self.random.choice([0, 1, 3, 8])):
-            table = self.random.choice(list(KEYS))
+        for _ in range(self.random.choice([0, 1, 5, 20])):
+            table = self.random.choice([*KEYS, "retail.sales", "retail.sales"])
             self.write(table, random_row(self.random, table), is_duplicate=self.random.random() < 0.1)
         self.record_load()
 

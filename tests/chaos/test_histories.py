@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 import pytest
-from histories import STORED, VALID, Warehouse, difference
+from histories import STORED, VALID, Row, Warehouse, difference
 from sources import new_state
 from workspace import Workspace, plan, recorded, writes
 
@@ -42,6 +42,66 @@ def warehouse(project: Path, postgres: Server, tmp_path_factory: pytest.TempPath
     warehouse.pass_time(timedelta(minutes=10))
     yield warehouse
     context.close()
+
+
+SALE = VALID["retail.sales"] | {"deleted_at": None}
+
+
+def load(warehouse: Warehouse, *sales: Row) -> None:
+    """Load rows of retail.sales, and another time without rows, so that their interval is complete."""
+    warehouse.pass_time(timedelta(minutes=7))
+    for row in sales:
+        warehouse.write("retail.sales", row)
+    warehouse.record_load()
+    warehouse.pass_time(timedelta(minutes=7))
+    warehouse.record_load(rows=0)
+
+
+def test_an_order_with_several_lines_is_counted_once_where_it_was_sold(warehouse: Warehouse) -> None:
+    load(warehouse, SALE, SALE | {"product_id": 8})
+    warehouse.catch_up()
+    assert warehouse.differences() == []
+
+
+@pytest.mark.parametrize("model", ["int_retail__sales_aggregated", "int_retail__customers_derived"])
+def test_a_restated_model_finds_rows_that_wait_in_its_parent(warehouse: Warehouse, model: str) -> None:
+    """The restatement of past minutes would bring the model ahead of its parent."""
+    load(warehouse, SALE | {"order_id": 8, "quantity": len(model)})
+    end = warehouse.clock - timedelta(minutes=1)
+    warehouse.plan("prod", restate_models=[f"intermediate.{model}"], start=end - timedelta(minutes=30), end=end)
+    warehouse.catch_up()
+    assert warehouse.differences() == []
+
+
+@pytest.mark.parametrize("alone", ["int_retail__sales_aggregated", "int_retail__customers_derived"])
+def test_a_model_that_ran_alone_finds_rows_that_wait_in_its_parent(warehouse: Warehouse, alone: str) -> None:
+    load(warehouse, SALE | {"order_id": 8, "customer_id": 8, "quantity": len(alone) + 1})
+    warehouse.run(select_models=[f"intermediate.{alone}"], no_auto_upstream=True)
+    warehouse.catch_up()
+    assert warehouse.differences() == []
+
+
+def test_a_day_that_a_line_has_left_is_recomputed_though_no_run_saw_it_leave(warehouse: Warehouse) -> None:
+    """Only validation sees the line rejected. It isn't the newest line of its day."""
+    line = SALE | {"order_id": 9}
+    load(warehouse, line)
+    load(warehouse, SALE | {"order_id": 10})
+    warehouse.catch_up()
+    load(warehouse, line | {"quantity": -1})
+    warehouse.run(select_models=["intermediate.int_retail__sales_validated"])
+    load(warehouse, line | {"order_date_at": datetime(2026, 3, 9, 9)})
+    warehouse.catch_up()
+    assert warehouse.differences() == []
+
+
+def test_a_customer_who_has_lost_the_first_order_gets_a_later_first_day(warehouse: Warehouse) -> None:
+    days = [datetime(2026, 3, day, 9) for day in (1, 2, 9)]
+    lines = [SALE | {"order_id": 10 + day.day, "customer_id": 9, "order_date_at": day} for day in days]
+    load(warehouse, *lines)
+    warehouse.catch_up()
+    load(warehouse, lines[0] | {"customer_id": 8})
+    warehouse.catch_up()
+    assert warehouse.differences() == []
 
 
 def test_one_plain_run_makes_every_table_equal_its_rebuild_and_the_source(warehouse: Warehouse) -> None:
