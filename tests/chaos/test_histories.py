@@ -48,12 +48,12 @@ SALE = VALID["retail.sales"] | {"deleted_at": None}
 
 
 def load(warehouse: Warehouse, *sales: Row) -> None:
-    """Load rows of retail.sales, and another time without rows, so that their interval is complete."""
-    warehouse.pass_time(timedelta(minutes=7))
+    """Load rows of retail.sales in an interval of five minutes, and after it another time, without rows."""
+    warehouse.clock += timedelta(minutes=6) - timedelta(seconds=warehouse.clock.timestamp() % 300)
     for row in sales:
         warehouse.write("retail.sales", row)
     warehouse.record_load()
-    warehouse.pass_time(timedelta(minutes=7))
+    warehouse.pass_time(timedelta(minutes=5))
     warehouse.record_load(rows=0)
 
 
@@ -65,18 +65,18 @@ def test_an_order_with_several_lines_is_counted_once_where_it_was_sold(warehouse
 
 @pytest.mark.parametrize("model", ["int_retail__sales_aggregated", "int_retail__customers_derived"])
 def test_a_restated_model_finds_rows_that_wait_in_its_parent(warehouse: Warehouse, model: str) -> None:
-    """The restatement of past minutes would bring the model ahead of its parent."""
-    load(warehouse, SALE | {"order_id": 8, "quantity": len(model)})
-    end = warehouse.clock - timedelta(minutes=1)
-    warehouse.plan("prod", restate_models=[f"intermediate.{model}"], start=end - timedelta(minutes=30), end=end)
+    """SQLMesh restates all of the interval that contains the end. Its parent is processed before that interval only."""
+    load(warehouse, SALE | {"order_id": 8, "customer_id": 20 + len(model)})
+    end = warehouse.clock - timedelta(minutes=3)
+    warehouse.plan("prod", restate_models=[f"intermediate.{model}"], start=end - timedelta(minutes=15), end=end)
     warehouse.catch_up()
     assert warehouse.differences() == []
 
 
-@pytest.mark.parametrize("alone", ["int_retail__sales_aggregated", "int_retail__customers_derived"])
-def test_a_model_that_ran_alone_finds_rows_that_wait_in_its_parent(warehouse: Warehouse, alone: str) -> None:
-    load(warehouse, SALE | {"order_id": 8, "customer_id": 8, "quantity": len(alone) + 1})
-    warehouse.run(select_models=[f"intermediate.{alone}"], no_auto_upstream=True)
+@pytest.mark.parametrize("model", ["int_retail__sales_aggregated", "int_retail__customers_derived"])
+def test_a_model_that_ran_alone_finds_rows_that_wait_in_its_parent(warehouse: Warehouse, model: str) -> None:
+    load(warehouse, SALE | {"order_id": 8, "customer_id": 60 + len(model)})
+    warehouse.run(select_models=[f"intermediate.{model}"], no_auto_upstream=True)
     warehouse.catch_up()
     assert warehouse.differences() == []
 
