@@ -46,8 +46,9 @@ test: .venv/dev.installed ## Run the tests that need nothing but Python
 chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare the result with the sources
 	@$(PYTEST) tests/chaos
 
-chaos-long: .venv/dev.installed ## Compare random histories of loads, runs and plans with the sources, for an hour
+chaos-long: .venv/dev.installed ## Go on with random histories for an hour, then kill loads and runs in real time for another
 	@MESHFLOW_CHAOS_SECONDS=3600 $(PYTEST) tests/chaos/test_histories.py
+	@MESHFLOW_CLOCK=real $(PYTEST) tests/chaos/test_kills.py
 
 install-test: .venv/dev.installed ## Interrupt installations, fill the disk, cut the network, and check that the next make repairs them
 	@$(PYTEST) tests/install

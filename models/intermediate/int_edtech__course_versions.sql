@@ -8,6 +8,9 @@ MODEL (
   grain (course_id, _loaded_at),
   tags (edtech, intermediate),
   description 'One row per course and version. A version is appended when one of its columns changed, when the course was deleted or rejected, and when it came back. history.hist_course shows when each version was valid. RAW has only the newest state, so versions are never computed again: the model is forward-only and cannot be restated. Refresh: incremental (affected keys).',
+  signals (
+    parents_processed()
+  ),
   audits (
     unique_combination_of_columns(columns := (course_id, _loaded_at), condition := _loaded_at >= @start_dtntz)
   )

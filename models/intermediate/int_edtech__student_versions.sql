@@ -8,6 +8,9 @@ MODEL (
   grain (student_id, _loaded_at),
   tags (edtech, intermediate),
   description 'One row per student and version. A version is appended when its name, gender or sign-up date changed, when the student was deleted or rejected, and when it came back. history.hist_student shows when each version was valid. RAW has only the newest state, so versions are never computed again: the model is forward-only and cannot be restated. Refresh: incremental (affected keys).',
+  signals (
+    parents_processed()
+  ),
   audits (
     unique_combination_of_columns(columns := (student_id, _loaded_at), condition := _loaded_at >= @start_dtntz)
   )

@@ -8,6 +8,9 @@ MODEL (
   grain (customer_id, _loaded_at),
   tags (retail, intermediate),
   description 'One row per customer and version. A version is appended when its name or location changed, when the customer lost its last valid order line, and when it came back. history.hist_customer shows when each version was valid. RAW has only the newest state, so versions are never computed again: the model is forward-only and cannot be restated. Refresh: incremental (affected keys).',
+  signals (
+    parents_processed()
+  ),
   audits (
     unique_combination_of_columns(columns := (customer_id, _loaded_at), condition := _loaded_at >= @start_dtntz)
   )

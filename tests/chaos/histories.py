@@ -80,7 +80,7 @@ HISTORIES = {
 
 REWRITES = (
     ("int_retail__sales_aggregated", "COUNT(sales.order_id) AS", "COUNT(sales.product_id) AS"),
-    ("int_retail__sales_validated", "MD5(lines.country_key || ", "MD5('' || lines.country_key || "),
+    ("int_retail__sales_validated", "NOT lines.deleted_at IS NULL AS", "NOT lines.deleted_at IS NULL AND TRUE AS"),
     ("int_edtech__students_validated", "ranked.recency_rank::INT AS", "(ranked.recency_rank + 0)::INT AS"),
     ("int_retail__customers_derived", "newest.newness_rank = 1", "newest.newness_rank < 2"),
 )

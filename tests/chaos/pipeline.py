@@ -25,6 +25,9 @@ from meshflow.source.traffic import write_batch
 LOCK_TIMEOUT_SECONDS = 60
 """How long a load waits until a run closes RAW, or until PostgreSQL notices that another load has been killed."""
 
+IS_CLOCK_REAL = os.environ.get("MESHFLOW_CLOCK") == "real"
+"""Whether loads, runs and sources share one clock: `make chaos-long`."""
+
 DELETION = "deleted_at = CASE WHEN deleted_at IS NULL THEN clock_timestamp() END"
 CORRECTIONS = {
     "retail.sales": (
@@ -70,8 +73,8 @@ class Pipeline:
     sources: SourceDatabase
     workspace: workspace.Workspace
     logs: Path
-    clock: datetime = field(default_factory=lambda: datetime.now(UTC))
-    """The current time of loads and runs. Tests advance it by minutes instead of waiting."""
+    skipped: timedelta = timedelta(0)
+    """How far the clock of loads and runs is ahead of the sources', because tests don't wait."""
     context: Context | None = None
     """The project, loaded once for all runs."""
     costs: dict[str, Cost] = field(default_factory=dict)
@@ -80,6 +83,18 @@ class Pipeline:
     """By operation: attempts that were killed midway."""
     transactions: list[psycopg.Connection] = field(default_factory=list)
     """Open transactions of the sources, all of which have written."""
+
+    @property
+    def clock(self) -> datetime:
+        """The current time of loads and runs."""
+        return datetime.now(UTC) + self.skipped
+
+    def pass_time(self, time_span: timedelta) -> None:
+        """Skip minutes, or wait for them if the clock shall be real."""
+        if IS_CLOCK_REAL:
+            time.sleep(time_span.total_seconds())
+        else:
+            self.skipped += time_span
 
     def generate(self, seed: int) -> None:
         with psycopg.connect(self.sources.url) as connection:
@@ -130,8 +145,9 @@ class Pipeline:
     def differences(self) -> list[str]:
         """Where RAW, facts and revenue differ from the sources, after one more load and one more run."""
         # The load starts with the next interval: when it is done, all intervals before that are complete.
-        self.clock += timedelta(minutes=5) - timedelta(seconds=self.clock.timestamp() % 300)
-        self.finish_undisturbed(self.load, self.clock)
-        self.finish_undisturbed(self.run, self.clock)
+        self.pass_time(timedelta(minutes=5) - timedelta(seconds=self.clock.timestamp() % 300))
+        at = self.clock
+        self.finish_undisturbed(self.load, at)
+        self.finish_undisturbed(self.run, at)
         url, data = self.sources.url, self.workspace.data
         return raw_differences(url, data) + served_differences(url, data) + history_faults(data)

@@ -81,6 +81,33 @@ def test_a_model_that_ran_alone_finds_rows_that_wait_in_its_parent(warehouse: Wa
     assert warehouse.differences() == []
 
 
+def test_versions_that_were_appended_alone_find_rows_that_wait_in_their_parent(warehouse: Warehouse) -> None:
+    """The deletion of one customer is recorded under the load that changes the other: both are in the parents' past."""
+    lines = [SALE | {"order_id": 50 + customer, "customer_id": customer} for customer in (31, 32)]
+    load(warehouse, *lines)
+    warehouse.catch_up()
+    load(warehouse, lines[0] | {"deleted_at": datetime(2026, 3, 2)})
+    warehouse.run(select_models=["intermediate.int_retail__customers_derived"])
+    load(warehouse, lines[1] | {"cust_name": "Zoë"})
+    warehouse.run(select_models=["intermediate.int_retail__sales_validated"])
+    warehouse.run(select_models=["intermediate.int_retail__customer_versions"], no_auto_upstream=True)
+    warehouse.catch_up()
+    assert warehouse.differences() == []
+
+
+@pytest.mark.parametrize("model", ["int_retail__sales_validated", "int_retail__customers_derived"])
+def test_a_table_restored_from_a_backup_gets_the_rows_that_it_lacks(warehouse: Warehouse, model: str) -> None:
+    """SQLMesh's state is in another database, and still says that they have been processed."""
+    load(warehouse, SALE | {"order_id": 70 + len(model), "customer_id": 80 + len(model)})
+    warehouse.catch_up()
+    table = warehouse.context.get_snapshot(f"intermediate.{model}", raise_if_missing=True).table_name()
+    newest = f"(SELECT MAX(_loaded_at) FROM {table})"
+    warehouse.context.engine_adapter.execute(f"DELETE FROM {table} WHERE _loaded_at = {newest}")
+    load(warehouse, SALE | {"order_id": 71 + len(model)})
+    warehouse.catch_up()
+    assert warehouse.differences() == []
+
+
 def test_a_day_that_a_line_has_left_is_recomputed_though_no_run_saw_it_leave(warehouse: Warehouse) -> None:
     """Only validation sees the line rejected. It isn't the newest line of its day."""
     line = SALE | {"order_id": 9}

@@ -28,7 +28,7 @@ def test_the_next_load_repairs_one_that_was_killed_between_any_two_statements(
     for statements in count(0, 3):
         with psycopg.connect(pipeline.sources.url) as connection:
             correct_rows(connection, Random(statements))  # noqa: S311
-        pipeline.clock += timedelta(minutes=1)
+        pipeline.pass_time(timedelta(minutes=1))
         attempt = pipeline.start(pipeline.load, pipeline.clock, Kill(statements=statements))
         pipeline.finish([attempt])
         if attempt.succeeded:

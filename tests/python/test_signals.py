@@ -175,6 +175,7 @@ def test_every_model_with_the_signal_passes_the_source_in_its_name(live_project:
 
 STORED = "intermediate.int_retail__customers_derived"
 PARENT = "intermediate.int_retail__sales_validated"
+VERSIONS = "intermediate.int_retail__customer_versions"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,21 @@ def test_an_hour_is_ready_once_the_parents_have_processed_it_or_do_so_in_this_ru
     assert [datetime.fromtimestamp(start / 1000, tz=UTC).hour for start, _ in intervals] == hours
 
 
-def test_every_table_by_affected_keys_waits_for_its_parents(live_project: Context) -> None:
-    by_key = [model for model in live_project.models.values() if model.kind.is_custom]
-    assert by_key
-    assert [model.name for model in by_key if "parents_processed" not in dict(model.signals)] == []
+def test_a_plan_of_prod_builds_forward_only_models_whose_parents_it_has_just_built(
+    live_project: Context, warehouse_with_load_log: EngineAdapter
+) -> None:
+    """In that step SQLMesh passes the parents as they were before the plan."""
+    model = live_project.get_snapshot(VERSIONS, raise_if_missing=True).model_copy()
+    parents = [live_project.get_snapshot(name, raise_if_missing=True) for name in (STORED, PARENT)]
+    context = ExecutionContext(warehouse_with_load_log, {parent.name: parent for parent in parents})
+    assert model.model.forward_only
+    assert model.check_ready_intervals(list(HOURS), context) == list(HOURS)
+    model.intervals = HOURS[:1]
+    assert model.check_ready_intervals(list(HOURS), context) == []
+
+
+def test_every_incremental_model_waits_for_its_parents(live_project: Context) -> None:
+    models = live_project.models.values()
+    incremental = [model for model in models if model.kind.is_custom or model.kind.is_incremental_unmanaged]
+    assert {model.kind.name.name for model in incremental} == {"CUSTOM", "INCREMENTAL_UNMANAGED"}
+    assert [model.name for model in incremental if "parents_processed" not in dict(model.signals)] == []
