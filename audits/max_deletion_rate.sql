@@ -8,7 +8,7 @@ AUDIT (
 
 /* Of the rows that were active, at most max_rate have arrived as soft-deleted in the last seven days of loads. A table with fewer than min_rows such rows passes.
 The load counts, not updated_at: `meshflow reconcile --repair` marks rows that the source has not written. Seven days, because a run that fails must not pass as soon as the day is over.
-Where most active rows have arrived in these days, in a first or a full load, arrival says nothing. Then the row's own times count. */
+Where most active rows have arrived in these days, in a first or a full load, arrival is not evidence of a deletion. Then the row's own times count. */
 SELECT
   *
 FROM (

@@ -1,22 +1,13 @@
 AUDIT (
   name relationships,
-  dialect snowflake,
-  defaults (
-    condition = TRUE
-  )
+  dialect snowflake
 );
 
 /* Every value of the column occurs in parent_column of the parent. NULL passes. */
 SELECT
   children.@column AS missing_key,
   COUNT(*) AS row_count
-FROM (
-  SELECT
-    @column
-  FROM @this_model
-  WHERE
-    @condition
-) AS children
+FROM @this_model AS children
 LEFT JOIN @parent AS parents
   ON children.@column = parents.@parent_column
 WHERE

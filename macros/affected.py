@@ -10,7 +10,7 @@ from sqlmesh.utils.date import to_datetime
 
 @macro()
 def since(evaluator: MacroEvaluator) -> exp.Cast:
-    """The time from which on loaded rows may be new to this model, TIMESTAMPNTZ.
+    """A time, TIMESTAMPNTZ: rows loaded at or after it may be new to this model.
 
     Called as `WHERE _loaded_at >= @since()`. It is the interval's start, or the time just after the newest `_loaded_at`
     in the model's own table if that is older. A table that was restored from a backup, or that lags behind its parents
@@ -39,6 +39,8 @@ def is_incremental(evaluator: MacroEvaluator) -> exp.Boolean:
 
 def _since(evaluator: MacroEvaluator) -> dt.datetime:
     start: dt.datetime = evaluator.locals["start_dt"]
+    if evaluator.locals["runtime_stage"] == "creating":
+        return min(start, _history_start(evaluator))  # a new table gets all of its history
     if evaluator.locals["runtime_stage"] != "evaluating":
         return start
     if "since" not in evaluator.locals:

@@ -18,9 +18,6 @@ from sqlmesh.utils.date import to_datetime
 SINCE = datetime(2999, 1, 1, tzinfo=UTC)
 """Rendered for `@since()` in an hour's queries, and replaced by a variable of DuckDB: a run reads it from the table."""
 
-BUILT_ONCE = "not_built"
-"""Signal of a model that no run builds again."""
-
 
 @dataclass(frozen=True)
 class Rendered:
@@ -84,10 +81,9 @@ def _rendered(model: Model, intervals: list[tuple[datetime, datetime]]) -> Rende
         key,
         row_exists,
     )
-    is_built_once = kind == "seed" or BUILT_ONCE in dict(model.signals)
     for number, (start, end) in enumerate(intervals):
         rendered.starts.append(f"{start:%Y-%m-%d %H:%M:%S}")
-        is_due = number == 0 or (not is_built_once and model.cron_floor(end) > model.cron_floor(start))
+        is_due = number == 0 or (kind != "seed" and model.cron_floor(end) > model.cron_floor(start))
         rendered.queries.append(_query(model, start, end, is_first=number == 0) if is_due else None)
         rendered.audits.append(_audits(model, start, end) if is_due else [])
     return rendered

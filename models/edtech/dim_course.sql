@@ -8,8 +8,7 @@ MODEL (
   description 'One row per course. Answers: which courses are ongoing? Which start soon, and at which level? The level is derived from the credits via shared.ref_course_level. The status is as of the current date in UTC, or of the variable as_of_date where it is set.',
   audits (
     unique_combination_of_columns(columns := course_id),
-    not_null(columns := (course_id, course_name, course_level, start_date, end_date)),
-    accepted_values(column := course_status, is_in := ('Yet to Start', 'Ongoing', 'Ended'))
+    not_null(columns := (course_id, course_name, course_level, start_date, end_date))
   )
 );
 

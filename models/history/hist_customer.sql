@@ -16,7 +16,12 @@ WITH ranges AS (
     *,
     _loaded_at AS valid_from,
     LEAD(_loaded_at) OVER (PARTITION BY customer_id ORDER BY _loaded_at) AS valid_to
-  FROM intermediate.int_retail__customer_versions
+  /* Two runs at the same time append the same version twice. */
+  FROM (
+    SELECT DISTINCT
+      *
+    FROM intermediate.int_retail__customer_versions
+  )
 )
 SELECT
   customer_id::BIGINT AS customer_id, /* Customer */

@@ -34,7 +34,7 @@ WITH gone AS (
     start_date,
     end_date,
     reject_reasons IS NULL AND NOT is_deleted AS is_present,
-    updated_at,
+    IFF(deleted_at > updated_at, deleted_at, updated_at) AS updated_at, /* A row that a reconciliation has marked as deleted keeps its updated_at. */
     _loaded_at
   FROM intermediate.int_edtech__courses_validated
   WHERE
@@ -88,7 +88,7 @@ SELECT
   IFF(
     affected._loaded_at > COALESCE(latest._loaded_at, '0001-01-01'::TIMESTAMPNTZ),
     affected._loaded_at,
-    @execution_dtntz
+    GREATEST(@execution_dtntz, DATEADD(MICROSECOND, 1, latest._loaded_at)::TIMESTAMPNTZ)
   ) /* A version without a load, after a change of our rules, begins with the run that finds it: always after the one before. */::TIMESTAMPNTZ AS _loaded_at /* Start of the load that brought the version, UTC */
 FROM affected
 LEFT JOIN latest

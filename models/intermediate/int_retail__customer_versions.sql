@@ -36,7 +36,7 @@ WITH gone AS (
     _loaded_at
   FROM intermediate.int_retail__customers_derived
   WHERE
-    _loaded_at >= @since()
+    _loaded_at /* A full refresh of the customers stamps all of them with the newest load, which may have a version already. */ >= DATEADD(MICROSECOND, -1, @since())::TIMESTAMPNTZ
   UNION ALL
   SELECT
     customer_id,
@@ -85,7 +85,7 @@ SELECT
   IFF(
     affected._loaded_at > COALESCE(latest._loaded_at, '0001-01-01'::TIMESTAMPNTZ),
     affected._loaded_at,
-    @execution_dtntz
+    GREATEST(@execution_dtntz, DATEADD(MICROSECOND, 1, latest._loaded_at)::TIMESTAMPNTZ)
   ) /* A version without a load, after a change of our rules, begins with the run that finds it: always after the one before. */::TIMESTAMPNTZ AS _loaded_at /* Start of the load that brought the version, UTC */
 FROM affected
 LEFT JOIN latest

@@ -101,7 +101,9 @@ WITH changed AS (
   LEFT JOIN sold
     ON previous.customer_id = sold.customer_id
   WHERE
-    @is_affected(previous.customer_id) AND sold.customer_id IS NULL
+    @is_incremental()
+    AND @is_affected(previous.customer_id)
+    AND sold.customer_id IS NULL
 )
 SELECT
   newest.customer_id::BIGINT AS customer_id, /* Customer */

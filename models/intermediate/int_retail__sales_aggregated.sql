@@ -9,7 +9,7 @@ MODEL (
   grain (order_date, location_id),
   references location_id,
   tags (retail, intermediate),
-  description 'One row per day and location with a sale. Refresh: incremental (affected days), however old. A day is affected if its lines are not those that it was computed from: their number or their newest load differs. So a day that a line has left is found as well as the day it has moved to.',
+  description 'One row per day and location with a sale. Refresh: incremental (affected days), however old. A day is affected if its lines are not those that it was computed from: their number, their revenue or their newest load differs. So a day that a line has left is found as well as the day it has moved to.',
   signals (
     parents_processed()
   ),
@@ -22,6 +22,7 @@ WITH lines AS (
   SELECT
     order_date,
     COUNT(*) AS line_count,
+    SUM(net_revenue_amount) AS net_revenue_amount,
     MAX(_loaded_at) AS _loaded_at
   FROM intermediate.int_retail__sales_validated
   WHERE
@@ -32,6 +33,7 @@ WITH lines AS (
   SELECT
     days.order_date,
     SUM(days.line_count) AS line_count,
+    SUM(days.net_revenue_amount) AS net_revenue_amount,
     MAX(days._loaded_at) AS _loaded_at
   FROM intermediate.int_retail__sales_aggregated AS days
   WHERE
@@ -46,6 +48,7 @@ WITH lines AS (
     ON lines.order_date = computed.order_date
   WHERE
     lines.line_count IS DISTINCT FROM computed.line_count
+    OR lines.net_revenue_amount IS DISTINCT FROM computed.net_revenue_amount
     OR lines._loaded_at IS DISTINCT FROM computed._loaded_at
 ), sums AS (
   /* A day without a sale is kept as one row without lines, so that its rows are removed. */

@@ -31,11 +31,7 @@ MODEL (
       since := @start_dtntz
     ),
     forall(
-      criteria := (
-        NOT net_revenue_amount IS NULL,
-        net_revenue_amount IS NOT DISTINCT FROM total_revenue_amount - total_discount_amount,
-        total_discount_amount <= total_revenue_amount
-      ),
+      criteria := total_discount_amount <= total_revenue_amount,
       condition := _loaded_at >= @start_dtntz
     ),
     forall_non_blocking(criteria := NOT is_free, condition := _loaded_at >= @start_dtntz),
@@ -155,7 +151,7 @@ WITH affected AS (
     sales._loaded_at
   FROM intermediate.int_retail__sales_validated AS sales
   WHERE
-    @is_affected(sales.order_id) AND sales.recency_rank = 1
+    @is_incremental() AND @is_affected(sales.order_id) AND sales.recency_rank = 1
 )
 SELECT
   lines.order_id::BIGINT AS order_id, /* Order */
@@ -172,7 +168,6 @@ SELECT
   lines.quantity::INT AS quantity, /* Units sold */
   lines.unit_price_amount::DECIMAL(18, 2) AS unit_price_amount, /* Price per unit in USD */
   lines.discount_rate::DECIMAL(9, 4) AS discount_rate, /* Discount as a rate of the unit price */
-  lines.unit_discount_amount::DECIMAL(28, 6) AS unit_discount_amount, /* Discount per unit in USD, exact */
   lines.total_revenue_amount::DECIMAL(18, 2) AS total_revenue_amount, /* Gross revenue: quantity × unit price, in USD; 0 unless valid */
   lines.total_discount_amount::DECIMAL(18, 2) AS total_discount_amount, /* quantity × unit discount in USD; 0 unless valid */
   (

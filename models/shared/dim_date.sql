@@ -1,16 +1,13 @@
 MODEL (
   name shared.dim_date,
-  kind FULL,
+  kind VIEW,
   owner data_platform,
-  cron @cadence,
+  cron '@daily',
   grain date_day,
   tags (
     shared
   ),
-  description 'One row per day from 2010-01-01 to 2039-12-31. Answers: which days had no sales? Which days are comparable?',
-  signals (
-    not_built()
-  ),
+  description 'One row per day from 1990-01-01 to 2099-12-31, as the bounds in intermediate.ref_bound. Answers: which days had no sales? Which days are comparable?',
   audits (
     unique_combination_of_columns(columns := date_day)
   )
@@ -18,8 +15,8 @@ MODEL (
 
 WITH days AS (
   SELECT
-    DATEADD(DAY, ROW_NUMBER() OVER (ORDER BY NULL) - 1, '2010-01-01'::DATE)::DATE AS date_day
-  FROM TABLE(GENERATOR(ROWCOUNT => 10957))
+    DATEADD(DAY, ROW_NUMBER() OVER (ORDER BY NULL) - 1, '1990-01-01'::DATE)::DATE AS date_day
+  FROM TABLE(GENERATOR(ROWCOUNT => 40177))
 )
 SELECT
   date_day::DATE AS date_day, /* Day */

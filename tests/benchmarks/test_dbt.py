@@ -1,6 +1,7 @@
 """The dbt project has the tests of the SQLMesh project, at the same cadence, and normalizes text as it does."""
 
 import os
+import re
 import runpy
 import subprocess
 from pathlib import Path
@@ -8,10 +9,10 @@ from pathlib import Path
 import duckdb
 import pytest
 from jinja2 import Environment
-from lifecycle.render import BUILT_ONCE
 from lifecycle.run import DBT_PROJECT, DBT_PYTHON, HOURLY
 from sqlglot import transpile
 from sqlmesh.core.context import Context
+from test_audits import CASES, DROP, DROP_OF_100, Case
 
 CHARACTERS = [
     *map(chr, (*range(0x01, 0x180), *range(0x300, 0x370), *range(0x1E00, 0x1E9B), *range(0x1EA0, 0x1F00))),
@@ -27,8 +28,7 @@ def test_dbt_has_as_many_tests_as_there_are_audits(
     audits = sum(
         len(model.audits_with_args)
         for model in warehouse.models.values()
-        if not is_hourly
-        or (model.cron == "@hourly" and not model.kind.is_seed and BUILT_ONCE not in dict(model.signals))
+        if not is_hourly or (model.cron == "@hourly" and not model.kind.is_seed)
     )
     folder = project / DBT_PROJECT
     environment = {
@@ -44,6 +44,19 @@ def test_dbt_has_as_many_tests_as_there_are_audits(
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.split()) == audits > 0
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.call in {DROP, DROP_OF_100}], ids=str)
+def test_dbt_finds_the_mass_deletions_that_the_audit_finds(case: Case, project: Path) -> None:
+    file = project / DBT_PROJECT / "tests/generic/max_deletion_rate.sql"
+    [test] = re.findall(r"{% test .*?%}(.*){% endtest %}", file.read_text(), re.DOTALL)
+    settings = {"max_rate": 0.2, "min_rows": 1 if case.call == DROP else 100}
+    query = Environment(autoescape=True).from_string(test).render(model="audited", **settings)
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE audited ({case.call.columns})")
+        connection.execute(f"INSERT INTO audited VALUES {case.rows}")
+        found = connection.execute(query).fetchall()
+    assert [active for active, *_ in found] == list(case.finds)
 
 
 def test_dbt_normalizes_text_as_the_macro_of_the_models_does(project: Path) -> None:

@@ -18,8 +18,11 @@ from typing import Any
 from unittest.mock import patch
 
 import time_machine
+from sqlglot import exp
 from sqlmesh.core.context import Context
+from sqlmesh.core.macros import RuntimeStage
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
+from sqlmesh.utils.date import to_datetime
 from workspace import Workspace
 
 KEYS = {
@@ -150,7 +153,7 @@ class Warehouse:
     raw: dict[str, list[Row]] = field(default_factory=lambda: {table: [] for table in KEYS})
     """The rows of RAW, as they are."""
     seen: dict[str, set[tuple[Any, ...]]] = field(default_factory=lambda: defaultdict(set))
-    """By history: the versions that had ended when last looked at."""
+    """By history: the versions that it had when last looked at, without their ends."""
     log: list[str] = field(default_factory=list)
     """What has been done, for the reader of a failure."""
 
@@ -294,12 +297,33 @@ class Warehouse:
                 ("rpt_revenue_daily", REVENUE_QUERY, expected.revenue()),
                 ("orders by country", ORDERS_QUERY, expected.orders_by_country()),
                 ("dim_customer", CUSTOMERS_QUERY, expected.customers()),
-                ("fct_enrollment", "SELECT enrollment_id FROM edtech.fct_enrollment", expected.enrollments()),
-                ("dim_student", "SELECT student_id FROM edtech.dim_student", expected.keys(expected.students())),
-                ("dim_course", "SELECT course_id FROM edtech.dim_course", expected.keys(expected.courses())),
+                ("fct_enrollment", ENROLLMENTS_QUERY, expected.enrollments()),
+                ("dim_student", STUDENTS_QUERY, Counter(map(student_values, expected.students()))),
+                ("dim_course", COURSES_QUERY, Counter(map(course_values, expected.courses()))),
             )
         ]
-        return [line for line in [*found, *self.history_faults()] if line]
+        return [line for line in [*found, *self.rebuild_differences(), *self.history_faults()] if line]
+
+    def rebuild_differences(self) -> Iterator[str]:
+        """Where a stored table of prod differs from what a full refresh would write."""
+        prod = self.context.state_reader.get_environment("prod")
+        assert prod
+        snapshots = {
+            snapshot.name: snapshot for snapshot in self.context.state_reader.get_snapshots(prod.snapshots).values()
+        }
+        start = to_datetime(self.context.config.model_defaults.start)
+        times = {"start": start, "end": self.clock, "execution_time": self.clock, "since": start}
+        for model in STORED:
+            snapshot = snapshots[self.context.get_model(model, raise_if_missing=True).fqn]
+            query = snapshot.model.render_query_or_raise(
+                **times, snapshots=snapshots, runtime_stage=RuntimeStage.EVALUATING
+            )
+            exists = snapshot.model.kind.materialization_properties.get("row_exists", exp.true())
+            rows = exp.select("*").from_(query.subquery("rebuilt")).where(exists).sql("duckdb")
+            stored, refreshed = (
+                self.contents(f"SELECT *{left_out(model)} FROM {rows}") for rows in (snapshot.table_name(), f"({rows})")
+            )
+            yield difference(model, refreshed, stored)
 
     def contents(self, query: str) -> Contents:
         return Counter(self.context.engine_adapter.fetchall(query))
@@ -320,16 +344,23 @@ class Warehouse:
             for ranges in map(sorted, by_key.values()):
                 if any(start < end for (_, end), (start, _) in pairwise(ranges)):
                     yield f"{history}: versions overlap"
-            if changed := self.seen[history] - set(versions):
-                yield f"{history}: {len(changed)} ended versions have changed, such as {min(map(str, changed))}"
-            self.seen[history] = {version for version in versions if version[-1]}
+            if versions.total() > len(versions):
+                yield f"{history}: a version is stored twice"
+            stored = {version[:-1] for version in versions}
+            if changed := self.seen[history] - stored:
+                yield f"{history}: {len(changed)} versions have changed, such as {min(map(str, changed))}"
+            self.seen[history] = stored
 
     def table(self, model: str, context: Context | None = None) -> Contents:
         """The rows of a stored table, without the columns of FORGOTTEN."""
         context = context or self.context
         name = context.get_snapshot(model, raise_if_missing=True).table_name()
-        left_out = "".join(f" EXCLUDE ({column})" for column in FORGOTTEN.get(model, ()))
-        return Counter(context.engine_adapter.fetchall(f"SELECT *{left_out} FROM {name}"))
+        return Counter(context.engine_adapter.fetchall(f"SELECT *{left_out(model)} FROM {name}"))
+
+
+def left_out(model: str) -> str:
+    """DuckDB's clause that leaves out the columns of FORGOTTEN."""
+    return "".join(f" EXCLUDE ({column})" for column in FORGOTTEN.get(model, ()))
 
 
 @contextmanager
@@ -358,6 +389,14 @@ def difference(name: str, expected: Contents, actual: Contents) -> str:
     return f"{name}: {missing.total()} rows missing, {surplus.total()} too many, such as {examples}"
 
 
+STUDENTS_QUERY = "SELECT student_id, full_name, gender, enrollment_date FROM edtech.dim_student"
+COURSES_QUERY = """
+    SELECT course_id, course_name, instructor_name, credits, start_date, end_date FROM edtech.dim_course
+"""
+ENROLLMENTS_QUERY = """
+    SELECT enrollment_id, student_id, course_id, enrollment_date, is_before_sign_up, is_after_course_end
+    FROM edtech.fct_enrollment
+"""
 SALES_QUERY = """
     SELECT order_id, product_id, customer_id, location_id, ordered_at, quantity, total_revenue_amount,
       total_discount_amount, net_revenue_amount, shipping_amount, is_free
@@ -399,15 +438,22 @@ class Expected:
             if row["course_name"] and row["credits"] and row["start_date"] <= row["end_date"]:
                 yield row
 
-    def keys(self, rows: Iterator[Row]) -> Contents:
-        return Counter((next(iter(row.values())),) for row in rows)
-
     def enrollments(self) -> Contents:
-        students, courses = self.keys(self.students()), self.keys(self.courses())
+        students = {row["student_id"]: row for row in self.students()}
+        courses = {row["course_id"]: row for row in self.courses()}
         return Counter(
-            (row["enrollment_id"],)
+            (
+                row["enrollment_id"],
+                student["student_id"],
+                course["course_id"],
+                day,
+                day < student["enrollment_date"],
+                day > course["end_date"],
+            )
             for row in self.newest("edtech.enrollments")
-            if (row["student_id"],) in students and (row["course_id"],) in courses and row["enrollment_date"]
+            if (day := row["enrollment_date"])
+            and (student := students.get(row["student_id"]))
+            and (course := courses.get(row["course_id"]))
         )
 
     def lines(self) -> Iterator[Row]:
@@ -466,6 +512,16 @@ class Expected:
             first = min(row["order_date_at"] for row in rows).date()
             customers[customer, newest["cust_name"], newest["location_id"], first, newest["order_date_at"].date()] += 1
         return customers
+
+
+def student_values(row: Row) -> tuple[Any, ...]:
+    full_name = " ".join(filter(None, (row["first_name"], row.get("last_name"))))
+    return row["student_id"], full_name, row.get("gender"), row["enrollment_date"]
+
+
+def course_values(row: Row) -> tuple[Any, ...]:
+    names = ("course_id", "course_name", "instructor_name", "credits", "start_date", "end_date")
+    return tuple(row.get(name) for name in names)
 
 
 def written(row: Row) -> tuple[datetime, datetime]:

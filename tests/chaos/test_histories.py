@@ -57,6 +57,11 @@ def load(warehouse: Warehouse, *sales: Row) -> None:
     warehouse.record_load(rows=0)
 
 
+def next_midnight(warehouse: Warehouse) -> None:
+    """Pass the time until a minute past midnight, UTC."""
+    warehouse.clock = warehouse.clock.replace(hour=0, minute=1) + timedelta(days=1)
+
+
 def test_an_order_with_several_lines_is_counted_once_where_it_was_sold(warehouse: Warehouse) -> None:
     load(warehouse, SALE, SALE | {"product_id": 8})
     warehouse.catch_up()
@@ -169,12 +174,27 @@ def test_a_warehouse_built_from_scratch_on_the_same_raw_has_the_same_rows(
 
 
 def test_a_run_in_which_nothing_loaded_computes_nothing(warehouse: Warehouse) -> None:
-    warehouse.catch_up()
-    warehouse.pass_time(timedelta(hours=30))
+    next_midnight(warehouse)
+    warehouse.record_load(rows=0)
+    assert warehouse.run()
+    warehouse.pass_time(timedelta(hours=20))
     warehouse.record_load(rows=0)
     with recorded() as statements:
         assert warehouse.run()
     assert writes(statements) == []
+    audits = [statement for statement in statements if "COUNT(*) FROM (" in statement]
+    assert audits == []
+
+
+def test_a_source_that_stands_still_does_not_hold_back_daily_tables_of_both_sources(warehouse: Warehouse) -> None:
+    next_midnight(warehouse)
+    load(warehouse, SALE | {"order_id": 90})
+    warehouse.catch_up()
+    next_midnight(warehouse)
+    load(warehouse, SALE | {"order_id": 91})
+    with recorded() as statements:
+        warehouse.catch_up()
+    assert any("ROW_RECONCILIATION" in statement for statement in writes(statements))
 
 
 def test_a_run_fails_when_rows_are_missing_in_raw_until_the_model_is_restated(warehouse: Warehouse) -> None:

@@ -27,7 +27,7 @@ pytest_plugins = ("pull_request",)
 COUNTRY = "models/retail/rpt_net_revenue_by_country.sql"
 STAGING = "models/staging/stg_retail__sales.sql"
 SALES = "intermediate.int_retail__sales_validated"
-DATES = "models/shared/dim_date.sql"
+DAILY = "models/ops/source_reconciliation.sql"
 VERSIONS = "models/intermediate/int_edtech__student_versions.sql"
 
 
@@ -47,7 +47,10 @@ def test_a_pull_request_without_changes_builds_nothing(change: Workspace, client
             (COUNTRY, "locations.country::VARCHAR", "UPPER(locations.country)::VARCHAR"),
             Backfill("retail.rpt_net_revenue_by_country", "VIEW", 1),
         ),
-        ((DATES, "YEAR(date_day)::INT", "(YEAR(date_day) + 0)::INT"), Backfill("shared.dim_date", "FULL", 1)),
+        (
+            (DAILY, "counted.raw_count::INT", "(counted.raw_count + 0)::INT"),
+            Backfill("ops.source_reconciliation", "FULL", 1),
+        ),
     ],
     ids=["view", "full"],
 )

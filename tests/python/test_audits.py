@@ -78,10 +78,6 @@ ANOMALY_IF_VALID = Call(
 PARENT = Call(
     "relationships(column := parent_id, parent := audited.other, parent_column := id)", "parent_id INT", "id INT"
 )
-PARENT_IF_VALID = Call(
-    "relationships(column := parent_id, parent := audited.other, parent_column := id, condition := is_valid)",
-    "parent_id INT, is_valid BOOLEAN",
-)
 COUNTS = Call(
     "row_counts_reconcile(against := audited.other, key := id)",
     "id INT, reject_reasons VARCHAR, _loaded_at TIMESTAMP",
@@ -230,14 +226,6 @@ CASES = (
     Case(PARENT, "no key at all", "(NULL)", "(1)"),
     Case(PARENT, "two children without a parent", "(1), (9), (9)", "(1)", finds=(9,)),
     Case(PARENT, "a parent without a key", "(1), (9)", "(1), (NULL)", finds=(9,)),
-    Case(PARENT_IF_VALID, "a child without a parent that the condition excludes", "(9, FALSE)", "(1)"),
-    Case(
-        PARENT_IF_VALID,
-        "a child without a parent that the condition includes",
-        "(8, TRUE), (9, FALSE)",
-        "(1)",
-        finds=(8,),
-    ),
     Case(
         COUNTS,
         "accepted and rejected",

@@ -486,6 +486,11 @@ def test_since_is_the_start_of_the_interval_where_no_table_may_be_read(subject: 
     assert "'2026-11-02 10:00:00.000000'" in sql
 
 
+def test_a_new_table_gets_all_of_its_history_whatever_interval_is_computed_first(subject: Subject) -> None:
+    sql = subject.query(SINCE, HOUR, RuntimeStage.CREATING).sql(dialect="snowflake")
+    assert f"'{HISTORY_START:%Y-%m-%d} 00:00:00.000000'" in sql
+
+
 AFFECTED = """
     WITH affected AS (SELECT parent.id FROM tests.parent AS parent WHERE parent._loaded_at >= @since())
     SELECT parent.id FROM tests.parent AS parent WHERE @is_affected(parent.id) ORDER BY parent.id

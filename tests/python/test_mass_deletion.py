@@ -43,9 +43,10 @@ class Warehouse:
         with connect_as_superuser(source, options="-c session_replication_role=replica") as connection:
             for table in ("edtech.courses", "edtech.students", "edtech.enrollments", "retail.sales"):
                 connection.execute(f"UPDATE {table} SET updated_at = '2026-03-01'".encode())
-        self.clock = datetime.now(UTC) - 2 * INTERVAL
+        # Ten days before the deletions: in the first week, rows count by their own times.
+        self.clock = datetime.now(UTC) - timedelta(days=10)
         self.load()
-        self.clock += INTERVAL
+        self.clock += timedelta(days=10) - INTERVAL
         self.load()
         with closing(self.context()) as context:
             plan(context, "prod")
@@ -121,4 +122,14 @@ def test_rows_that_a_repair_marks_stop_their_source_for_a_week_or_until_a_review
     with closing(warehouse.context()) as context:
         plan(context, "prod")
     assert warehouse.run() == []
+    assert warehouse.rows(EDTECH) == [(10, 10, 10, STUDENTS - 10)]
+
+
+def test_a_week_of_loads_after_the_deletions_their_source_goes_on(warehouse: Warehouse) -> None:
+    warehouse.source.execute("DELETE FROM edtech.students WHERE student_id > 10")
+    warehouse.clock += INTERVAL
+    warehouse.mark_hard_deleted_rows()
+    assert warehouse.run() == CAUGHT
+    warehouse.source.execute("UPDATE edtech.students SET last_name = 'Lovelace' WHERE student_id = 1")
+    assert warehouse.run(timedelta(days=8)) == []
     assert warehouse.rows(EDTECH) == [(10, 10, 10, STUDENTS - 10)]

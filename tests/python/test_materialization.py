@@ -274,4 +274,4 @@ def test_each_command_collects_garbage_rarely(shop: Shop, command: str) -> None:
         [sys.executable, "-c", COMMAND, "--paths", str(shop.root), command, "prod"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.endswith("0 (700, 10, 10) (10000, 10, 10)\n"), done.stdout
+    assert done.stdout.endswith(f"0 {gc.get_threshold()} (10000, 10, 10)\n"), done.stdout

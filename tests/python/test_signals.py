@@ -8,7 +8,7 @@ import pytest
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.context import Context, ExecutionContext
 from sqlmesh.core.engine_adapter.base import EngineAdapter
-from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 from sqlmesh.utils.date import to_timestamp
 
 HOURS = [
@@ -156,6 +156,20 @@ def test_no_hour_is_ready_while_no_load_has_brought_a_row(
     assert ready_hours(on_live, warehouse_with_load_log) == [10, 11]
 
 
+def test_without_a_row_the_hours_before_midnight_are_ready_after_it(
+    on_live: Snapshot, warehouse_with_load_log: EngineAdapter
+) -> None:
+    """A source that stands still must not hold back a daily model that reads another one too."""
+    finish_load(warehouse_with_load_log, "edtech.students", "09:00", "09:01")
+    finish_load(warehouse_with_load_log, "edtech.students", "23:59", "23:59:30", rows=0)
+    assert ready_hours(on_live, warehouse_with_load_log) == []
+    warehouse_with_load_log.execute(
+        "INSERT INTO RAW.LOADER.LOADS (source, table_name, started_at, finished_at, row_count) "
+        "VALUES ('edtech', 'students', '2026-11-02 00:00', '2026-11-02 00:01', 0)"
+    )
+    assert ready_hours(on_live, warehouse_with_load_log) == [10, 11, 12, 13]
+
+
 def test_rows_of_an_hour_that_is_not_complete_are_not_kept_waiting(
     on_live: Snapshot, warehouse_with_load_log: EngineAdapter
 ) -> None:
@@ -201,6 +215,19 @@ def test_an_hour_is_ready_once_the_parents_have_processed_it_or_do_so_in_this_ru
     context = ExecutionContext(warehouse_with_load_log, {parent.name: parent}, parent_intervals=in_this_run)
     intervals = model.check_ready_intervals(list(HOURS), context)
     assert [datetime.fromtimestamp(start / 1000, tz=UTC).hour for start, _ in intervals] == hours
+
+
+def test_a_parent_whose_table_prod_shares_with_an_earlier_version_counts_by_its_intervals(
+    live_project: Context, warehouse_with_load_log: EngineAdapter
+) -> None:
+    """In a dev environment it isn't deployable, but its table is the one that its children read."""
+    model, parent = (live_project.get_snapshot(name, raise_if_missing=True).model_copy() for name in (STORED, PARENT))
+    parent.intervals = HOURS[:2]
+    index = DeployabilityIndex(indexed_ids=frozenset(), representative_shared_version_ids={parent.snapshot_id})
+    assert not index.is_deployable(parent)
+    assert index.is_representative(parent)
+    context = ExecutionContext(warehouse_with_load_log, {parent.name: parent}, index)
+    assert model.check_ready_intervals(list(HOURS), context) == HOURS[:2]
 
 
 def test_a_plan_of_prod_builds_forward_only_models_whose_parents_it_has_just_built(

@@ -9,7 +9,7 @@ with current as (
         start_date,
         end_date,
         reject_reasons is null and not is_deleted as is_present,
-        updated_at,
+        if(deleted_at > updated_at, deleted_at, updated_at) as updated_at,
         _loaded_at
     from {{ ref('int_edtech__courses_validated') }}
     where

@@ -41,6 +41,7 @@ select
     start_date,
     end_date,
     deleted_at is not null as is_deleted,
+    deleted_at,
     {{ reject_reasons({
         'missing_course_id': 'course_id is null',
         'duplicate_course_id': 'recency_rank > 1 and course_id is not null',

@@ -43,6 +43,7 @@ select
     date_of_birth,
     enrollment_date,
     deleted_at is not null as is_deleted,
+    deleted_at,
     {{ reject_reasons({
         'missing_student_id': 'student_id is null',
         'duplicate_student_id': 'recency_rank > 1 and student_id is not null',

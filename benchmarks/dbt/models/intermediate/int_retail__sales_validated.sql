@@ -9,14 +9,18 @@ with staged as (
     {% endif %}
 ),
 
--- Before any window or join: there DuckDB still has the columns as dictionaries, and computes each location once.
-located as (
+-- Each spelling once. No key contains a tab, so no two locations have the same text.
+locations as (
     select
-        *,
-        coalesce(nullif({{ normalized('city') }}, ''), 'unknown') as city_key,
-        coalesce(nullif({{ normalized('province') }}, ''), 'unknown') as province_key,
-        coalesce(nullif({{ normalized('country') }}, ''), 'unknown') as country_key
-    from staged
+        city,
+        province,
+        country,
+        md5(
+            coalesce(nullif({{ normalized('country') }}, ''), 'unknown') || chr(9)
+            || coalesce(nullif({{ normalized('province') }}, ''), 'unknown') || chr(9)
+            || coalesce(nullif({{ normalized('city') }}, ''), 'unknown')
+        ) as location_id
+    from (select distinct city, province, country from staged)
 ),
 
 ranked as (
@@ -43,7 +47,7 @@ ranked as (
                 deleted_at nulls first
         ) as recency_rank,
         max(_loaded_at) over (partition by order_id, product_id) as latest_loaded_at
-    from located
+    from staged
 ),
 
 bounds as (
@@ -105,12 +109,10 @@ select
     lines.city,
     lines.province,
     lines.country,
-    -- No key contains a tab, so no two locations have the same text.
-    md5(lines.country_key || chr(9) || lines.province_key || chr(9) || lines.city_key) as location_id,
+    locations.location_id,
     lines.quantity,
     lines.unit_price_amount,
     lines.discount_rate,
-    lines.unit_discount_amount,
     lines.total_revenue_amount,
     lines.total_discount_amount,
     (lines.total_revenue_amount - lines.total_discount_amount)::decimal(18, 2) as net_revenue_amount,
@@ -134,12 +136,17 @@ select
     lines.updated_at,
     lines.latest_loaded_at as _loaded_at
 from priced as lines
+inner join locations
+    on lines.city is not distinct from locations.city
+    and lines.province is not distinct from locations.province
+    and lines.country is not distinct from locations.country
 {% if is_incremental() %}
-left join {{ this }} as previous
+left join (
+    from {{ this }} where recency_rank = 1 and order_id in (select order_id from staged)
+) as previous
     on lines.order_id = previous.order_id
     and lines.product_id = previous.product_id
     and lines.recency_rank = previous.recency_rank
-    and previous.recency_rank = 1
 {% endif %}
 -- In the order of sale: rows of one load are stored together, and a day's or an order's rows are in few row groups.
 order by lines.order_id, lines.product_id, lines.recency_rank

@@ -1,7 +1,7 @@
-{{ config(materialized='table', tags='daily') }}
+{{ config(tags='daily') }}
 
 with days as (
-    select unnest(generate_series(date '2010-01-01', date '2039-12-31', interval 1 day))::date as date_day
+    select unnest(generate_series(date '1990-01-01', date '2099-12-31', interval 1 day))::date as date_day
 )
 
 select
