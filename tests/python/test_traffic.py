@@ -237,7 +237,7 @@ def test_cities_are_in_provinces_of_the_province_seed(history: History, project:
 
 
 def test_the_province_seed_has_every_province_of_its_countries(project: Path) -> None:
-    """ISO 3166-2: Canada's 10 provinces and 3 territories, 12 provinces of the Netherlands, and Spain's 50 and 2 cities."""
+    """ISO 3166-2: 10 provinces and 3 territories; 12 provinces; 50 provinces and 2 cities."""
     with (project / "seeds/shared/ref_province.csv").open(encoding="utf-8", newline="") as file:
         provinces = {(row["country"], row["province"]) for row in csv.DictReader(file)}
     assert Counter(country for country, _ in provinces) == {"Canada": 13, "Netherlands": 12, "Spain": 52}
