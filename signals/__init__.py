@@ -13,7 +13,7 @@ def source_loaded(batch: DatetimeRanges, source: str, gateway: str, context: Exe
     log, RAW.LOADER.LOADS. So once a later load has finished, no row can arrive in the interval.
     One late table delays all of its source, because tables are validated against each other.
     No interval is ready while no load since the first of them has brought a row: a run then computes nothing. At
-    midnight UTC they are nevertheless, or a source that stands still would block daily models of several sources.
+    midnight UTC they are nevertheless, or a source without new rows would block daily models of several sources.
     Sample data (gateway `local`) never change and are always ready.
     """
     if gateway == "local":

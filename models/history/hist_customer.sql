@@ -11,17 +11,17 @@ MODEL (
   )
 );
 
-WITH ranges AS (
+WITH versions AS (
+  /* Two runs at the same time append the same version twice. */
+  SELECT DISTINCT
+    *
+  FROM intermediate.int_retail__customer_versions
+), ranges AS (
   SELECT
     *,
     _loaded_at AS valid_from,
     LEAD(_loaded_at) OVER (PARTITION BY customer_id ORDER BY _loaded_at) AS valid_to
-  /* Two runs at the same time append the same version twice. */
-  FROM (
-    SELECT DISTINCT
-      *
-    FROM intermediate.int_retail__customer_versions
-  )
+  FROM versions
 )
 SELECT
   customer_id::BIGINT AS customer_id, /* Customer */

@@ -11,16 +11,16 @@ MODEL (
   )
 );
 
-WITH ordered AS (
+WITH versions AS (
+  /* Two runs at the same time append the same version twice. */
+  SELECT DISTINCT
+    *
+  FROM intermediate.int_edtech__student_versions
+), ordered AS (
   SELECT
     *,
     LAG(_loaded_at) OVER (PARTITION BY student_id ORDER BY _loaded_at) AS previous_loaded_at
-  /* Two runs at the same time append the same version twice. */
-  FROM (
-    SELECT DISTINCT
-      *
-    FROM intermediate.int_edtech__student_versions
-  )
+  FROM versions
 ), dated AS (
   /* A version began when the source wrote it. If that was before the load that brought the version before, or after its own load, updated_at is wrong: the version began with its own load. So each begins after the one before. */
   SELECT

@@ -31,7 +31,10 @@ MODEL (
       since := @start_dtntz
     ),
     forall(
-      criteria := total_discount_amount <= total_revenue_amount,
+      criteria := (
+        net_revenue_amount IS NOT DISTINCT FROM total_revenue_amount - total_discount_amount,
+        total_discount_amount <= total_revenue_amount
+      ),
       condition := _loaded_at >= @start_dtntz
     ),
     forall_non_blocking(criteria := NOT is_free, condition := _loaded_at >= @start_dtntz),

@@ -189,7 +189,7 @@ def test_a_run_in_which_nothing_loaded_computes_nothing(warehouse: Warehouse) ->
     assert audits == []
 
 
-def test_a_source_that_stands_still_does_not_block_daily_tables_of_both_sources(warehouse: Warehouse) -> None:
+def test_a_source_without_new_rows_does_not_block_daily_tables_of_both_sources(warehouse: Warehouse) -> None:
     next_midnight(warehouse)
     load(warehouse, SALE | {"order_id": 90})
     warehouse.catch_up()

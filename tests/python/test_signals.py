@@ -159,7 +159,7 @@ def test_no_hour_is_ready_while_no_load_has_brought_a_row(
 def test_without_a_row_the_hours_before_midnight_are_ready_after_it(
     on_live: Snapshot, warehouse_with_load_log: EngineAdapter
 ) -> None:
-    """A source that stands still must not block a daily model that reads another one too."""
+    """A source without new rows must not block a daily model that reads another one too."""
     finish_load(warehouse_with_load_log, "edtech.students", "09:00", "09:01")
     finish_load(warehouse_with_load_log, "edtech.students", "23:59", "23:59:30", rows=0)
     assert ready_hours(on_live, warehouse_with_load_log) == []
