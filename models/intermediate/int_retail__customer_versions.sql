@@ -25,6 +25,7 @@ WITH gone AS (
   WHERE
     customers.customer_id IS NULL
 ), affected AS (
+  /* From the newest load with a version, not after it: a full refresh stamps all customers with one load. */
   SELECT
     customer_id,
     customer_name,
@@ -36,7 +37,7 @@ WITH gone AS (
     _loaded_at
   FROM intermediate.int_retail__customers_derived
   WHERE
-    _loaded_at /* A full refresh of the customers stamps all of them with the newest load, which may have a version already. */ >= DATEADD(MICROSECOND, -1, @since())::TIMESTAMPNTZ
+    _loaded_at >= DATEADD(MICROSECOND, -1, @since())::TIMESTAMPNTZ
   UNION ALL
   SELECT
     customer_id,

@@ -56,12 +56,14 @@ def process_in_time_zone(request: pytest.FixtureRequest) -> Iterator[str]:
     time.tzset()
 
 
-def finish_load(adapter: EngineAdapter, table: str, started_at: str, finished_at: str, rows: int = 1) -> None:
-    """Record a load of `table`, such as 'edtech.students'. Times are UTC on 2026-11-01."""
+def finish_load(
+    adapter: EngineAdapter, table: str, started_at: str, finished_at: str, rows: int = 1, day: str = "2026-11-01"
+) -> None:
+    """Record a load of `table`, such as 'edtech.students'. Times are UTC on `day`."""
     source, table_name = table.split(".")
     adapter.execute(
         "INSERT INTO RAW.LOADER.LOADS (source, table_name, started_at, finished_at, row_count) "
-        f"VALUES ('{source}', '{table_name}', '2026-11-01 {started_at}', '2026-11-01 {finished_at}', {rows})"
+        f"VALUES ('{source}', '{table_name}', '{day} {started_at}', '{day} {finished_at}', {rows})"
     )
 
 
@@ -163,10 +165,7 @@ def test_without_a_row_the_hours_before_midnight_are_ready_after_it(
     finish_load(warehouse_with_load_log, "edtech.students", "09:00", "09:01")
     finish_load(warehouse_with_load_log, "edtech.students", "23:59", "23:59:30", rows=0)
     assert ready_hours(on_live, warehouse_with_load_log) == []
-    warehouse_with_load_log.execute(
-        "INSERT INTO RAW.LOADER.LOADS (source, table_name, started_at, finished_at, row_count) "
-        "VALUES ('edtech', 'students', '2026-11-02 00:00', '2026-11-02 00:01', 0)"
-    )
+    finish_load(warehouse_with_load_log, "edtech.students", "00:00", "00:01", rows=0, day="2026-11-02")
     assert ready_hours(on_live, warehouse_with_load_log) == [10, 11, 12, 13]
 
 
