@@ -56,8 +56,8 @@ def process_in_time_zone(request: pytest.FixtureRequest) -> Iterator[str]:
     time.tzset()
 
 
-def finish_load(
-    adapter: EngineAdapter, table: str, started_at: str, finished_at: str, rows: int = 1, day: str = "2026-11-01"
+def finish_load(  # noqa: PLR0913 - a row of the load log
+    adapter: EngineAdapter, table: str, started_at: str, finished_at: str, rows: int = 1, *, day: str = "2026-11-01"
 ) -> None:
     """Record a load of `table`, such as 'edtech.students'. Times are UTC on `day`."""
     source, table_name = table.split(".")
