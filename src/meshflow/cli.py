@@ -105,6 +105,27 @@ def status() -> None:
         show(table)
 
 
+@source.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL_OPTION]...")
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the source database, as the owner of its tables. Takes psql's options, such as -c."""
+    import os
+    import shutil
+
+    from meshflow import settings
+    from meshflow.postgres import clear_errors, connect, without_password
+    from meshflow.source.server import BIN
+
+    url = settings.source_url()
+    with clear_errors(url), closing(connect(url)):
+        pass  # psql's own error has several lines
+    connection, password = without_password(url)
+    program = shutil.which("psql") or str(BIN / "psql")  # the embedded server's has no line editing
+    # In the environment, which only the same user can read. All users can read a command line.
+    environment = os.environ | ({"PGPASSWORD": password} if password else {})
+    os.execve(program, [program, "--dbname", connection, *arguments], environment)  # noqa: S606
+
+
 @main.command()
 @click.option(
     "--sales",
