@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from dotenv import load_dotenv
 
 from meshflow.catalog.command import catalog
 from meshflow.ci.command import ci
+from meshflow.environment import load_env
 from meshflow.sample import write
 
 
@@ -28,7 +28,7 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 def main() -> None:
     """Load, reconcile, monitor, document and deploy the meshflow warehouse. `sqlmesh` plans and runs its models."""
-    load_dotenv(".env", override=True)  # as SQLMesh does: .env takes precedence over the environment
+    load_env()
 
 
 main.add_command(catalog)
