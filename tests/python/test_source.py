@@ -383,6 +383,21 @@ def test_an_unprivileged_user_can_run_the_server_in_a_private_folder(tmp_path: P
     assert not Server(home).is_running
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up capabilities")
+def test_root_in_a_container_can_run_the_server(tmp_path: Path) -> None:
+    docker_defaults = (
+        "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,"
+        "+mknod,+audit_write,+setfcap"
+    )
+    become = ["setpriv", f"--bounding-set=-all,{docker_defaults}"]
+    program = "import sys, pathlib; from meshflow.source.server import Server; Server(pathlib.Path(sys.argv[1])).up()"
+    server = Server(tmp_path / "closed" / "postgres")
+    server.home.parent.mkdir(mode=0o700)
+    subprocess.run([*become, sys.executable, "-c", program, server.home], check=True)
+    assert names(server) == []
+    server.down()
+
+
 @pytest.fixture
 def own(postgres: Server, tmp_path: Path) -> Iterator[tuple[Project, dict[str, str]]]:
     """A project with its own source server, without tables. The loader's role and password have special characters."""
