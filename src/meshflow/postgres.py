@@ -9,7 +9,7 @@ import click
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-POOLER_REFUSAL = "unsupported startup parameter"
+POOLER_ERROR = "unsupported startup parameter"
 """PgBouncer's, for the time zone and other options of a session. In a shared session, a load would lose its lock."""
 
 
@@ -66,7 +66,7 @@ def clear_errors(url: str) -> Iterator[None]:
 
 def unreachable(url: str, error: Exception) -> click.ClickException:
     """The error for a server at `url` that can't be reached or has closed the connection."""
-    if POOLER_REFUSAL in str(error):
+    if POOLER_ERROR in str(error):
         advice = "This is a pooler such as PgBouncer: write the host and port of PostgreSQL itself into the URL"
     else:
         advice = "Check that the server is running (`meshflow source up`) and that the URL is right"

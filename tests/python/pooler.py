@@ -1,4 +1,4 @@
-"""PgBouncer's refusal of a connection with a parameter that it can't pass on.
+"""PgBouncer's rejection of a connection with a parameter that it can't pass on.
 
 There is no PgBouncer to test with. This server sends the bytes that PgBouncer's source sends (send_pooler_error).
 """
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from threading import Thread
 
 
-class Refusal(socketserver.StreamRequestHandler):
+class Rejection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         startup = b""
         while b"options\0" not in startup:
@@ -21,9 +21,9 @@ class Refusal(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def refusing_pooler() -> Iterator[int]:
-    """The port of a server that refuses every connection, as PgBouncer does."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusal) as server:
+def rejecting_pooler() -> Iterator[int]:
+    """The port of a server that rejects every connection, as PgBouncer does."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Rejection) as server:
         Thread(target=server.serve_forever).start()
         yield server.server_address[1]
         server.shutdown()

@@ -14,7 +14,7 @@ import duckdb
 import psycopg
 import pytest
 from loads import SOURCE_TABLES, LoadPipeline, error_line, frozen_load
-from pooler import refusing_pooler
+from pooler import rejecting_pooler
 from psycopg import sql
 from sources import new_database
 
@@ -113,7 +113,7 @@ def failures(loaded_template: LoadPipeline, awkward: str, tmp_path_factory: pyte
         return process.returncode, output, errors
 
     opened = pipeline.project / "open" / pipeline.raw.name
-    with duckdb.connect(str(opened)), refusing_pooler() as port, ThreadPoolExecutor(3) as pool:
+    with duckdb.connect(str(opened)), rejecting_pooler() as port, ThreadPoolExecutor(3) as pool:
         environments["a pooler"] = {loader: url(address=f"127.0.0.1:{port}")}
         return Failures(pipeline, dict(zip(FAILURES, pool.map(run, FAILURES), strict=True)))
 
