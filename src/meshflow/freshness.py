@@ -17,6 +17,8 @@ from sqlmesh.core.context import Context
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.date import to_datetime
 
+from meshflow.project import open_project
+
 LOADED = """
     SELECT source, MIN(started_at), MAX(rows_started_at)
     FROM (
@@ -53,7 +55,7 @@ def progress(environment: str, gateway: str) -> Progress:
     left out: they have no rows of their own, or never change.
     Raises click.ClickException if the environment has never been built.
     """
-    context = Context(paths=".", gateway=gateway, load=False)
+    context = open_project(gateway, load=False)
     built = context.state_reader.get_environment(environment)
     if built is None:
         raise click.ClickException(

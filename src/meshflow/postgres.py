@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+POOLER_ERROR = "unsupported startup parameter"
+"""PgBouncer's, for the time zone and other options of a session. In a shared session, a load would lose its lock."""
 
 
 def connect(url: str, **options: Any) -> psycopg.Connection:
@@ -43,6 +46,13 @@ def address(url: str) -> str:
     return f"{user}@{host or 'localhost'}:{port or 5432}/{database or user}"
 
 
+def without_password(url: str) -> tuple[str, str | None]:
+    """`url` as a connection string without its password, and the password if it has one."""
+    parts = conninfo_to_dict(url)
+    password = parts.pop("password", None)
+    return make_conninfo(**parts), password and str(password)
+
+
 @contextmanager
 def clear_errors(url: str) -> Iterator[None]:
     """Raise click.ClickException for any error of PostgreSQL at `url` in the block."""
@@ -56,10 +66,11 @@ def clear_errors(url: str) -> Iterator[None]:
 
 def unreachable(url: str, error: Exception) -> click.ClickException:
     """The error for a server at `url` that can't be reached or has closed the connection."""
-    return click.ClickException(
-        f"PostgreSQL at {address(url)}: {reason(error)}. "
-        "Check that the server is running (`meshflow source up`) and that the URL is right"
-    )
+    if POOLER_ERROR in str(error):
+        advice = "This is a pooler such as PgBouncer: write the host and port of PostgreSQL itself into the URL"
+    else:
+        advice = "Check that the server is running (`meshflow source up`) and that the URL is right"
+    return click.ClickException(f"PostgreSQL at {address(url)}: {reason(error)}. {advice}")
 
 
 def reason(error: BaseException) -> str:
