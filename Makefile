@@ -65,7 +65,7 @@ browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.insta
 infra-test: .venv/dev.installed .venv/snowddl.installed ## Test Snowflake roles and grants (SnowDDL, offline), and the AWS stack (emulated)
 	@$(PYTEST) tests/infra
 
-bench: .venv/loading.installed .venv/bench.installed .venv-dbt/installed ## Run the benchmarks against dbt and a hand-written SQL baseline, 90 minutes on an otherwise idle machine
+bench: .venv/loading.installed .venv/bench.installed .venv-dbt/installed ## Run the benchmarks against dbt and a hand-written SQL baseline, 95 minutes on an otherwise idle machine
 	@$(BIN)/python benchmarks/run.py all
 
 bench-full: .venv/loading.installed .venv/bench.installed .venv-dbt/installed ## Run the benchmarks with up to 50 million order lines: hours, 30 GB of disk

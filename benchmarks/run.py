@@ -8,8 +8,7 @@ from setup.run import setup
 from since.run import since
 from traffic.run import traffic
 
-BENCHMARKS = (lifecycle, setup, commands, loading, traffic)
-"""Those of `all`. Benchmark `since` is not among them: it needs a commit to compare with."""
+BENCHMARKS = (lifecycle, setup, commands, loading, traffic, since)
 FULL_SIZES = (1_000_000, 10_000_000, 50_000_000)
 """Order lines."""
 
@@ -22,13 +21,13 @@ def main() -> None: ...
 @click.option("--full", is_flag=True, help="Up to fifty million order lines: hours, 30 GB of disk.")
 @click.pass_context
 def run_all(context: click.Context, *, full: bool) -> None:
-    """Run every benchmark but `since`, one after another."""
+    """Run every benchmark, one after another."""
     for benchmark in BENCHMARKS:
         sizes = {"sizes": FULL_SIZES} if full and benchmark is lifecycle else {}
         context.invoke(benchmark, **sizes)
 
 
-for benchmark in (*BENCHMARKS, since):
+for benchmark in BENCHMARKS:
     main.add_command(benchmark)
 
 if __name__ == "__main__":
