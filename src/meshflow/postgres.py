@@ -3,21 +3,21 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 
-def connect(url: str, **options: Any) -> psycopg.Connection:
-    """Connect to `url`, a libpq URL, in UTC; `options` are psycopg's.
+def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection:
+    """Connect to `url`, a libpq URL; in UTC, if it has no options of its own.
 
     Raises click.ClickException with the user, the host and the server's message.
     """
     address(url)
+    parameters = {"connect_timeout": 10, "options": "-c timezone=UTC", **conninfo_to_dict(url)}
     try:
-        return psycopg.connect(url, **{"connect_timeout": 10, "options": "-c timezone=UTC", **options})
+        return psycopg.connect(autocommit=autocommit, **parameters)
     except psycopg.OperationalError as error:
         raise unreachable(url, error) from None
 

@@ -92,18 +92,14 @@ Warehouse = dict[str, Relation]
 
 def set_clock(sources: SourceDatabase, at: datetime) -> None:
     """Stop the clock of the sources: loads into both warehouses then read the same rows, though at different times."""
-    sources.execute(
-        f"""
-        CREATE OR REPLACE FUNCTION meshflow.set_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-          NEW.updated_at := '{at}';
-          NEW.created_at := CASE TG_OP WHEN 'INSERT' THEN NEW.updated_at ELSE OLD.created_at END;
-          RETURN NEW;
-        END $$;
-        CREATE OR REPLACE FUNCTION meshflow.oldest_write() RETURNS timestamptz LANGUAGE sql
-          AS $$ SELECT '{at}'::timestamptz $$
-        """
-    )
+    for name in ("updated", "created"):
+        value = f"'{at}'" if name == "updated" else f"CASE TG_OP WHEN 'INSERT' THEN '{at}' ELSE OLD.created_at END"
+        sources.execute(
+            f"""
+            CREATE OR REPLACE FUNCTION meshflow.set_{name}_at() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN NEW.{name}_at := {value}; RETURN NEW; END $$
+            """
+        )
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,9 @@ from sqlglot import exp
 from sqlglot.errors import ParseError
 
 LOADED_AT = "_loaded_at"
-"""The only column of a loaded table that the source doesn't have: when the load that wrote the row began, UTC."""
+"""A column of loaded tables that the source doesn't have: when the load that wrote the row began, UTC."""
+DELETED_AT = "_deleted_at"
+"""The other one: when the load began that found the row missing in the source, UTC. NULL while the source has it."""
 
 ARROW_TYPES = {
     exp.DType.BIGINT: pa.int64(),
@@ -102,7 +104,7 @@ class Table:
     @property
     def source_columns(self) -> tuple[Column, ...]:
         """The columns that exist in the source."""
-        return tuple(column for column in self.columns if column.name != LOADED_AT)
+        return tuple(column for column in self.columns if column.name not in {LOADED_AT, DELETED_AT})
 
 
 def contract(project: Path = Path()) -> dict[str, Table]:

@@ -11,9 +11,10 @@ from typing import Protocol
 import pyarrow as pa
 
 from meshflow.loading.contract import Table, contract, source_tables
+from meshflow.loading.deletions import mark_deleted
 from meshflow.loading.destination import Destination, open_destination
 from meshflow.loading.load_log import Load, LoadLog
-from meshflow.loading.reader import Reader, TableError
+from meshflow.loading.reader import LAG, Cursor, Reader, Snapshot, TableError
 
 
 class Reporter(Protocol):
@@ -21,7 +22,7 @@ class Reporter(Protocol):
 
     def waiting(self, message: str) -> None: ...
     def locked(self, holder: str) -> None: ...
-    def started(self, table: Table, cursor_start: datetime | None) -> None: ...
+    def started(self, table: Table, cursor: Cursor) -> None: ...
     def rows(self, table: Table, count: int) -> None: ...
     def new_column(self, table: Table, name: str, type_: str) -> None: ...
     def finished(self, load: Load) -> None: ...
@@ -37,7 +38,7 @@ class Session:
     load_log: LoadLog
     tables: list[Table]
     started_at: datetime
-    watermark: datetime | None
+    snapshot: Snapshot
 
 
 @contextmanager
@@ -60,7 +61,8 @@ def session(  # noqa: PLR0913 - source, destination and how to wait
             load_log = LoadLog(destination, tables)
             # The start precedes the snapshot: a row that this snapshot misses is loaded by a later load.
             started_at = load_log.next_start(at or datetime.now(UTC))
-            yield Session(reader, destination, load_log, source_tables(tables), started_at, reader.take_snapshot())
+            loaded = source_tables(tables)
+            yield Session(reader, destination, load_log, loaded, started_at, reader.take_snapshot(loaded))
 
 
 def load_tables(session: Session, reporter: Reporter, *, only: Iterable[str] = (), full_refresh: bool = False) -> bool:
@@ -89,19 +91,35 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
         for name, type_ in session.reader.new_columns(table).items():
             reporter.new_column(table, name, type_)
         has_types = _require_types(session, table, recreate=full_refresh)
-        cursor_start = None if full_refresh else session.load_log.cursor_start(table)
-        reporter.started(table, cursor_start)
+        storage = f"{session.snapshot.source}/{session.reader.storage(table)}"
+        cursor = Cursor() if full_refresh else _cursor(session, table, storage)
+        load = Load(table, session.started_at, cursor, storage, session.snapshot)
+        reporter.started(table, cursor)
         # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
-        with closing(count_rows(session.reader.rows(table, cursor_start, session.started_at))) as rows:
+        with closing(count_rows(session.reader.rows(table, cursor, session.started_at))) as rows:
+            session.load_log.begin(load)
             session.destination.write(table, rows, "merge", recreate=not has_types)
+        deletions = mark_deleted(session.reader, session.destination, table, session.started_at)
         session.reader.check()
     except TableError as error:
         reporter.rejected(table, str(error))
         return False
-    load = Load(table, session.started_at, datetime.now(UTC), cursor_start, session.watermark, count)
-    session.load_log.record(load)
-    reporter.finished(load)
+    reporter.finished(session.load_log.finish(load, count, deletions))
     return True
+
+
+def _cursor(session: Session, table: Table, storage: str) -> Cursor:
+    """The rows to read: what the previous load's snapshot has missed."""
+    if not set(table.arrow.names) <= session.destination.columns(table):
+        return Cursor()  # a column was added to the contract: its past values are missing
+    previous = session.load_log.previous(table, storage, session.snapshot)
+    if not previous:
+        return Cursor()
+    if session.reader.maintains_updated_at(table, previous.xmin) and (
+        time := session.load_log.known_time(table, storage, previous, session.snapshot)
+    ):
+        return Cursor(time=time - LAG)
+    return Cursor(xid=previous.xmin)
 
 
 def _require_types(session: Session, table: Table, *, recreate: bool) -> bool:

@@ -8,15 +8,15 @@ as deleted isn't in the source, and would differ forever.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, Protocol
 
 import pyarrow as pa
 from sqlglot import exp
 
-from meshflow.loading.contract import LOADED_AT, Column, Table
+from meshflow.loading.contract import DELETED_AT, Column, Table
+from meshflow.loading.deletions import Deletions, mark
 from meshflow.loading.load import Reporter, Session, load_tables
-from meshflow.loading.load_log import Load
 from meshflow.loading.reader import TableError
 
 TEXT = {
@@ -59,6 +59,9 @@ TOTALS = pa.schema(
     [("updated_date", pa.date32()), ("active", pa.int64()), ("deleted", pa.int64()), ("checksum", pa.string())]
 )
 
+IN_RAW = f"deleted_at IS NULL AND {DELETED_AT} IS NULL"
+IS_ACTIVE = {"postgres": "deleted_at IS NULL", "duckdb": IN_RAW, "snowflake": IN_RAW}
+
 
 @dataclass(frozen=True)
 class DayTotals:
@@ -87,7 +90,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """The result for one table; `missing_in_source` contains the rows of RAW."""
+    """The result for one table; `missing_in_source` contains keys of RAW."""
 
     table: Table
     days: list[Day]
@@ -110,11 +113,11 @@ def reconcile_all(session: Session, reporter: ReconciliationReporter, *, repair:
     """
     complete = load_tables(session, reporter)
     results = []
-    for table in session.tables:
+    for table in session.load_log.finished.copy():
         try:
             result, marked = reconcile(session, table), 0
             if repair and (marked := result.missing_in_source.num_rows):
-                mark_deleted(session, result)
+                mark_missing(session, result)
                 result = reconcile(session, table)
         except TableError as error:
             reporter.rejected(table, str(error))
@@ -137,24 +140,23 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
     days = [Day(day, source.get(day, DayTotals()), raw.get(day, DayTotals())) for day in sorted({*source, *raw})]
     differing = [day.date for day in days if not day.is_equal]
     if not differing:
-        return Reconciliation(table, days, table.arrow.empty_table())
+        return Reconciliation(table, days, table.arrow.empty_table().select(table.key))
 
     key = list(table.key)
     keys = pa.schema([*(table.arrow.field(name) for name in key), ("updated_date", pa.date32())])
-    source_keys = _read(session, table, _active_rows_query(table, "postgres", differing, key), keys)
+    source_keys = _read(session, table, _active_rows_query(table, "postgres", differing), keys)
     # Snowflake returns upper-case names, and integers as decimals.
-    schema = table.arrow.append(keys.field("updated_date"))
-    raw_rows = session.destination.arrow(_active_rows_query(table, dialect, differing, table.arrow.names))
-    raw_rows = raw_rows.rename_columns(schema.names).cast(schema)
-    missing_in_raw = source_keys.join(raw_rows.select(key), key, join_type="left anti")
-    missing_in_source = raw_rows.join(source_keys.select(key), key, join_type="left anti")
+    raw_keys = session.destination.arrow(_active_rows_query(table, dialect, differing))
+    raw_keys = raw_keys.rename_columns(keys.names).cast(keys)
+    missing_in_raw = source_keys.join(raw_keys.select(key), key, join_type="left anti")
+    missing_in_source = raw_keys.join(source_keys.select(key), key, join_type="left anti")
     in_raw, in_source = (
         Counter(rows.column("updated_date").to_pylist()) for rows in (missing_in_raw, missing_in_source)
     )
     return Reconciliation(
         table,
         [replace(day, missing_in_raw=in_raw[day.date], missing_in_source=in_source[day.date]) for day in days],
-        missing_in_source.select(table.arrow.names),
+        missing_in_source.select(key),
     )
 
 
@@ -181,22 +183,18 @@ def record(session: Session, results: Iterable[Reconciliation]) -> None:
     session.destination.write(reconciliations, [pa.RecordBatch.from_pylist(rows, reconciliations.arrow)], "append")
 
 
-def mark_deleted(session: Session, result: Reconciliation) -> None:
-    """Set `deleted_at` of the rows missing in the source and merge them into RAW, as soft deletes.
+def mark_missing(session: Session, result: Reconciliation) -> None:
+    """Mark the rows that are missing in the source.
 
     The repair is a load of its own, which starts after the session's load. A row written by both is then a newer
     version, and SQLMesh processes the interval after a later load, so none is missed.
     """
     started_at = session.load_log.next_start(session.started_at)
-    start = pa.scalar(started_at.replace(tzinfo=None), pa.timestamp("us"))
-    rows = result.missing_in_source
-    for name in ("deleted_at", LOADED_AT):
-        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.repeat(start, rows.num_rows))
-    session.destination.write(result.table, rows.to_batches(), "merge")
-    # It has read nothing of the source, so the next load starts where it would have started.
-    cursor_start = session.load_log.cursor_start(result.table)
-    repair = Load(result.table, started_at, datetime.now(UTC), cursor_start, cursor_start, rows.num_rows)
-    session.load_log.record(repair)
+    # It reads nothing of the source, so the next load starts where it would have started.
+    load = replace(session.load_log.finished[result.table], started_at=started_at)
+    session.load_log.begin(load)
+    mark(session.destination, result.table, result.missing_in_source, started_at)
+    session.load_log.finish(load, 0, Deletions(marked=result.missing_in_source.num_rows))
 
 
 def _read(session: Session, table: Table, statement: str, schema: pa.Schema) -> pa.Table:
@@ -211,11 +209,13 @@ def _totals_query(table: Table, dialect: str) -> str:
     return f"""
         SELECT
           updated_date,
-          CAST(SUM(CASE WHEN deleted_at IS NULL THEN 1 ELSE 0 END) AS BIGINT) AS active,
-          CAST(COUNT(deleted_at) AS BIGINT) AS deleted,
-          CAST(SUM(CASE WHEN deleted_at IS NULL THEN row_hash ELSE 0 END) AS VARCHAR(40)) AS checksum
+          CAST(SUM(CASE WHEN is_active THEN 1 ELSE 0 END) AS BIGINT) AS active,
+          CAST(SUM(CASE WHEN is_active THEN 0 ELSE 1 END) AS BIGINT) AS deleted,
+          CAST(SUM(CASE WHEN is_active THEN row_hash ELSE 0 END) AS VARCHAR(40)) AS checksum
         FROM (
-          SELECT {DAY[dialect]} AS updated_date, deleted_at, {HASH[dialect].format(text)} AS row_hash FROM {table}
+          SELECT
+            {DAY[dialect]} AS updated_date, {IS_ACTIVE[dialect]} AS is_active, {HASH[dialect].format(text)} AS row_hash
+          FROM {table}
         ) AS hashed
         GROUP BY updated_date
         """  # noqa: S608 - names from the contract
@@ -227,11 +227,11 @@ def _text(column: Column, dialect: str) -> str:
     return template.format(name, column.type.sql("postgres"))
 
 
-def _active_rows_query(table: Table, dialect: str, days: list[date], columns: list[str]) -> str:
+def _active_rows_query(table: Table, dialect: str, days: list[date]) -> str:
     dates = ", ".join(f"'{day}'" for day in days)
     return (
-        f"SELECT {', '.join(columns)}, {DAY[dialect]} AS updated_date FROM {table} "  # noqa: S608 - names from the contract
-        f"WHERE deleted_at IS NULL AND {DAY[dialect]} IN ({dates})"
+        f"SELECT {', '.join(table.key)}, {DAY[dialect]} AS updated_date FROM {table} "  # noqa: S608 - names from the contract
+        f"WHERE {IS_ACTIVE[dialect]} AND {DAY[dialect]} IN ({dates})"
     )
 
 

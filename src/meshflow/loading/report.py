@@ -11,6 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from meshflow.loading.contract import Table
 from meshflow.loading.load_log import Load
+from meshflow.loading.reader import Cursor
 from meshflow.loading.reconcile import Reconciliation
 from meshflow.terminal import grid, show
 
@@ -30,7 +31,7 @@ class ConsoleReporter:
             disable=not self._errors.is_terminal,
         )
         self._tasks: dict[Table, TaskID] = {}
-        figures = ("rows", "seconds", "rows/s")
+        figures = ("rows", "deleted", "seconds", "rows/s")
         self._summary = grid("table", "rows since", *figures, "result", right=figures)
         counts = ("source", "RAW", "days mismatched", "missing in RAW", "missing in source", "marked deleted")
         self._comparison = grid("table", *counts, right=counts)
@@ -53,35 +54,41 @@ class ConsoleReporter:
     def locked(self, holder: str) -> None:
         self._errors.print(f"Nothing done: another load holds the lock, {holder}", highlight=False, markup=False)
 
-    def started(self, table: Table, cursor_start: datetime | None) -> None:  # noqa: ARG002 - the summary shows it
+    def started(self, table: Table, cursor: Cursor) -> None:  # noqa: ARG002 - the summary shows it
         self._tasks[table] = self._progress.add_task(str(table), total=None, rate=0.0)
 
     def rows(self, table: Table, count: int) -> None:
-        task = self._tasks[table]
-        elapsed = self._progress.tasks[task].elapsed or 0
-        self._progress.update(task, completed=count, rate=count / elapsed if elapsed else 0.0)
+        elapsed = self._elapsed(table)
+        self._progress.update(self._tasks[table], completed=count, rate=count / elapsed if elapsed else 0.0)
 
     def new_column(self, table: Table, name: str, type_: str) -> None:
         self._errors.print(_new_column(table, name, type_), highlight=False, markup=False)
 
     def finished(self, load: Load) -> None:
-        seconds = (load.finished_at - load.started_at).total_seconds()
-        task = self._tasks[load.table]
-        elapsed = self._progress.tasks[task].elapsed or seconds
-        self._progress.update(task, total=load.rows, completed=load.rows, rate=load.rows / elapsed)
+        elapsed = self._elapsed(load.table)
+        rate = load.rows / elapsed if elapsed else 0.0
+        self._progress.update(self._tasks[load.table], total=load.rows, completed=load.rows, rate=rate)
         self._summary.add_row(
             str(load.table),
-            _format_time(load.cursor_start),
+            str(load.cursor),
             f"{load.rows:,}",
+            f"{load.deletions.marked:,}",
             f"{elapsed:.1f}",
-            f"{load.rows / elapsed:,.0f}",
+            f"{rate:,.0f}",
             "loaded",
         )
+        if load.deletions.unmarked:
+            self._errors.print(_unmarked(load), highlight=False, markup=False)
+
+    def _elapsed(self, table: Table) -> float:
+        """Seconds since the table's start. By id: a list of tasks has no place for one that was removed."""
+        tasks = {task.id: task for task in self._progress.tasks}
+        return tasks[self._tasks[table]].elapsed or 0.0
 
     def rejected(self, table: Table, message: str) -> None:
         if table in self._tasks:
             self._progress.remove_task(self._tasks[table])
-        self._summary.add_row(str(table), "", "", "", "", "rejected")
+        self._summary.add_row(str(table), *[""] * 5, "rejected")
         self._errors.print(f"Error: {message}", highlight=False, markup=False)
 
     def reconciled(self, result: Reconciliation, marked: int) -> None:
@@ -109,8 +116,8 @@ class JsonReporter:
     def locked(self, holder: str) -> None:
         self._write("locked", holder=holder)
 
-    def started(self, table: Table, cursor_start: datetime | None) -> None:
-        self._write("started", table=str(table), cursor_start=cursor_start)
+    def started(self, table: Table, cursor: Cursor) -> None:
+        self._write("started", table=str(table), rows_since=str(cursor))
 
     def rows(self, table: Table, count: int) -> None:
         pass  # a log needs the result only
@@ -123,9 +130,11 @@ class JsonReporter:
             "loaded",
             table=str(load.table),
             rows=load.rows,
+            deleted=load.deletions.marked,
+            message=_unmarked(load) if load.deletions.unmarked else None,
             started_at=load.started_at,
             finished_at=load.finished_at,
-            cursor_start=load.cursor_start,
+            rows_since=str(load.cursor),
         )
 
     def rejected(self, table: Table, message: str) -> None:
@@ -138,10 +147,6 @@ class JsonReporter:
         click.echo(json.dumps({"event": event, "at": datetime.now(UTC), **details}, default=_to_json))
 
 
-def _format_time(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S}" if time else "the beginning"
-
-
 def _to_json(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
@@ -150,6 +155,13 @@ def _new_column(table: Table, name: str, type_: str) -> str:
     return (
         f"{table} has a new column, {name} ({type_}), which isn't loaded. To load it with its past values, add it to "
         f"the columns of raw.{table} in {table.file} and to models/raw/{table.schema}/{table.name}.sql"
+    )
+
+
+def _unmarked(load: Load) -> str:
+    return (
+        f"{load.table}: {load.deletions.unmarked:,} rows of RAW are missing in the source, and the table is too large "
+        "to compare its keys in every load; `meshflow reconcile --repair` marks them as deleted"
     )
 
 

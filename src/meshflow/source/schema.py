@@ -1,6 +1,5 @@
 """The source tables, and the loader's privileges on them."""
 
-from contextlib import suppress
 from datetime import datetime
 from importlib.resources import files
 
@@ -17,18 +16,12 @@ def install(connection: psycopg.Connection) -> None:
     """
     with connection.transaction():
         connection.execute(files("meshflow.source").joinpath("schema.sql").read_bytes())
-    # Lets meshflow.oldest_write() see the sessions of other roles. If the owner may not grant it, loads are still exact
-    # but read more than they need.
-    with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
-        connection.execute("GRANT pg_read_all_stats TO CURRENT_USER")
 
 
 def grant_loader_access(connection: psycopg.Connection, role: str) -> None:
-    """Grant `role` all that a load needs: to read the source tables and call meshflow.oldest_write(). Commits."""
+    """Grant `role` all that a load needs: to read the source tables. Commits."""
     grantee = sql.Identifier(role)
     with connection.transaction():
-        connection.execute(sql.SQL("GRANT USAGE ON SCHEMA meshflow TO {}").format(grantee))
-        connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION meshflow.oldest_write() TO {}").format(grantee))
         for schema in map(sql.Identifier, SCHEMAS):
             connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, grantee))
             connection.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, grantee))

@@ -114,7 +114,6 @@ class Server:
         with closing(connect(self.url("postgres", "postgres"), autocommit=True)) as connection:
             for role in ("source", "loader", "sqlmesh"):
                 self._ensure_role(connection, role)
-            connection.execute("GRANT pg_read_all_stats TO source")
             for role in ("source", "sqlmesh"):
                 if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [role]).fetchone():
                     connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(role)))
