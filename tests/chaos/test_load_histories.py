@@ -115,7 +115,7 @@ class History:
         if not self.open:
             return
         connection = self.open.pop(self.random.randrange(len(self.open)))
-        end = self.random.choice(["commit", "rollback", *(["prepare"] if len(self.prepared) < 3 else [])])  # noqa: PLR2004
+        end = self.random.choice(["commit", "rollback", *(["prepare"] if len(self.prepared) < 3 else [])])
         self.steps.append(end)
         with closing(connection):
             if end == "prepare":
