@@ -105,6 +105,16 @@ def status() -> None:
         show(table)
 
 
+@source.command()
+def check() -> None:
+    """Check that the loader can read every table of the contract. Loads nothing; exit status 1 if it can't."""
+    from meshflow import settings
+    from meshflow.loading.check import check_tables
+
+    if not check_tables(settings.loader_url()):
+        raise SystemExit(1)
+
+
 @main.command()
 @click.option(
     "--sales",

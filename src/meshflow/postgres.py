@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, whose errors are one clear line and never show a password."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,9 @@ from contextlib import contextmanager
 import click
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+
+LOCAL_HOSTS = ("localhost", "127.", "::1", "/")
+"""Beginnings of names and addresses of this machine, and of the folders of its sockets."""
 
 
 def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection:
@@ -41,6 +45,19 @@ def address(url: str) -> str:
         )
     user = parts.get("user", "?")
     return f"{user}@{host or 'localhost'}:{port or 5432}/{database or user}"
+
+
+def unverified(url: str) -> str | None:
+    """What to say if the identity of the server at `url`, on another machine, isn't verified."""
+    parts = {name: str(value) for name, value in conninfo_to_dict(url).items()} if address(url) else {}
+    mode = parts.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
+    hosts = parts.get("host", "").split(",")
+    if mode in {"verify-ca", "verify-full"} or all(host.startswith(LOCAL_HOSTS) or not host for host in hosts):
+        return None
+    return (
+        f"The connection to {address(url)} has sslmode={mode}, which doesn't verify the server: another one could take "
+        "its place, and see the password. Add ?sslmode=verify-full to the URL"
+    )
 
 
 @contextmanager

@@ -8,7 +8,6 @@ Every execution draws other histories. A failure prints the seed, and `MESHFLOW_
 """
 
 import os
-import time
 from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 from killable import Attempt, Kill, finish
-from loads import LoadPipeline, RecordingReporter
+from loads import LoadPipeline, RecordingReporter, wait_for_loads_to_end
 from sources import SourceDatabase
 
 from meshflow.source.server import Server
@@ -182,11 +181,7 @@ class History:
         attempt = Attempt("load", partial(self.pipeline.load, *TABLES), self.log, kill, 0)
         finish([attempt])
         self.kills += attempt.was_killed_midway
-        # Its sessions, and the lock, end soon after.
-        while self.pipeline.source.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND usename = 'loader'"
-        ):
-            time.sleep(0.01)
+        wait_for_loads_to_end(self.pipeline.source)
 
     def step(self) -> None:
         often = [self.short_transaction, self.short_transaction, self.subtransaction, self.long_transaction]

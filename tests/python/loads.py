@@ -36,6 +36,7 @@ class RecordingReporter:
     complete: bool = True
     started_at: datetime | None = None
     waits: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     cursors: dict[str, Cursor] = field(default_factory=dict)
     new_columns: list[tuple[str, str, str]] = field(default_factory=list)
     loads: dict[str, Load] = field(default_factory=dict)
@@ -46,6 +47,9 @@ class RecordingReporter:
     def waiting(self, message: str) -> None:
         self.waits.append(message)
         self.on_wait()
+
+    def warned(self, message: str) -> None:
+        self.warnings.append(message)
 
     def locked(self, holder: str) -> None:
         raise AssertionError(holder)
@@ -188,10 +192,29 @@ def without_time_cursor(source: SourceDatabase) -> None:
         source.execute(f"DROP INDEX {table}_updated_at")
 
 
+def change_contract(pipeline: LoadPipeline, file: str, old: str, new: str) -> None:
+    """Give the project its own copy of the contract, and change one passage of `file`."""
+    folder = pipeline.project / "external_models"
+    if folder.is_symlink():
+        shared = folder.resolve()
+        folder.unlink()
+        shutil.copytree(shared, folder)
+    text = (folder / file).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+
+
 def wait_until(condition: Callable[[], object], process: Process) -> None:
     """Wait until `condition` is true; `process` has to run until then."""
     while not condition():
         assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def wait_for_loads_to_end(source: SourceDatabase) -> None:
+    """A killed load's sessions, and its lock, end soon after it."""
+    sessions = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND usename = 'loader'"
+    while source.execute(sessions):
         time.sleep(0.01)
 
 

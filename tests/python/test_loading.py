@@ -169,7 +169,7 @@ def test_the_load_log_has_one_row_per_table_and_load(loaded_pipeline: LoadPipeli
     assert started_at.replace(tzinfo=UTC) == recorded.started_at
     storage, xmin, xmax, taken_at = snapshot
     first_storage, first_xmin, first_xmax, first_taken_at = first[1][5:9]
-    assert rows_since == f"updated_at {first_taken_at - reader.LAG:%Y-%m-%d %H:%M:%S}"
+    assert rows_since == f"updated_at {first_taken_at.replace(tzinfo=UTC) - reader.LAG}"
     assert storage == first_storage
     assert first_xmin <= first_xmax <= xmin <= xmax
     assert first_taken_at < started_at < taken_at < finished_at

@@ -1,7 +1,6 @@
 """`meshflow load` if contract and source differ, and its output on the console and as JSON."""
 
 import json
-import shutil
 import time
 from contextlib import closing
 from decimal import Decimal
@@ -13,6 +12,7 @@ from loads import (
     LoadPipeline,
     RecordingReporter,
     backdate,
+    change_contract,
     connect_as_superuser,
     error_line,
     run_meshflow,
@@ -23,18 +23,6 @@ from meshflow.loading import reader
 from meshflow.loading.reader import Cursor
 
 pytest_plugins = ("load_fixtures",)
-
-
-def change_contract(pipeline: LoadPipeline, file: str, old: str, new: str) -> None:
-    """Give the project its own copy of the contract, and change one passage of `file`."""
-    folder = pipeline.project / "external_models"
-    if folder.is_symlink():
-        shared = folder.resolve()
-        folder.unlink()
-        shutil.copytree(shared, folder)
-    text = (folder / file).read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    (folder / file).write_text(text.replace(old, new), encoding="utf-8")
 
 
 def test_a_new_column_is_reported_and_the_load_succeeds(loaded_pipeline: LoadPipeline) -> None:

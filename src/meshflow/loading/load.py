@@ -15,12 +15,14 @@ from meshflow.loading.deletions import mark_deleted
 from meshflow.loading.destination import Destination, open_destination
 from meshflow.loading.load_log import Load, LoadLog
 from meshflow.loading.reader import LAG, Cursor, Reader, Snapshot, TableError
+from meshflow.postgres import unverified
 
 
 class Reporter(Protocol):
     """Receives the events of a load as they happen."""
 
     def waiting(self, message: str) -> None: ...
+    def warned(self, message: str) -> None: ...
     def locked(self, holder: str) -> None: ...
     def started(self, table: Table, cursor: Cursor) -> None: ...
     def rows(self, table: Table, count: int) -> None: ...
@@ -51,6 +53,8 @@ def session(  # noqa: PLR0913 - source, destination and how to wait
     interval of that timestamp. Raises click.ClickException if the source or the destination can't be reached.
     """
     tables = contract()
+    if warning := unverified(url):
+        reporter.warned(warning)
     with Reader.open(url) as reader:
         destination_id = f"{gateway} {socket.gethostname()} {data.resolve()}" if gateway == "live" else gateway
         if holder := reader.lock(destination_id):
@@ -104,6 +108,11 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
     except TableError as error:
         reporter.rejected(table, str(error))
         return False
+    if deletions.unmarked:
+        reporter.warned(
+            f"{table}: {deletions.unmarked:,} rows of RAW are missing in the source, and the table is too large to "
+            "compare its keys in every load; `meshflow reconcile --repair` marks them as deleted"
+        )
     reporter.finished(session.load_log.finish(load, count, deletions))
     return True
 

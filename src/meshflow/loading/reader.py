@@ -102,10 +102,12 @@ class Cursor:
             return f"age(xmin) BETWEEN 0 AND age('{self.xid}'::xid8::xid)"
         return "true"
 
+    @property
+    def name(self) -> str:
+        return "updated_at" if self.time else "xmin" if self.xid else "all"
+
     def __str__(self) -> str:
-        if self.time:
-            return f"updated_at {self.time:%Y-%m-%d %H:%M:%S}"
-        return f"xmin {self.xid}" if self.xid else "all"
+        return f"{self.name} {self.time or self.xid or ''}".strip()
 
 
 class Reader:
@@ -182,6 +184,10 @@ class Reader:
 
     def _refusal(self, why: str) -> click.ClickException:
         return click.ClickException(f"PostgreSQL at {address(self._url)} {why}")
+
+    def cursor_name(self, table: Table) -> str:
+        """The cursor that a load would use now."""
+        return "updated_at" if self.maintains_updated_at(table, self.snapshot.xmin) else "xmin"
 
     def new_columns(self, table: Table) -> dict[str, str]:
         """Columns of the source that aren't in the contract, with their types.

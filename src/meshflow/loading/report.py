@@ -32,7 +32,7 @@ class ConsoleReporter:
         )
         self._tasks: dict[Table, TaskID] = {}
         figures = ("rows", "deleted", "seconds", "rows/s")
-        self._summary = grid("table", "rows since", *figures, "result", right=figures)
+        self._summary = grid("table", "cursor", *figures, "result", right=figures)
         counts = ("source", "RAW", "days mismatched", "missing in RAW", "missing in source", "marked deleted")
         self._comparison = grid("table", *counts, right=counts)
 
@@ -50,6 +50,9 @@ class ConsoleReporter:
 
     def waiting(self, message: str) -> None:
         self._errors.print(message, highlight=False, markup=False)
+
+    def warned(self, message: str) -> None:
+        self._errors.print(f"Warning: {message}", highlight=False, markup=False)
 
     def locked(self, holder: str) -> None:
         self._errors.print(f"Nothing done: another load holds the lock, {holder}", highlight=False, markup=False)
@@ -70,15 +73,13 @@ class ConsoleReporter:
         self._progress.update(self._tasks[load.table], total=load.rows, completed=load.rows, rate=rate)
         self._summary.add_row(
             str(load.table),
-            str(load.cursor),
+            load.cursor.name,
             f"{load.rows:,}",
             f"{load.deletions.marked:,}",
             f"{elapsed:.1f}",
             f"{rate:,.0f}",
             "loaded",
         )
-        if load.deletions.unmarked:
-            self._errors.print(_unmarked(load), highlight=False, markup=False)
 
     def _elapsed(self, table: Table) -> float:
         """Seconds since the table's start. By id: a list of tasks has no place for one that was removed."""
@@ -113,6 +114,9 @@ class JsonReporter:
     def waiting(self, message: str) -> None:
         self._write("waiting", message=message)
 
+    def warned(self, message: str) -> None:
+        self._write("warning", message=message)
+
     def locked(self, holder: str) -> None:
         self._write("locked", holder=holder)
 
@@ -131,7 +135,6 @@ class JsonReporter:
             table=str(load.table),
             rows=load.rows,
             deleted=load.deletions.marked,
-            message=_unmarked(load) if load.deletions.unmarked else None,
             started_at=load.started_at,
             finished_at=load.finished_at,
             rows_since=str(load.cursor),
@@ -155,13 +158,6 @@ def _new_column(table: Table, name: str, type_: str) -> str:
     return (
         f"{table} has a new column, {name} ({type_}), which isn't loaded. To load it with its past values, add it to "
         f"the columns of raw.{table} in {table.file} and to models/raw/{table.schema}/{table.name}.sql"
-    )
-
-
-def _unmarked(load: Load) -> str:
-    return (
-        f"{load.table}: {load.deletions.unmarked:,} rows of RAW are missing in the source, and the table is too large "
-        "to compare its keys in every load; `meshflow reconcile --repair` marks them as deleted"
     )
 
 

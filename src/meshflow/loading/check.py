@@ -1,0 +1,33 @@
+"""The check of sources before a load: `meshflow source check`."""
+
+import click
+
+from meshflow.loading.contract import contract, source_tables
+from meshflow.loading.reader import Reader, TableError
+from meshflow.postgres import unverified
+from meshflow.terminal import grid, show
+
+
+def check_tables(url: str) -> bool:
+    """Print for each table of the contract whether the role of `url` can load it, and with which cursor.
+
+    Returns whether it can load all of them. Raises click.ClickException if the server can't be loaded from.
+    """
+    tables = source_tables(contract())
+    summary, errors = grid("table", "cursor", "result"), []
+    if warning := unverified(url):
+        click.echo(f"Warning: {warning}", err=True)
+    with Reader.open(url) as reader:
+        reader.take_snapshot(tables)
+        for table in tables:
+            try:
+                reader.new_columns(table)
+            except TableError as error:
+                errors.append(str(error))
+                summary.add_row(str(table), "", "rejected")
+            else:
+                summary.add_row(str(table), reader.cursor_name(table), "can be loaded")
+    show(summary)
+    for error in errors:
+        click.echo(f"Error: {error}", err=True)
+    return not errors
