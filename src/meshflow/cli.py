@@ -211,7 +211,7 @@ def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool
 def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None:
     """Load new and changed rows, then compare all rows of the sources with RAW, in one snapshot.
 
-    Finds what loads can't see: hard-deleted rows, and writes that didn't change updated_at. Prints the results at once.
+    Finds what loads don't compare: values, and the keys of very large tables. Prints the results at once.
     The table ops.source_reconciliation shows them after the first run of the next day (UTC), or earlier. Exit status 1
     if anything differs.
     """

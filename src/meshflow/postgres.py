@@ -9,8 +9,8 @@ import click
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-LOCAL_HOSTS = ("localhost", "127.", "::1", "/")
-"""Beginnings of names and addresses of this machine, and of the folders of its sockets."""
+LOCAL_HOST = r"(localhost|127\.[\d.]+|::1|/.*|@.*)?"
+"""Names and addresses of this machine, and folders of its sockets."""
 
 
 def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection:
@@ -51,8 +51,8 @@ def unverified(url: str) -> str | None:
     """What to say if the identity of the server at `url`, on another machine, isn't verified."""
     parts = {name: str(value) for name, value in conninfo_to_dict(url).items()} if address(url) else {}
     mode = parts.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
-    hosts = parts.get("host", "").split(",")
-    if mode in {"verify-ca", "verify-full"} or all(host.startswith(LOCAL_HOSTS) or not host for host in hosts):
+    hosts = (parts.get("host") or parts.get("hostaddr") or "").split(",")
+    if mode in {"verify-ca", "verify-full"} or all(re.fullmatch(LOCAL_HOST, host) for host in hosts):
         return None
     return (
         f"The connection to {address(url)} has sslmode={mode}, which doesn't verify the server: another one could take "

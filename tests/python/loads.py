@@ -91,7 +91,13 @@ class LoadPipeline:
         statement = "CREATE DATABASE {} TEMPLATE {} OWNER source"
         with closing(connect_as_superuser(self.source, "postgres", autocommit=True)) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(self.source.database)))
-        return LoadPipeline(SourceDatabase(self.source.server, name), root)
+        clone = LoadPipeline(SourceDatabase(self.source.server, name), root)
+        # A load tells databases apart by their oids, and would read all rows.
+        oid = "SELECT oid FROM pg_database WHERE datname = current_database()"
+        [(before,)], [(after,)] = self.source.execute(oid), clone.source.execute(oid)
+        with closing(duckdb.connect(str(clone.raw))) as connection:
+            connection.execute(f"UPDATE loader.loads SET storage = replace(storage, '/{before}/', '/{after}/')")
+        return clone
 
     @property
     def data(self) -> Path:

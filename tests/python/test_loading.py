@@ -167,11 +167,11 @@ def test_the_load_log_has_one_row_per_table_and_load(loaded_pipeline: LoadPipeli
     assert before == first
     assert (source, table, rows) == ("edtech", "courses", 1)
     assert started_at.replace(tzinfo=UTC) == recorded.started_at
-    storage, xmin, xmax, taken_at = snapshot
-    first_storage, first_xmin, first_xmax, first_taken_at = first[1][5:9]
+    storage, files, trigger, xmin, next_id, taken_at = snapshot
+    first_xmin, first_next_id, first_taken_at = first[1][8:11]
     assert rows_since == f"updated_at {first_taken_at.replace(tzinfo=UTC) - reader.LAG}"
-    assert storage == first_storage
-    assert first_xmin <= first_xmax <= xmin <= xmax
+    assert [storage, files, trigger] == list(first[1][5:8])
+    assert first_xmin <= first_next_id <= xmin <= next_id
     assert first_taken_at < started_at < taken_at < finished_at
 
 

@@ -137,7 +137,7 @@ def test_a_repair_is_a_load_that_brings_rows_and_does_not_move_the_cursor(
     source.execute("DELETE FROM edtech.students WHERE student_id = 2")
     meshflow("reconcile", "--repair")
     load, repair = raw(
-        "SELECT started_at, row_count, rows_since, storage, snapshot_xmin, snapshot_xmax, snapshot_taken_at "
+        "SELECT started_at, row_count, rows_since, storage, files, snapshot_xmin, snapshot_next_id, snapshot_taken_at "
         "FROM loader.loads WHERE table_name = 'students' ORDER BY started_at DESC LIMIT 2"
     )[::-1]
     assert repair[0] > load[0]

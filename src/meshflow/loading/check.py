@@ -26,7 +26,8 @@ def check_tables(url: str) -> bool:
                 errors.append(str(error))
                 summary.add_row(str(table), "", "rejected")
             else:
-                summary.add_row(str(table), reader.cursor_name(table), "can be loaded")
+                cursor = "updated_at" if reader.storage(table).trigger else "xmin"
+                summary.add_row(str(table), cursor, "can be loaded")
     show(summary)
     for error in errors:
         click.echo(f"Error: {error}", err=True)

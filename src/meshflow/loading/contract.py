@@ -21,28 +21,39 @@ DELETED_AT = "_deleted_at"
 ARROW_TYPES = {
     exp.DType.BIGINT: pa.int64(),
     exp.DType.INT: pa.int32(),
+    exp.DType.DOUBLE: pa.float64(),
     exp.DType.VARCHAR: pa.string(),
+    exp.DType.BINARY: pa.binary(),
     exp.DType.DATE: pa.date32(),
+    exp.DType.TIME: pa.time64("us"),
     exp.DType.TIMESTAMPNTZ: pa.timestamp("us"),
     exp.DType.BOOLEAN: pa.bool_(),
 }
 DLT_TYPES: dict[exp.DType, dict[str, Any]] = {
     exp.DType.BIGINT: {"data_type": "bigint"},
     exp.DType.INT: {"data_type": "bigint", "precision": 32},
+    exp.DType.DOUBLE: {"data_type": "double"},
     exp.DType.VARCHAR: {"data_type": "text"},
+    exp.DType.BINARY: {"data_type": "binary"},
     exp.DType.DATE: {"data_type": "date"},
+    exp.DType.TIME: {"data_type": "time"},
     exp.DType.TIMESTAMPNTZ: {"data_type": "timestamp", "timezone": False},
     exp.DType.BOOLEAN: {"data_type": "bool"},
 }
 POSTGRES_TYPES = {
     exp.DType.BIGINT: r"bigint|integer|smallint",
     exp.DType.INT: r"integer|smallint",
-    exp.DType.VARCHAR: r"text|character( varying)?(\(\d+\))?",
+    exp.DType.DOUBLE: r"double precision|real",
+    exp.DType.VARCHAR: r".+",  # any type has a text
+    exp.DType.BINARY: r"bytea",
     exp.DType.DATE: r"date",
+    exp.DType.TIME: r"time(\(\d\))? without time zone",
     exp.DType.TIMESTAMPNTZ: r"timestamp(\(\d\))? with(out)? time zone",
     exp.DType.BOOLEAN: r"boolean",
 }
-"""Patterns of the PostgreSQL types, as format_type() prints them, whose values all fit."""
+"""Patterns of PostgreSQL's types, as format_type() prints them, whose values fit, except a few such as infinity."""
+
+INTEGER_DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}
 
 
 @dataclass(frozen=True)
@@ -52,30 +63,36 @@ class Column:
 
     @property
     def arrow(self) -> pa.DataType:
-        return pa.decimal128(*self._precision) if self._is_decimal else ARROW_TYPES[self.type.this]
+        return pa.decimal128(*self.precision) if self.is_decimal else ARROW_TYPES[self.type.this]
 
     @property
     def hint(self) -> dict[str, Any]:
         """The column as dlt declares it."""
-        if self._is_decimal:
-            precision, scale = self._precision
+        if self.is_decimal:
+            precision, scale = self.precision
             return {"data_type": "decimal", "precision": precision, "scale": scale, "nullable": True}
         return {**DLT_TYPES[self.type.this], "nullable": True}
 
     def accepts(self, postgres_type: str) -> bool:
-        """Whether all values of a PostgreSQL type, such as 'numeric(18,2)', fit into this column."""
-        if not self._is_decimal:
+        """Whether values of a PostgreSQL type, such as 'numeric(18,2)', fit into this column."""
+        if not self.is_decimal:
             return bool(re.fullmatch(POSTGRES_TYPES[self.type.this], postgres_type))
-        precision, scale = self._precision
-        numeric = re.fullmatch(r"numeric\((\d+),(\d+)\)", postgres_type)
-        return bool(numeric) and int(numeric[2]) <= scale and int(numeric[1]) - int(numeric[2]) <= precision - scale  # type: ignore[index]
+        precision, scale = self.precision
+        if postgres_type in INTEGER_DIGITS:
+            return INTEGER_DIGITS[postgres_type] <= precision - scale
+        numeric = re.fullmatch(r"numeric(?:\((\d+),(\d+)\))?", postgres_type)
+        # Without a precision it has values of any size: each row is checked.
+        return bool(numeric) and (
+            numeric[1] is None  # type: ignore[index]
+            or (int(numeric[2]) <= scale and int(numeric[1]) - int(numeric[2]) <= precision - scale)  # type: ignore[index]
+        )
 
     @property
-    def _is_decimal(self) -> bool:
+    def is_decimal(self) -> bool:
         return bool(self.type.this == exp.DType.DECIMAL)
 
     @property
-    def _precision(self) -> tuple[int, int]:
+    def precision(self) -> tuple[int, int]:
         precision, *scale = (int(parameter.name) for parameter in self.type.expressions)
         return precision, scale[0] if scale else 0
 

@@ -1,7 +1,7 @@
 """Rows of RAW that are missing in the source: their number, then their keys, then the column `_deleted_at`.
 
-A load has merged every row that its snapshot sees and earlier ones have missed. So RAW has all keys of the source, and
-equal numbers of rows prove that it has no others.
+A load has merged or rejected every row that its snapshot sees and earlier ones have missed. So RAW has all keys of the
+source but the rejected ones, and equal numbers of rows prove that it has no others.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ import pyarrow as pa
 from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table
 from meshflow.loading.destination import Destination
 from meshflow.loading.reader import Reader, TableError
+from meshflow.loading.rejections import Rejections, row_keys
 
 COMPARABLE_KEYS = 5_000_000
 """The largest table, in rows, whose keys a load compares. It reads these from both sides in 8 s and 0.5 GB."""
 
-MARKED_AT_ONCE = 10_000
-"""Keys per statement. Snowflake allows 16,384."""
+MARKED_AT_ONCE = 4_000
+"""Keys per statement. Snowflake allows 16,384, and 1 MB."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,28 @@ class Deletions:
     unmarked: int = 0
 
 
-def mark_deleted(reader: Reader, destination: Destination, table: Table, at: datetime) -> Deletions:
-    """Mark the rows of RAW that are missing in the source, as of the load that began `at`.
+def mark_deleted(
+    reader: Reader, destination: Destination, table: Table, at: datetime, rejections: Rejections
+) -> Deletions:
+    """Mark the rows of RAW that are missing in the source or rejected, as of the load that began `at`.
 
     Those of a table with more than COMPARABLE_KEYS rows stay unmarked. Raises TableError if RAW misses rows.
     """
     [(in_raw,)] = destination.query(f"SELECT COUNT(*) FROM {table} WHERE {DELETED_AT} IS NULL")  # noqa: S608
     in_source = reader.count(table)
-    if in_raw == in_source:
+    surplus = in_raw + len(rejections.keys) - in_source
+    if surplus == 0:
         return Deletions()
-    if in_raw > in_source > COMPARABLE_KEYS:
-        reader.require_same_files(table)
-        return Deletions(unmarked=in_raw - in_source)
-    key = list(table.key)
-    source_keys = reader.keys(table).select(key)
     reader.require_same_files(table)
+    if surplus > 0 and max(in_raw, in_source) > COMPARABLE_KEYS:
+        return Deletions(unmarked=surplus)
+    key = list(table.key)
+    source_keys = reader.keys(table)
+    reader.require_same_files(table)
+    if rejections.keys:
+        names = row_keys(source_keys, table)
+        rejections.forget_all_but(set(names))
+        source_keys = source_keys.filter(pa.array([name not in rejections.keys for name in names]))
     raw_keys = destination.arrow(f"SELECT {', '.join(key)} FROM {table} WHERE {DELETED_AT} IS NULL")  # noqa: S608
     raw_keys = raw_keys.rename_columns(key).cast(source_keys.schema)  # Snowflake returns integers as decimals
     if missing := source_keys.join(raw_keys, key, join_type="left anti").num_rows:

@@ -64,14 +64,23 @@ class Destination:
         columns = {name.lower(): column for name, column in stored.items()}
         return all(_same_type(hint, columns.get(name, hint)) for name, hint in table.hints.items())
 
-    def write(self, table: Table, rows: Iterable[pa.RecordBatch], disposition: Any, *, recreate: bool = False) -> None:
+    def write(
+        self,
+        table: Table,
+        rows: Iterable[pa.RecordBatch],
+        disposition: Any,
+        *,
+        recreate: bool = False,
+        before_write: Callable[[], object] = list,
+    ) -> None:
         """Write `rows` in one transaction: 'merge' by key, or 'append'. `recreate` drops the table before the write.
 
-        Raises the TableError or click.ClickException of `rows`, and click.ClickException if the destination fails.
+        `before_write` is called once all rows have been read. Raises its errors and those of `rows`, TableError or
+        click.ClickException, and click.ClickException if the destination fails.
         """
         remaining = iter(rows)
         first, existing = next(remaining, None), self.columns(table)
-        if first is None and set(table.arrow.names) <= existing:
+        if first is None and set(table.arrow.names) <= existing and not recreate:
             return
         if not existing:
             disposition = "append"  # a new table needs no merge, so rows needn't be staged
@@ -88,6 +97,7 @@ class Destination:
             pipeline = self._pipeline(table.schema)
             pipeline.extract(resource, loader_file_format="parquet")
             pipeline.normalize()
+            before_write()
             if recreate:
                 self._drop(table)
             self._load(pipeline)
@@ -131,8 +141,9 @@ class Destination:
             self._pipeline("loader").sql_client() as client,
             client.execute_query(statement) as cursor,
         ):
-            table: pa.Table = cursor.arrow()
-            return table
+            table: pa.Table | None = cursor.arrow()
+            # Snowflake's driver returns none without a row.
+            return table if table is not None else pa.table({name: [] for name, *_ in cursor.description})
 
     def columns(self, table: Table) -> set[str]:
         """The names of the table's columns in RAW, in lower case; empty if it doesn't exist."""

@@ -10,11 +10,12 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from meshflow.loading.contract import Table, contract, source_tables
+from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table, contract, source_tables
 from meshflow.loading.deletions import mark_deleted
 from meshflow.loading.destination import Destination, open_destination
 from meshflow.loading.load_log import Load, LoadLog
-from meshflow.loading.reader import LAG, Cursor, Reader, Snapshot, TableError
+from meshflow.loading.reader import LAG, Cursor, Reader, Snapshot, Storage, TableError
+from meshflow.loading.rejections import Rejections
 from meshflow.postgres import unverified
 
 
@@ -84,30 +85,41 @@ def load_tables(session: Session, reporter: Reporter, *, only: Iterable[str] = (
 def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: bool) -> bool:
     count = 0
 
-    def count_rows(batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
+    def rows(cursor: Cursor, rejections: Rejections) -> Generator[pa.RecordBatch, None, None]:
         nonlocal count
-        for batch in batches:
+        loaded_at = pa.scalar(session.started_at.replace(tzinfo=None), pa.timestamp("us"))
+        for read, faults in session.reader.rows(table, cursor):
+            batch = rejections.sort_out(read, faults)
+            columns = {name: batch.column(name) for name in batch.schema.names}
+            columns[LOADED_AT] = pa.repeat(loaded_at, batch.num_rows)
+            columns[DELETED_AT] = pa.nulls(batch.num_rows, pa.timestamp("us"))
             count += batch.num_rows
             reporter.rows(table, count)
-            yield batch
+            yield pa.record_batch([columns[name] for name in table.arrow.names], schema=table.arrow)
 
     try:
         for name, type_ in session.reader.new_columns(table).items():
             reporter.new_column(table, name, type_)
         has_types = _require_types(session, table, recreate=full_refresh)
-        storage = f"{session.snapshot.source}/{session.reader.storage(table)}"
+        storage = session.reader.storage(table)
         cursor = Cursor() if full_refresh else _cursor(session, table, storage)
         load = Load(table, session.started_at, cursor, storage, session.snapshot)
         reporter.started(table, cursor)
+        rejections = Rejections(session.destination, table, all_rows=cursor == Cursor())
         # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
-        with closing(count_rows(session.reader.rows(table, cursor, session.started_at))) as rows:
+        with closing(rows(cursor, rejections)) as batches:
             session.load_log.begin(load)
-            session.destination.write(table, rows, "merge", recreate=not has_types)
-        deletions = mark_deleted(session.reader, session.destination, table, session.started_at)
+            # Checked before the write: without the lock, another load may have written newer rows.
+            check = session.reader.check
+            session.destination.write(table, batches, "merge", recreate=not has_types, before_write=check)
+        deletions = mark_deleted(session.reader, session.destination, table, session.started_at, rejections)
+        rejections.save(session.started_at)
         session.reader.check()
     except TableError as error:
         reporter.rejected(table, str(error))
         return False
+    if summary := rejections.summary():
+        reporter.warned(summary)
     if deletions.unmarked:
         reporter.warned(
             f"{table}: {deletions.unmarked:,} rows of RAW are missing in the source, and the table is too large to "
@@ -117,18 +129,16 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
     return True
 
 
-def _cursor(session: Session, table: Table, storage: str) -> Cursor:
+def _cursor(session: Session, table: Table, storage: Storage) -> Cursor:
     """The rows to read: what the previous load's snapshot has missed."""
     if not set(table.arrow.names) <= session.destination.columns(table):
         return Cursor()  # a column was added to the contract: its past values are missing
     previous = session.load_log.previous(table, storage, session.snapshot)
     if not previous:
         return Cursor()
-    if session.reader.maintains_updated_at(table, previous.xmin) and (
-        time := session.load_log.known_time(table, storage, previous, session.snapshot)
-    ):
-        return Cursor(time=time - LAG)
-    return Cursor(xid=previous.xmin)
+    if previous.time:
+        return Cursor(time=previous.time - LAG)
+    return Cursor(xid=previous.xmin, new_parts=tuple(sorted(storage.files.keys() - previous.files)))
 
 
 def _require_types(session: Session, table: Table, *, recreate: bool) -> bool:

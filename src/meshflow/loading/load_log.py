@@ -4,13 +4,14 @@ A row is written before the table in RAW is touched, and completed after its row
 `source_loaded` reads completed rows to find intervals that can't change any more. The next load finds its cursor here.
 """
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from meshflow.loading.contract import Table
+from meshflow.loading.contract import LOADED_AT, Table
 from meshflow.loading.deletions import Deletions
 from meshflow.loading.destination import Destination
-from meshflow.loading.reader import COMPARABLE_IDS, Cursor, Snapshot
+from meshflow.loading.reader import COMPARABLE_IDS, Cursor, Snapshot, Storage
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,24 @@ class Load:
     table: Table
     started_at: datetime
     cursor: Cursor
-    storage: str
-    """The database and the files that contained the rows: an id of a transaction is meaningless elsewhere."""
+    storage: Storage
     snapshot: Snapshot
     rows: int = 0
     """New and changed rows."""
     deletions: Deletions = field(default_factory=Deletions)
     finished_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The newest finished load of a table."""
+
+    started_at: datetime
+    xmin: int
+    files: set[int]
+    """The oids of the partitions that it has read."""
+    time: datetime | None
+    """Nothing that its snapshot misses has an older updated_at; None if that isn't known."""
 
 
 class LoadLog:
@@ -44,72 +56,101 @@ class LoadLog:
         ((last,),) = self._destination.query("SELECT MAX(started_at) FROM loader.loads")
         return max(now, last.replace(tzinfo=UTC) + timedelta(microseconds=1)) if last else now
 
-    def previous(self, table: Table, storage: str, snapshot: Snapshot) -> Snapshot | None:
-        """The snapshot of the newest load of `table`; None if all rows have to be read.
+    def previous(self, table: Table, storage: Storage, snapshot: Snapshot) -> Previous | None:
+        """The newest finished load of `table`; None if all rows have to be read.
 
         That applies to its first load, to the load after a failed one that had to read all rows, and if the ids of
         transactions can't be compared with those of then.
         """
         rows = self._destination.query(
-            "SELECT rows_since, finished_at, storage, snapshot_xmin, snapshot_xmax, snapshot_taken_at "
-            "FROM loader.loads WHERE source = %s AND table_name = %s ORDER BY started_at DESC",
-            table.schema,
-            table.name,
+            """
+            SELECT started_at, finished_at, rows_since, storage, files, snapshot_xmin, snapshot_next_id
+            FROM loader.loads
+            WHERE source = %s AND table_name = %s AND started_at >= (
+              SELECT MAX(started_at) FROM loader.loads
+              WHERE source = %s AND table_name = %s AND finished_at IS NOT NULL
+            )
+            ORDER BY started_at DESC
+            """,
+            *(table.schema, table.name) * 2,
         )
-        for rows_since, finished_at, stored, xmin, xmax, taken_at in rows:
-            if finished_at:
-                is_comparable = stored == storage and xmax <= snapshot.xmax < xmin + COMPARABLE_IDS
-                return Snapshot(snapshot.source, xmin, xmax, taken_at.replace(tzinfo=UTC)) if is_comparable else None
-            if rows_since == str(Cursor()):
-                return None
-        return None
+        if not rows or any(rows_since == str(Cursor()) for _, finished_at, rows_since, *_ in rows if not finished_at):
+            return None
+        started_at, _, _, stored, files, xmin, next_id = rows[-1]
+        if stored != storage.id or not next_id <= snapshot.next_id < xmin + COMPARABLE_IDS:
+            return None
+        is_same = files == _text(storage.files) and storage.trigger
+        time = self._known_time(table, storage, xmin, snapshot.taken_at) if is_same else None
+        return Previous(started_at.replace(tzinfo=UTC), xmin, set(map(int, json.loads(files))), time)
 
-    def known_time(self, table: Table, storage: str, previous: Snapshot, snapshot: Snapshot) -> datetime | None:
-        """A time before which nothing was written of what `previous` misses; None if the source's clock went back.
+    def _known_time(self, table: Table, storage: Storage, xmin: int, now: datetime) -> datetime | None:
+        """A time before which nothing was written by transaction `xmin` or later ones.
 
-        It is when the newest snapshot was taken whose open transactions had all ended in `previous`: what that one
-        misses was written by transactions that began later.
+        It is when the newest snapshot was taken before these transactions began. Since then, the trigger has to be the
+        same, and the source's clock must not have gone back.
         """
-        ((known, newest),) = self._destination.query(
-            "SELECT MAX(CASE WHEN snapshot_xmax <= %s THEN snapshot_taken_at END), MAX(snapshot_taken_at) "
-            "FROM loader.loads WHERE source = %s AND table_name = %s AND storage = %s",
-            previous.xmin,
-            table.schema,
-            table.name,
-            storage,
+        rows = self._destination.query(
+            """
+            SELECT started_at, snapshot_taken_at FROM loader.loads
+            WHERE source = %s AND table_name = %s AND storage = %s AND snapshot_next_id <= %s
+            ORDER BY started_at DESC LIMIT 1
+            """,
+            *(table.schema, table.name, storage.id, xmin),
         )
-        went_back = newest.replace(tzinfo=UTC) > snapshot.taken_at
-        return known.replace(tzinfo=UTC) if known and not went_back else None
+        if not rows:
+            return None
+        started_at, known = rows[0]
+        ((newest, others),) = self._destination.query(
+            """
+            SELECT MAX(snapshot_taken_at), SUM(CASE WHEN updated_at_trigger = %s THEN 0 ELSE 1 END) FROM loader.loads
+            WHERE source = %s AND table_name = %s AND started_at >= %s
+            """,
+            *(storage.trigger, table.schema, table.name, started_at),
+        )
+        return known.replace(tzinfo=UTC) if not others and newest.replace(tzinfo=UTC) <= now else None
 
     def begin(self, load: Load) -> None:
         """Record a load before it touches the table in RAW."""
         self._destination.query(
-            "INSERT INTO loader.loads (source, table_name, started_at, rows_since, storage, "
-            "snapshot_xmin, snapshot_xmax, snapshot_taken_at, row_count) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 0)",
+            "INSERT INTO loader.loads (source, table_name, started_at, rows_since, storage, files, updated_at_trigger, "
+            "snapshot_xmin, snapshot_next_id, snapshot_taken_at, row_count) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0)",
             load.table.schema,
             load.table.name,
             _naive(load.started_at),
             str(load.cursor),
-            load.storage,
+            load.storage.id,
+            _text(load.storage.files),
+            load.storage.trigger,
             load.snapshot.xmin,
-            load.snapshot.xmax,
+            load.snapshot.next_id,
             _naive(load.snapshot.taken_at),
         )
 
     def finish(self, load: Load, rows: int, deletions: Deletions) -> Load:
         """Record that the load's rows have been committed. Returns the finished load."""
-        finished_at = datetime.now(UTC)
+        finished_at, names = datetime.now(UTC), (load.table.schema, load.table.name)
+        # Not only those of this load: one that has failed since the last finished one may have written rows too.
+        ((row_count,),) = self._destination.query(
+            f"""
+            SELECT COUNT(*) FROM {load.table} WHERE {LOADED_AT} > COALESCE((
+              SELECT MAX(started_at) FROM loader.loads
+              WHERE source = %s AND table_name = %s AND finished_at IS NOT NULL
+            ), CAST('0001-01-01' AS TIMESTAMP))
+            """,  # noqa: S608 - names from the contract
+            *names,
+        )
         self._destination.query(
             "UPDATE loader.loads SET finished_at = %s, row_count = %s "
             "WHERE source = %s AND table_name = %s AND started_at = %s",
-            _naive(finished_at),
-            rows + deletions.marked,
-            load.table.schema,
-            load.table.name,
-            _naive(load.started_at),
+            *(_naive(finished_at), row_count, *names, _naive(load.started_at)),
         )
         self.finished[load.table] = replace(load, rows=rows, deletions=deletions, finished_at=finished_at)
         return self.finished[load.table]
+
+
+def _text(files: dict[int, int]) -> str:
+    return json.dumps({str(oid): file for oid, file in sorted(files.items())})
 
 
 def _naive(time: datetime) -> datetime:

@@ -1,8 +1,7 @@
 """Reconciliation of RAW with the sources: counts and hashes by day, then keys of the days that differ, in one snapshot.
 
-Loads find rows by `updated_at`. Reconciliation also finds hard-deleted rows and writes that bypassed the trigger. Days
-are the UTC dates of `updated_at`. Soft-deleted rows are counted separately and not hashed: a row that a repair marked
-as deleted isn't in the source, and would differ forever.
+It compares what loads don't: all values, and the keys of very large tables. Days are the UTC dates of `updated_at`.
+Soft-deleted rows are counted separately and not hashed.
 """
 
 from collections import Counter
@@ -137,6 +136,7 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
     dialect = session.destination.dialect
     source = _totals_by_day(_read(session, table, _totals_query(table, "postgres"), TOTALS))
     raw = _totals_by_day(session.destination.arrow(_totals_query(table, dialect)))
+    session.reader.require_same_files(table)
     days = [Day(day, source.get(day, DayTotals()), raw.get(day, DayTotals())) for day in sorted({*source, *raw})]
     differing = [day.date for day in days if not day.is_equal]
     if not differing:
@@ -145,6 +145,7 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
     key = list(table.key)
     keys = pa.schema([*(table.arrow.field(name) for name in key), ("updated_date", pa.date32())])
     source_keys = _read(session, table, _active_rows_query(table, "postgres", differing), keys)
+    session.reader.require_same_files(table)
     # Snowflake returns upper-case names, and integers as decimals.
     raw_keys = session.destination.arrow(_active_rows_query(table, dialect, differing))
     raw_keys = raw_keys.rename_columns(keys.names).cast(keys)

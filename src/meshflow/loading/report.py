@@ -181,7 +181,7 @@ def _advice(result: Reconciliation) -> list[str]:
         )
     if days := [f"{day.date}" for day in result.differing if day.missing_in_raw or not day.missing_in_source]:
         advice.append(
-            f"{table}: rows of {len(days)} days ({', '.join(days[:3])} …) were written without a new updated_at; "
+            f"{table}: rows of {len(days)} days ({', '.join(days[:3])} …) differ from the source; "
             f"`meshflow load --full-refresh --only {table}` loads them"
         )
     return advice
