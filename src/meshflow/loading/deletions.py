@@ -36,7 +36,8 @@ def mark_deleted(
 
     Those of a table with more than COMPARABLE_KEYS rows stay unmarked. Raises TableError if RAW misses rows.
     """
-    [(in_raw,)] = destination.query(f"SELECT COUNT(*) FROM {table} WHERE {DELETED_AT} IS NULL")  # noqa: S608
+    raw = f"FROM {destination.quoted(table.schema, table.name)} WHERE {DELETED_AT} IS NULL"
+    [(in_raw,)] = destination.query(f"SELECT COUNT(*) {raw}")
     in_source = reader.count(table)
     surplus = in_raw + len(rejections.keys) - in_source
     if surplus == 0:
@@ -51,7 +52,7 @@ def mark_deleted(
         names = row_keys(source_keys, table)
         rejections.forget_all_but(set(names))
         source_keys = source_keys.filter(pa.array([name not in rejections.keys for name in names]))
-    raw_keys = destination.arrow(f"SELECT {', '.join(key)} FROM {table} WHERE {DELETED_AT} IS NULL")  # noqa: S608
+    raw_keys = destination.arrow(f"SELECT {', '.join(map(destination.quoted, key))} {raw}")
     raw_keys = raw_keys.rename_columns(key).cast(source_keys.schema)  # Snowflake returns integers as decimals
     if missing := source_keys.join(raw_keys, key, join_type="left anti").num_rows:
         raise TableError(
@@ -65,15 +66,14 @@ def mark_deleted(
 
 def mark(destination: Destination, table: Table, keys: pa.Table, at: datetime) -> None:
     """Set `_deleted_at` and `_loaded_at` of the rows with these keys."""
-    time = at.replace(tzinfo=None)
-    condition = " AND ".join(f"{table}.{name} = missing.{name}" for name in table.key)
+    name, time = destination.quoted(table.schema, table.name), at.replace(tzinfo=None)
+    columns = [destination.quoted(column) for column in table.key]
+    condition = " AND ".join(f"{name}.{column} = missing.{column}" for column in columns)
     for batch in keys.to_batches(MARKED_AT_ONCE):
-        rows = [tuple(row[name] for name in table.key) for row in batch.to_pylist()]
-        values = ", ".join([f"({', '.join(['%s'] * len(table.key))})"] * len(rows))
+        rows = [tuple(row[column] for column in table.key) for row in batch.to_pylist()]
+        values = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(rows))
         destination.query(
-            f"UPDATE {table} SET {DELETED_AT} = %s, {LOADED_AT} = %s "  # noqa: S608 - names from the contract
-            f"FROM (VALUES {values}) AS missing ({', '.join(table.key)}) WHERE {condition}",
-            time,
-            time,
-            *(value for row in rows for value in row),
+            f"UPDATE {name} SET {DELETED_AT} = %s, {LOADED_AT} = %s "  # noqa: S608 - names from the contract
+            f"FROM (VALUES {values}) AS missing ({', '.join(columns)}) WHERE {condition}",
+            *(time, time, *(value for row in rows for value in row)),
         )

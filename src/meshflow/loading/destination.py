@@ -28,6 +28,8 @@ os.environ |= {"LOAD__RAISE_ON_MAX_RETRIES": "1"}
 os.environ |= {"LOAD__TRUNCATE_STAGING_DATASET": "true"}
 # Otherwise a pipeline reads its state from the destination and adds a row to it with every load.
 os.environ |= {"RESTORE_FROM_DESTINATION": "false"}
+# Names stay as in the source, but for their case. Otherwise userName would be user_name.
+os.environ |= {"SCHEMA__NAMING": "sql_ci_v1"}
 import dlt
 from dlt.common.exceptions import DltException
 
@@ -62,7 +64,7 @@ class Destination:
         with self._clear_errors("RAW can't be read"), self._pipeline(table.schema).destination_client() as client:
             _, stored = client.get_storage_table(table.name)
         columns = {name.lower(): column for name, column in stored.items()}
-        return all(_same_type(hint, columns.get(name, hint)) for name, hint in table.hints.items())
+        return all(_same_type(hint, columns.get(name.lower(), hint)) for name, hint in table.hints.items())
 
     def write(
         self,
@@ -80,7 +82,7 @@ class Destination:
         """
         remaining = iter(rows)
         first, existing = next(remaining, None), self.columns(table)
-        if first is None and set(table.arrow.names) <= existing and not recreate:
+        if first is None and {name.lower() for name in table.arrow.names} <= existing and not recreate:
             return
         if not existing:
             disposition = "append"  # a new table needs no merge, so rows needn't be staged
@@ -104,9 +106,9 @@ class Destination:
 
     def _drop(self, table: Table) -> None:
         """Drop the table and dlt's record of its schema. If this load fails here, the next one creates the table."""
-        for object_ in (f"TABLE IF EXISTS {table}", f"TABLE IF EXISTS {table.schema}._dlt_version"):
-            self.query(f"DROP {object_}")
-        self.query(f"DROP SCHEMA IF EXISTS {table.schema}_staging CASCADE")
+        for name in (table.name, "_dlt_version"):
+            self.query(f"DROP TABLE IF EXISTS {self.quoted(table.schema, name)}")
+        self.query(f"DROP SCHEMA IF EXISTS {self.quoted(f'{table.schema}_staging')} CASCADE")
 
     def _load(self, pipeline: Any) -> None:
         if self.dialect != "duckdb":
@@ -150,10 +152,15 @@ class Destination:
         rows = self.query(
             "SELECT column_name FROM information_schema.columns "
             "WHERE LOWER(table_schema) = %s AND LOWER(table_name) = %s",
-            table.schema,
-            table.name,
+            table.schema.lower(),
+            table.name.lower(),
         )
         return {name.lower() for (name,) in rows}
+
+    def quoted(self, *names: str) -> str:
+        """A name in SQL, whatever its letters and words. Names are case-insensitive in RAW."""
+        folded = (name.upper() if self.dialect == "snowflake" else name for name in names)
+        return ".".join(f'"{name}"' for name in folded)
 
     def create(self, table: Table) -> None:
         """Create a table of the loader's own if it doesn't exist."""

@@ -131,7 +131,7 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
 
 def _cursor(session: Session, table: Table, storage: Storage) -> Cursor:
     """The rows to read: what the previous load's snapshot has missed."""
-    if not set(table.arrow.names) <= session.destination.columns(table):
+    if not {name.lower() for name in table.arrow.names} <= session.destination.columns(table):
         return Cursor()  # a column was added to the contract: its past values are missing
     previous = session.load_log.previous(table, storage, session.snapshot)
     if not previous:

@@ -133,7 +133,7 @@ class LoadLog:
         # Not only those of this load: one that has failed since the last finished one may have written rows too.
         ((row_count,),) = self._destination.query(
             f"""
-            SELECT COUNT(*) FROM {load.table} WHERE {LOADED_AT} > COALESCE((
+            SELECT COUNT(*) FROM {self._destination.quoted(load.table.schema, load.table.name)} WHERE {LOADED_AT} > COALESCE((
               SELECT MAX(started_at) FROM loader.loads
               WHERE source = %s AND table_name = %s AND finished_at IS NOT NULL
             ), CAST('0001-01-01' AS TIMESTAMP))
