@@ -130,10 +130,11 @@ class LoadLog:
     def finish(self, load: Load, rows: int, deletions: Deletions) -> Load:
         """Record that the load's rows have been committed. Returns the finished load."""
         finished_at, names = datetime.now(UTC), (load.table.schema, load.table.name)
+        raw = self._destination.quoted(*names)
         # Not only those of this load: one that has failed since the last finished one may have written rows too.
         ((row_count,),) = self._destination.query(
             f"""
-            SELECT COUNT(*) FROM {self._destination.quoted(load.table.schema, load.table.name)} WHERE {LOADED_AT} > COALESCE((
+            SELECT COUNT(*) FROM {raw} WHERE {LOADED_AT} > COALESCE((
               SELECT MAX(started_at) FROM loader.loads
               WHERE source = %s AND table_name = %s AND finished_at IS NOT NULL
             ), CAST('0001-01-01' AS TIMESTAMP))
