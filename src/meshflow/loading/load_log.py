@@ -33,7 +33,6 @@ class Load:
 class Previous:
     """The newest finished load of a table."""
 
-    started_at: datetime
     xmin: int
     files: set[int]
     """The oids of the partitions that it has read."""
@@ -64,7 +63,7 @@ class LoadLog:
         """
         rows = self._destination.query(
             """
-            SELECT started_at, finished_at, rows_since, storage, files, snapshot_xmin, snapshot_next_id
+            SELECT finished_at, rows_since, storage, files, snapshot_xmin, snapshot_next_id
             FROM loader.loads
             WHERE source = %s AND table_name = %s AND started_at >= (
               SELECT MAX(started_at) FROM loader.loads
@@ -74,14 +73,14 @@ class LoadLog:
             """,
             *(table.schema, table.name) * 2,
         )
-        if not rows or any(rows_since == str(Cursor()) for _, finished_at, rows_since, *_ in rows if not finished_at):
+        if not rows or any(rows_since == str(Cursor()) for finished_at, rows_since, *_ in rows if not finished_at):
             return None
-        started_at, _, _, stored, files, xmin, next_id = rows[-1]
+        _, _, stored, files, xmin, next_id = rows[-1]
         if stored != storage.id or not next_id <= snapshot.next_id < xmin + COMPARABLE_IDS:
             return None
         is_same = files == _text(storage.files) and storage.trigger
         time = self._known_time(table, storage, xmin, snapshot.taken_at) if is_same else None
-        return Previous(started_at.replace(tzinfo=UTC), xmin, set(map(int, json.loads(files))), time)
+        return Previous(xmin, set(map(int, json.loads(files))), time)
 
     def _known_time(self, table: Table, storage: Storage, xmin: int, now: datetime) -> datetime | None:
         """A time before which nothing was written by transaction `xmin` or later ones.
