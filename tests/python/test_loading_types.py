@@ -31,7 +31,7 @@ TYPES: dict[str, tuple[str, str, str, Any]] = {
     "point": ("VARCHAR", "shop.place", "ROW(1.5, 'x')", '{"x":1.5,"name":"x"}'),
     "picture": ("BINARY", "bytea", r"'\x00ff'", b"\x00\xff"),
     "amount": ("DECIMAL(38, 9)", "numeric", "123456789012345678.000000001", Decimal("123456789012345678.000000001")),
-    "total": ("DECIMAL(20, 2)", "bigint", "9007199254740993", Decimal("9007199254740993.00")),
+    "total": ("DECIMAL(21, 2)", "bigint", "9007199254740993", Decimal("9007199254740993.00")),
     "price": ("DECIMAL(10, 2)", "shop.money_", "19.99", Decimal("19.99")),
     "ratio": ("DOUBLE", "double precision", "0.1", 0.1),
     "weight": ("DOUBLE", "real", "0.5", 0.5),

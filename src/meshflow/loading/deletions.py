@@ -66,14 +66,15 @@ def mark_deleted(
 
 def mark(destination: Destination, table: Table, keys: pa.Table, at: datetime) -> None:
     """Set `_deleted_at` and `_loaded_at` of the rows with these keys."""
-    name, time = destination.quoted(table.schema, table.name), at.replace(tzinfo=None)
+    name = destination.quoted(table.schema, table.name)
+    time = f"CAST('{at.replace(tzinfo=None)}' AS TIMESTAMP)"
     columns = [destination.quoted(column) for column in table.key]
     condition = " AND ".join(f"{name}.{column} = missing.{column}" for column in columns)
     for batch in keys.to_batches(MARKED_AT_ONCE):
         rows = [tuple(row[column] for column in table.key) for row in batch.to_pylist()]
         values = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(rows))
         destination.query(
-            f"UPDATE {name} SET {DELETED_AT} = %s, {LOADED_AT} = %s "  # noqa: S608 - names from the contract
+            f"UPDATE {name} SET {DELETED_AT} = {time}, {LOADED_AT} = {time} "  # noqa: S608 - names from the contract
             f"FROM (VALUES {values}) AS missing ({', '.join(columns)}) WHERE {condition}",
-            *(time, time, *(value for row in rows for value in row)),
+            *(value for row in rows for value in row),
         )
