@@ -190,7 +190,7 @@ def test_the_check_prints_the_cursor_of_each_table_and_loads_nothing(loaded_pipe
     before = loaded_pipeline.query("FROM loader.loads")
     result = run_meshflow(loaded_pipeline, "source", "check")
     assert result.exit_code == 1
-    assert {tuple(line.split(maxsplit=2)) for line in result.stdout.splitlines()[2:]} == {
+    assert {tuple(line.strip().split(maxsplit=2)) for line in result.stdout.splitlines()[2:]} == {
         ("edtech.students", "rejected"),
         ("edtech.courses", "xmin", "can be loaded"),
         ("edtech.enrollments", "updated_at", "can be loaded"),
