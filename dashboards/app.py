@@ -9,12 +9,10 @@ import data_quality
 import edtech
 import retail
 import streamlit as st
-from dotenv import load_dotenv
 from panel import View, caption, format_age
 
+from meshflow.environment import load_env
 from meshflow.serve import ENVIRONMENTS, State, Warehouse, environments, warehouses
-
-load_dotenv(".env", override=True)  # as SQLMesh does: .env overrides the environment
 
 NO_WAREHOUSE = """
 **No warehouse found.** Build or configure one, and reload this page:
@@ -32,7 +30,7 @@ def cached_warehouses(data: Path, files: frozenset[str]) -> dict[str, Warehouse]
 
 
 def choose_warehouse() -> Warehouse | None:
-    data = Path(os.environ.get("MESHFLOW_DATA", "data"))
+    data = Path(os.environ.get("MESHFLOW_DATA") or "data")
     found = cached_warehouses(data, frozenset(file.name for file in data.glob("*_analytics.duckdb")))
     if not found:
         return None
@@ -74,6 +72,11 @@ def watch(warehouse: Warehouse, shown_version: str) -> None:
 
 def main() -> None:
     st.set_page_config("meshflow", layout="wide")
+    try:
+        load_env()
+    except click.ClickException as error:
+        st.error(error.message)
+        return
     warehouse, state, view, problem = choose_warehouse(), None, None, ""
     if warehouse:
         with suppress(click.ClickException), st.spinner("Copying the warehouse …"):  # watch shows the error

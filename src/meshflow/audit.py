@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 
 import click
 from sqlglot import exp
-from sqlmesh.core.context import Context
 from sqlmesh.utils.date import now
 
 from meshflow.catalog.contents import to_sql
+from meshflow.project import open_project
 from meshflow.terminal import grid, show
 
 RUNBOOK = "docs/runbooks/failed-audit.md"
@@ -36,7 +36,7 @@ def audit(gateway: str) -> int:
 
     Raises click.ClickException if prod has never been built.
     """
-    context = Context(paths=".", gateway=gateway)
+    context = open_project(gateway)
     built = context.state_reader.get_environment("prod")
     if built is None:
         raise click.ClickException(

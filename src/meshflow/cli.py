@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from dotenv import load_dotenv
 
 from meshflow.catalog.command import catalog
 from meshflow.ci.command import ci
+from meshflow.environment import load_env
 from meshflow.sample import write
 
 
@@ -28,7 +28,7 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 def main() -> None:
     """Load, reconcile, monitor, document and deploy the meshflow warehouse. `sqlmesh` plans and runs its models."""
-    load_dotenv(".env", override=True)  # as SQLMesh does: .env takes precedence over the environment
+    load_env()
 
 
 main.add_command(catalog)
@@ -113,6 +113,27 @@ def check() -> None:
 
     if not check_tables(settings.loader_url()):
         raise SystemExit(1)
+
+
+@source.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL_OPTION]...")
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the source database, as the owner of its tables. Takes psql's options, such as -c."""
+    import os
+    import shutil
+
+    from meshflow import settings
+    from meshflow.postgres import clear_errors, connect, without_password
+    from meshflow.source.server import BIN
+
+    url = settings.source_url()
+    with clear_errors(url), closing(connect(url)):
+        pass  # psql's own error has several lines
+    connection, password = without_password(url)
+    program = shutil.which("psql") or str(BIN / "psql")  # the embedded server's has no line editing
+    # In the environment, which only the same user can read. All users can read a command line.
+    environment = os.environ | ({"PGPASSWORD": password} if password else {})
+    os.execve(program, [program, "--dbname", connection, *arguments], environment)  # noqa: S606
 
 
 @main.command()

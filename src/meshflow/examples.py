@@ -6,8 +6,8 @@ import click
 from rich.console import Console
 from rich.syntax import Syntax
 from sqlglot import exp, parse_one
-from sqlmesh.core.context import Context
 
+from meshflow.project import open_project
 from meshflow.terminal import grid, show
 
 QUESTIONS = {
@@ -42,7 +42,7 @@ def examples(environment: str) -> None:
 
     Raises click.ClickException where the environment has not been built.
     """
-    context = Context(paths=".", load=False)
+    context = open_project(load=False)
     built = {known.name for known in context.state_reader.get_environments()}
     if environment not in built:
         raise click.ClickException(

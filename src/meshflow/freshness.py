@@ -18,6 +18,8 @@ from sqlmesh.core.context import Context
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.date import to_datetime
 
+from meshflow.project import open_project
+
 LOADED = """
     SELECT source, table_name, MAX(started_at), MAX(CASE WHEN row_count = 0 THEN NULL ELSE started_at END)
     FROM {catalog}LOADER.LOADS
@@ -50,7 +52,7 @@ def progress(environment: str, gateway: str) -> Progress:
     left out: they have no rows of their own, or never change.
     Raises click.ClickException if the environment has never been built.
     """
-    context = Context(paths=".", gateway=gateway, load=False)
+    context = open_project(gateway, load=False)
     built = context.state_reader.get_environment(environment)
     if built is None:
         raise click.ClickException(

@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 import click
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+POOLER_ERROR = "unsupported startup parameter"
+"""PgBouncer's, for the time zone and other options of a session. In a shared session, a load would lose its lock."""
 
 LOCAL_HOST = r"(localhost|127\.[\d.]+|::1|/.*|@.*)?"
 """Names and addresses of this machine, and folders of its sockets."""
@@ -49,7 +52,8 @@ def address(url: str) -> str:
 
 def unverified(url: str) -> str | None:
     """What to say if the identity of the server at `url`, on another machine, isn't verified."""
-    parts = {name: str(value) for name, value in conninfo_to_dict(url).items()} if address(url) else {}
+    address(url)
+    parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     mode = parts.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
     hosts = (parts.get("host") or parts.get("hostaddr") or "").split(",")
     if mode in {"verify-ca", "verify-full"} or all(re.fullmatch(LOCAL_HOST, host) for host in hosts):
@@ -58,6 +62,13 @@ def unverified(url: str) -> str | None:
         f"The connection to {address(url)} has sslmode={mode}, which doesn't verify the server: another one could take "
         "its place, and see the password. Add ?sslmode=verify-full to the URL"
     )
+
+
+def without_password(url: str) -> tuple[str, str | None]:
+    """`url` as a connection string without its password, and the password if it has one."""
+    parts = conninfo_to_dict(url)
+    password = parts.pop("password", None)
+    return make_conninfo(**parts), password and str(password)
 
 
 @contextmanager
@@ -73,10 +84,11 @@ def clear_errors(url: str) -> Iterator[None]:
 
 def unreachable(url: str, error: Exception) -> click.ClickException:
     """The error for a server at `url` that can't be reached or has closed the connection."""
-    return click.ClickException(
-        f"PostgreSQL at {address(url)}: {reason(error)}. "
-        "Check that the server is running (`meshflow source up`) and that the URL is right"
-    )
+    if POOLER_ERROR in str(error):
+        advice = "This is a pooler such as PgBouncer: write the host and port of PostgreSQL itself into the URL"
+    else:
+        advice = "Check that the server is running (`meshflow source up`) and that the URL is right"
+    return click.ClickException(f"PostgreSQL at {address(url)}: {reason(error)}. {advice}")
 
 
 def reason(error: BaseException) -> str:

@@ -103,7 +103,7 @@ def _publish(warehouse: Path, folder: Path) -> Snapshot:
     written, today = max(written for written, _, _ in state), datetime.now(UTC).date()
     target = folder / f"{warehouse.stem}.{written}-{today:%Y%m%d}-{_LAYOUT_HASH}.duckdb"
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for abandoned in folder.glob(".*"):
             if time.time() - _modified_at(abandoned) / 1e9 > _ABANDONED_AFTER_SECONDS:
                 shutil.rmtree(abandoned, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Settings from the environment and from .env, which SQLMesh reads too."""
+"""The settings of the sources, the loader and SQLMesh's state."""
 
 import os
 from pathlib import Path
@@ -8,25 +8,26 @@ import click
 from dotenv import set_key
 from psycopg.conninfo import conninfo_to_dict
 
+from meshflow.environment import ENV_FILE, data_folder, make_private, require_supported
 from meshflow.postgres import address
 from meshflow.snowflake import TIMEOUTS, login
 from meshflow.source.server import Server
 
-ENV_FILE = Path(".env")
-
 
 def data() -> Path:
-    """The folder of the databases. Raises click.ClickException if it doesn't exist."""
-    folder = Path(os.environ.get("MESHFLOW_DATA", "data"))
-    if not folder.is_dir():
-        raise click.ClickException(
-            f"There is no folder {folder.resolve()}: create it, or set MESHFLOW_DATA to one that exists"
-        )
+    """The absolute path of the folder of the databases.
+
+    Raises click.ClickException if `data_folder` does, or if nothing can be written to it.
+    """
+    folder = data_folder().resolve()
+    require_supported(folder)  # dlt writes the absolute path into SQL
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise click.ClickException(f"{folder} can't be written: set MESHFLOW_DATA to a folder of your own")
     return folder
 
 
 def server() -> Server:
-    return Server(data().resolve() / "postgres")
+    return Server(data() / "postgres")
 
 
 def own_server() -> bool:
@@ -78,11 +79,17 @@ def snowflake() -> dict[str, Any]:
 
 
 def write_state_settings(embedded: Server) -> None:
-    """Write the connection to SQLMesh's state to .env; all other lines stay as they are."""
-    ENV_FILE.touch()
-    ENV_FILE.chmod(0o600)  # a copy of .env.example is readable by everybody
-    for name, value in embedded.state.items():
-        set_key(ENV_FILE, name, value, quote_mode="never")
+    """Write the connection to SQLMesh's state to .env; all other lines stay as they are.
+
+    If .env is a link, its target is written. Raises click.ClickException if it can't be written.
+    """
+    try:
+        ENV_FILE.touch(0o600)
+        make_private(ENV_FILE)
+        for name, value in embedded.state.items():
+            set_key(ENV_FILE, name, value, quote_mode="never", follow_symlinks=True)
+    except OSError as error:
+        raise click.ClickException(f"{ENV_FILE.resolve()} can't be written: {error.strerror}") from None
 
 
 def _embedded(role: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from fake_github import FakeGitHub, Job, PullRequest
+from pooler import rejecting_pooler
 from sources import new_state
 
 from meshflow.ci.lock import Lock, prod_lock
@@ -362,3 +363,12 @@ def test_an_unreachable_state_database_is_named_without_its_password(
     with pytest.raises(Exception, match=r"SQLMesh's state at .*:1/sqlmesh_") as error, prod_lock("run"):
         pass
     assert "emulated" not in str(error.value)
+
+
+def test_a_pooler_before_the_state_database_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rejecting_pooler() as port:
+        settings = {"HOST": "127.0.0.1", "PORT": str(port), "USER": "u", "PASSWORD": "p", "DATABASE": "state"}
+        for name, value in settings.items():
+            monkeypatch.setenv(f"MESHFLOW_STATE_{name}", value)
+        with pytest.raises(Exception, match="Connect to PostgreSQL itself, not to a pooler"), prod_lock("run"):
+            pass

@@ -10,6 +10,9 @@ from psycopg import sql
 from meshflow.source.schema import grant_loader_access, install
 from meshflow.source.server import Server
 
+SPECIAL_NAME = """sp ace"$HOME`id`\\{a}: #b 😀[1]*"""
+"""A folder's name with characters that are special in shells, YAML, Jinja or file patterns."""
+
 
 @dataclass(frozen=True)
 class SourceDatabase:

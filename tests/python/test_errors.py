@@ -61,5 +61,5 @@ def test_the_error_names_a_missing_data_folder(workspace: Workspace) -> None:
     (workspace.root / "data").rename(workspace.root / "elsewhere")
     result = CliRunner(env=workspace.environment).invoke(cli, ["--paths", str(workspace.path), "plan", "dev"])
     assert result.exit_code == 1
-    assert "MESHFLOW_DATA: there is no folder" in result.output
+    assert f"There is no folder {workspace.root}/data: create it, or set MESHFLOW_DATA" in result.output
     assert "Traceback" not in result.output

@@ -14,6 +14,7 @@ import duckdb
 import psycopg
 import pytest
 from loads import SOURCE_TABLES, LoadPipeline, error_line, frozen_load
+from pooler import rejecting_pooler
 from psycopg import sql
 
 from meshflow.source.schema import grant_loader_access
@@ -40,6 +41,7 @@ FAILURES = {
     "closed port": os.strerror(errno.ECONNREFUSED),
     "no database": 'database "missing" does not exist',
     "no folder for data": "missing: create it, or set MESHFLOW_DATA to one that exists",
+    "a pooler": "unsupported startup parameter: options. This is a pooler such as PgBouncer: write the host and port",
     "no URL": "MESHFLOW_SOURCE_URL or MESHFLOW_LOADER_URL is no URL",
     "a bare @ in the password": "MESHFLOW_SOURCE_URL or MESHFLOW_LOADER_URL is no URL",
     "a bare / in the password": "MESHFLOW_SOURCE_URL or MESHFLOW_LOADER_URL is no URL",
@@ -90,6 +92,7 @@ def failures(loaded_template: LoadPipeline, awkward: str, tmp_path_factory: pyte
         "closed port": {loader: url(address="127.0.0.1:1")},
         "no database": {loader: url(database="missing")},
         "no folder for data": {"MESHFLOW_DATA": "missing"},
+        "a pooler": {},
         "no URL": {loader: AWKWARD},
         "a bare @ in the password": {loader: url("quark@zebra")},
         "a bare / in the password": {loader: url("mango/lemon")},
@@ -106,7 +109,8 @@ def failures(loaded_template: LoadPipeline, awkward: str, tmp_path_factory: pyte
         return process.returncode, output, errors
 
     opened = pipeline.project / "open" / pipeline.raw.name
-    with duckdb.connect(str(opened)), ThreadPoolExecutor(3) as pool:
+    with duckdb.connect(str(opened)), rejecting_pooler() as port, ThreadPoolExecutor(3) as pool:
+        environments["a pooler"] = {loader: url(address=f"127.0.0.1:{port}")}
         return Failures(pipeline, dict(zip(FAILURES, pool.map(run, FAILURES), strict=True)))
 
 

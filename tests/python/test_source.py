@@ -25,9 +25,9 @@ import psycopg
 import pytest
 from dotenv import dotenv_values
 from psycopg import sql
-from sources import SourceDatabase, new_database
+from sources import SPECIAL_NAME, SourceDatabase, new_database
 
-from meshflow.source.server import Server
+from meshflow.source.server import NOBODY_UID, Server
 
 MESHFLOW = Path(sys.executable).with_name("meshflow")
 
@@ -65,7 +65,7 @@ class Project:
 
 @contextmanager
 def new_project(root: Path) -> Iterator[Project]:
-    (root / "data").mkdir()
+    (root / "data").mkdir(parents=True)
     project = Project(root)
     yield project
     project.server.down()
@@ -184,7 +184,8 @@ def test_rows_and_port_stay_the_same_after_down_and_up(installed: Installed) -> 
     before = installed.server.port, names(installed.server)
     assert installed.run("down") == (0, "PostgreSQL is stopped\n", "")
     assert not installed.server.is_running
-    assert os.strerror(errno.ECONNREFUSED) in error_line(*installed.run("status"))
+    for command in ("status", "psql"):
+        assert os.strerror(errno.ECONNREFUSED) in error_line(*installed.run(command))
     assert installed.run("down")[0] == 0, "a second `down` should succeed"
     assert installed.run("up")[0] == 0
     assert (installed.server.port, names(installed.server)) == before
@@ -211,6 +212,59 @@ def test_up_restarts_a_server_that_crashed(installed: Installed) -> None:
         time.sleep(0.01)
     assert installed.run("up")[0] == 0
     assert names(installed.server) == before
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that the server's user may signal."""
+    become = ["setpriv", f"--reuid={NOBODY_UID}", f"--regid={NOBODY_UID}", "--clear-groups"]
+    with subprocess.Popen([*(become if os.geteuid() == 0 else []), "sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def test_up_and_down_spare_a_process_that_has_the_number_of_a_dead_server(
+    installed: Installed, stranger: subprocess.Popen[bytes]
+) -> None:
+    write_name(installed.server, "Sofja")
+    before = names(installed.server)
+    lock = installed.server.cluster / "postmaster.pid"
+    _, *rest = lock.read_text().splitlines(keepends=True)
+    installed.server.down()
+
+    lock.write_text("".join([f"{stranger.pid}\n", *rest]))
+    assert installed.run("down") == (0, "PostgreSQL is stopped\n", "")
+    assert installed.run("up")[0] == 0
+    assert postmaster(installed.server) != str(stranger.pid)
+    assert names(installed.server) == before
+    assert stranger.poll() is None, "the process got a signal"
+
+
+def test_down_spares_the_server_whose_folder_was_copied(installed: Installed, tmp_path: Path) -> None:
+    copied = Server(tmp_path / "copied")
+    copied.cluster.mkdir(parents=True)
+    for name in ("PG_VERSION", "postmaster.pid"):
+        shutil.copy(installed.server.cluster / name, copied.cluster / name)
+    assert not copied.is_running
+    copied.down()
+    assert installed.server.is_running
+
+
+def test_the_server_runs_without_a_home_and_in_a_folder_with_special_characters(tmp_path: Path) -> None:
+    with new_project(tmp_path / SPECIAL_NAME) as project:
+        assert project.run("up", HOME="/dev/null/home")[0] == 0
+        write_name(project.server, "Mary")
+        assert project.run("psql", "-Atc", "SELECT first_name FROM edtech.students") == (0, "Mary\n", "")
+        assert project.run("down")[0] == 0
+        assert not project.server.is_running
+
+
+def test_psql_opens_the_source_database_without_a_password_on_its_command_line(installed: Installed) -> None:
+    assert installed.run("psql", "-Atc", "SELECT current_user, current_database()") == (0, "source|source\n", "")
+    status, command, errors = installed.run("psql", "-c", r"\! tr '\0' '\n' < /proc/$PPID/cmdline")
+    assert (status, errors) == (0, "")
+    assert f"port={installed.server.port}" in command
+    assert passwords(installed.server)["source"] not in command
 
 
 def test_the_error_of_a_server_that_does_not_start_contains_the_reason(installed: Installed) -> None:
@@ -327,6 +381,21 @@ def test_an_unprivileged_user_can_run_the_server_in_a_private_folder(tmp_path: P
     finally:
         subprocess.run([*become, sys.executable, "-c", f"{server}.down()", home], check=True)
     assert not Server(home).is_running
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up capabilities")
+def test_root_in_a_container_can_run_the_server(tmp_path: Path) -> None:
+    docker_defaults = (
+        "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,"
+        "+mknod,+audit_write,+setfcap"
+    )
+    become = ["setpriv", f"--bounding-set=-all,{docker_defaults}"]
+    program = "import sys, pathlib; from meshflow.source.server import Server; Server(pathlib.Path(sys.argv[1])).up()"
+    server = Server(tmp_path / "closed" / "postgres")
+    server.home.parent.mkdir(mode=0o700)
+    subprocess.run([*become, sys.executable, "-c", program, server.home], check=True)
+    assert names(server) == []
+    server.down()
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import psycopg2  # type: ignore[import-untyped]
 import psycopg2.errors  # type: ignore[import-untyped]
 
 LOCK_NAME = "meshflow prod"
+POOLER_ERROR = "unsupported startup parameter"
+"""PgBouncer's, for SESSION_OPTIONS."""
 
 # Both ends notice within a minute that the other has died without closing the session, such as a stopped runner.
 KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
@@ -99,7 +101,8 @@ def _connect(name: str) -> "psycopg2.extensions.connection":
             **KEEPALIVE,
         )
     except psycopg2.OperationalError as error:
-        raise click.ClickException(f"SQLMesh's state at {host}:{port}/{database}: {_reason(error)}") from None
+        advice = ". Connect to PostgreSQL itself, not to a pooler" if POOLER_ERROR in str(error) else ""
+        raise click.ClickException(f"SQLMesh's state at {host}:{port}/{database}: {_reason(error)}{advice}") from None
     session.autocommit = True  # a session idle in a transaction would hold back the vacuum
     return session
 

