@@ -19,7 +19,7 @@ from loads import (
 )
 from psycopg import sql
 
-from meshflow.loading import reader
+from meshflow.loading import reader, rejections
 from meshflow.loading.reader import Cursor
 
 pytest_plugins = ("load_fixtures",)
@@ -102,7 +102,6 @@ def test_a_type_changed_in_the_contract_needs_a_full_refresh(loaded_pipeline: Lo
     ("table", "drift", "message"),
     [
         ("retail.sales", "ALTER TABLE retail.sales ALTER price TYPE double precision", "price is double precision"),
-        ("retail.sales", "ALTER TABLE retail.sales ALTER price TYPE numeric", "price is numeric in the source"),
         ("retail.sales", "ALTER TABLE retail.sales ALTER price TYPE numeric(18, 3)", "price is numeric(18,3)"),
         ("retail.sales", "ALTER TABLE retail.sales ALTER quantity TYPE bigint", "quantity is bigint"),
         ("retail.sales", "ALTER TABLE retail.sales RENAME city TO town", "column city is gone"),
@@ -154,20 +153,11 @@ def test_a_type_changed_in_the_contract_needs_a_full_refresh(loaded_pipeline: Lo
             "edtech.students",
             """
             ALTER TABLE edtech.students ENABLE ROW LEVEL SECURITY;
-            CREATE POLICY some ON edtech.students USING (student_id <> 1)
+            CREATE POLICY few ON edtech.students USING (student_id <> 1)
             """,
             "row-level security hides rows from the loader; `ALTER ROLE loader BYPASSRLS`",
         ),
         ("edtech.students", "REVOKE USAGE ON SCHEMA edtech FROM loader", "`GRANT USAGE ON SCHEMA edtech TO loader`"),
-        (
-            "retail.sales",
-            "ALTER TABLE retail.sales DROP CONSTRAINT sales_price_check; UPDATE retail.sales SET price = 'NaN'",
-            "column price contains a value that isn't a DECIMAL(18, 2)",
-        ),
-        ("edtech.students", "UPDATE edtech.students SET deleted_at = 'infinity'", "column deleted_at contains"),
-        ("edtech.students", "UPDATE edtech.students SET deleted_at = '-infinity'", "column deleted_at contains"),
-        ("edtech.students", "UPDATE edtech.students SET deleted_at = '294276-12-31'", "column deleted_at contains"),
-        ("edtech.students", "UPDATE edtech.students SET date_of_birth = 'infinity'", "column date_of_birth contains"),
     ],
 )  # fmt: skip
 def test_only_the_table_that_breaks_the_contract_is_rejected(
@@ -217,7 +207,7 @@ def test_a_locked_table_is_rejected_and_the_others_are_loaded(
     loaded_pipeline: LoadPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by a migration that lasts."""
-    monkeypatch.setattr(reader, "SESSION_OPTIONS", reader.SESSION_OPTIONS.replace("lock_timeout=30s", "lock_timeout=1"))
+    monkeypatch.setitem(reader.SETTINGS, "lock_timeout", "1")
     loaded_pipeline.source.execute("UPDATE edtech.courses SET credits = 6")
     with psycopg.connect(loaded_pipeline.source.url) as migration:
         migration.execute("LOCK TABLE edtech.students")
@@ -271,17 +261,21 @@ def test_json_output_has_one_event_per_line(loaded_pipeline: LoadPipeline) -> No
 
 def test_an_error_keeps_text_in_brackets(loaded_pipeline: LoadPipeline) -> None:
     """Otherwise rich, which prints it, would parse the text as a style."""
-    loaded_pipeline.source.execute('CREATE DOMAIN retail."[bold]" AS text')
-    loaded_pipeline.source.execute('ALTER TABLE retail.sales ADD "[red]" text, ALTER city TYPE retail."[bold]"')
+    loaded_pipeline.source.execute('CREATE TYPE retail."[bold]" AS ENUM ()')
+    loaded_pipeline.source.execute('ALTER TABLE retail.sales ADD "[red]" text, DROP quantity')
+    loaded_pipeline.source.execute('ALTER TABLE retail.sales ADD quantity retail."[bold]"')
     result = run_meshflow(loaded_pipeline, "load", "--only", "retail.sales")
-    assert 'column city is retail."[bold]" in the source' in error_line(result.stderr)
-    loaded_pipeline.source.execute("ALTER TABLE retail.sales ALTER city TYPE text")
+    assert 'column quantity is retail."[bold]" in the source' in error_line(result.stderr)
+    loaded_pipeline.source.execute("ALTER TABLE retail.sales DROP quantity, ADD quantity integer")
     result = run_meshflow(loaded_pipeline, "load", "--only", "retail.sales")
     assert "retail.sales has a new column, [red] (text)" in result.stderr
 
 
-def test_no_row_is_loaded_if_the_last_of_many_does_not_fit(loaded_pipeline: LoadPipeline) -> None:
+def test_no_row_is_loaded_if_the_table_is_rejected_after_the_first_of_many(
+    loaded_pipeline: LoadPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The rows have 25 MB, several batches of 4 MB."""
+    monkeypatch.setattr(rejections, "MAX_REJECTED", 0)
     loaded_pipeline.source.execute("ALTER TABLE retail.sales DROP CONSTRAINT sales_price_check")
     loaded_pipeline.source.execute(
         "INSERT INTO retail.sales (order_id, product_id, city, price) "
