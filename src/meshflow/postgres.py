@@ -66,9 +66,9 @@ def unverified(url: str) -> str | None:
 
 def without_password(url: str) -> tuple[str, str | None]:
     """`url` as a connection string without its password, and the password if it has one."""
-    parts = conninfo_to_dict(url)
+    parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     password = parts.pop("password", None)
-    return make_conninfo(**parts), password and str(password)
+    return make_conninfo(**parts), password
 
 
 @contextmanager

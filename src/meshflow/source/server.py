@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import click
-import psutil
+import psutil  # type: ignore[import-untyped]
 import psycopg
 from psycopg import sql
 
