@@ -1,4 +1,4 @@
-"""The loaded tables, for the models in ops that read all of them."""
+"""The loaded tables, for models that read all of them."""
 
 import re
 from pathlib import Path

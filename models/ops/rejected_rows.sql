@@ -21,7 +21,7 @@ WITH rejected AS (
     updated_at::DATE AS updated_date,
     reject_reasons,
     COUNT(*) AS row_count
-  FROM ops.validated_rows
+  FROM intermediate.int_sources__rows_validated
   WHERE
     NOT reject_reasons IS NULL
   GROUP BY

@@ -20,7 +20,7 @@ WITH loaded_counts AS (
     updated_at::DATE AS updated_date,
     is_validated,
     COUNT(*) AS loaded_count
-  FROM ops.loaded_rows
+  FROM intermediate.int_sources__rows_loaded
   GROUP BY
     source_table,
     updated_at::DATE,
@@ -32,7 +32,7 @@ WITH loaded_counts AS (
     COUNT_IF(reject_reasons IS NULL AND NOT is_deleted) AS accepted_count,
     COUNT_IF(reject_reasons IS NULL AND is_deleted) AS deleted_count,
     COUNT_IF(NOT reject_reasons IS NULL) AS rejected_count
-  FROM ops.validated_rows
+  FROM intermediate.int_sources__rows_validated
   GROUP BY
     source_table,
     updated_at::DATE

@@ -21,4 +21,4 @@ SELECT
   last_updated_at::TIMESTAMPNTZ AS last_updated_at, /* Newest write by the source, UTC; NULL if the table is empty, or the source does not record it */
   last_loaded_at::TIMESTAMPNTZ AS last_loaded_at, /* Start of the newest load that wrote a row, UTC; NULL while the table is empty */
   DATEDIFF(DAY, last_loaded_at::DATE, @as_of_date())::INT AS days_since_loaded /* Days since that load */
-FROM ops.table_counts
+FROM intermediate.int_sources__tables_counted

@@ -1,4 +1,4 @@
-"""ops.table_counts. It is Python, because its tables are those of the contract."""
+"""intermediate.int_sources__tables_counted. It is Python, because its tables are those of the contract."""
 
 from sqlglot import exp
 from sqlmesh import model
@@ -17,13 +17,13 @@ TABLES = [
 
 
 @model(
-    "ops.table_counts",
+    "intermediate.int_sources__tables_counted",
     is_sql=True,
     kind="VIEW",
     owner="data_platform",
     cron="@daily",
     grains=["source_table"],
-    tags=["ops"],
+    tags=["intermediate"],
     description="One row per table of the contract, including empty ones. Answers: how many rows are loaded?",
     audits=[("unique_combination_of_columns", {"columns": exp.column("source_table")})],
     column_descriptions={
@@ -34,7 +34,7 @@ TABLES = [
         "last_loaded_at": "Start of the newest load that wrote a row, UTC; NULL while the table is empty",
     },
 )
-def table_counts(evaluator: MacroEvaluator) -> str:
+def tables_counted(evaluator: MacroEvaluator) -> str:
     return " UNION ALL ".join(
         f"SELECT {exp.Literal.string(table)}::VARCHAR AS source_table, COUNT(*)::INT AS row_count, "
         # COUNT_IF is NULL on DuckDB for an empty table.

@@ -1,4 +1,4 @@
-"""ops.validated_rows. It is Python, because its tables are those of the contract."""
+"""intermediate.int_sources__rows_validated. It is Python, because its tables are those of the contract."""
 
 from sqlglot import exp
 from sqlmesh import model
@@ -14,12 +14,12 @@ TABLES = [
 
 
 @model(
-    "ops.validated_rows",
+    "intermediate.int_sources__rows_validated",
     is_sql=True,
     kind="VIEW",
     owner="data_platform",
     cron="@daily",
-    tags=["ops"],
+    tags=["intermediate"],
     description="One row per validated row of every table of the contract.",
     column_descriptions={
         "source_table": "Loaded table",
@@ -28,7 +28,7 @@ TABLES = [
         "reject_reasons": "Comma-separated reject reasons, NULL if the row is accepted",
     },
 )
-def validated_rows(evaluator: MacroEvaluator) -> str:
+def rows_validated(evaluator: MacroEvaluator) -> str:
     return " UNION ALL ".join(
         f"SELECT {exp.Literal.string(table)}::VARCHAR AS source_table, updated_at::TIMESTAMPNTZ AS updated_at, "
         f"is_deleted::BOOLEAN AS is_deleted, reject_reasons::VARCHAR AS reject_reasons FROM {validated}"

@@ -1,4 +1,4 @@
-"""ops.loaded_rows. It is Python, because its tables are those of the contract."""
+"""intermediate.int_sources__rows_loaded. It is Python, because its tables are those of the contract."""
 
 from sqlglot import exp
 from sqlmesh import model
@@ -13,12 +13,12 @@ TABLES = [
 
 
 @model(
-    "ops.loaded_rows",
+    "intermediate.int_sources__rows_loaded",
     is_sql=True,
     kind="VIEW",
     owner="data_platform",
     cron="@daily",
-    tags=["ops"],
+    tags=["intermediate"],
     description="One row per loaded row of every table of the contract, from staging.",
     column_descriptions={
         "source_table": "Loaded table",
@@ -26,7 +26,7 @@ TABLES = [
         "is_validated": "Whether the rows of this table are validated",
     },
 )
-def loaded_rows(evaluator: MacroEvaluator) -> str:
+def rows_loaded(evaluator: MacroEvaluator) -> str:
     return " UNION ALL ".join(
         f"SELECT {exp.Literal.string(table)}::VARCHAR AS source_table, updated_at::TIMESTAMPNTZ AS updated_at, "
         f"{is_validated}::BOOLEAN AS is_validated FROM {staged}"
