@@ -38,7 +38,7 @@ main.add_command(ci)
 @main.command()
 @click.argument("environment", default="prod")
 def examples(environment: str) -> None:
-    """Run three example queries in ENVIRONMENT and print queries and results."""
+    """Run example queries in ENVIRONMENT and print queries and results."""
     from meshflow.examples import examples as show_examples
 
     show_examples(environment)
