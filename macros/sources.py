@@ -17,7 +17,7 @@ def loaded_tables() -> list[tuple[str, str]]:
     tables = {}
     for file in sorted(PROJECT.glob("external_models/*.yaml")):
         for entry in yaml.load(file, render_jinja=False):
-            if "_loaded_at" in entry["columns"]:
+            if "_loaded_at" in entry.get("columns", {}):
                 table = exp.to_table(entry["name"])
                 tables[f"{table.db}.{table.name}"] = re.sub(r"\W", "_", f"{table.db}__{table.name}".lower())
     return list(tables.items())

@@ -9,8 +9,8 @@ from macros.sources import first_model, loaded_tables
 TABLES = [
     (
         table,
-        # The first one that is stored: readers of a copy of the warehouse don't have RAW.
-        first_model(f"intermediate.int_{name}_ranked", f"intermediate.int_{name}_validated", f"staging.stg_{name}"),
+        # One that is stored, because readers of a copy of the warehouse don't have RAW.
+        first_model(f"intermediate.int_{name}_ranked", f"intermediate.int_{name}_validated") or f"staging.stg_{name}",
     )
     for table, name in loaded_tables()
 ]

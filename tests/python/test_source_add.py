@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 from sources import SourceDatabase, new_database, new_state
+from sqlglot import exp
 from sqlmesh.core.context import Context
 from workspace import Workspace, plan
 
@@ -151,6 +152,24 @@ def test_added_tables_are_built_without_rows(context: Context) -> None:
     built = {model.name for model in context.models.values()}
     for name in ("types__every_type", "words__order", "public__pgbench_accounts"):
         assert {f"staging.stg_{name}", f"intermediate.int_{name}_validated"} <= built
+
+
+def test_a_run_reads_the_tables_from_the_state_and_not_from_files(context: Context) -> None:
+    model = context.get_model("intermediate.int_sources__rows_loaded", raise_if_missing=True)
+    stored = type(model).model_validate_json(model.model_dump_json())
+    tables = {literal.name for literal in stored.render_query_or_raise().find_all(exp.Literal)}
+    assert tables == {"edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales", *ADDED}
+
+
+def test_another_contract_is_another_version_of_the_models_that_read_all_tables(
+    context: Context, warehouse: Context
+) -> None:
+    for name in ("rows_loaded", "rows_validated", "tables_counted"):
+        one, other = (
+            known.get_model(f"intermediate.int_sources__{name}", raise_if_missing=True)
+            for known in (context, warehouse)
+        )
+        assert one.data_hash != other.data_hash
 
 
 def test_no_value_of_a_row_is_in_a_file(added: Workspace, built: Workspace) -> None:
