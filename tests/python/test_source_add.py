@@ -57,8 +57,9 @@ STATEMENTS = (
     """
     CREATE TABLE "Words"."Order" (
       "order" bigint, "group" int, "Select" text NOT NULL, "createdAt" timestamptz NOT NULL, "updatedAt" timestamptz,
-      "first name" text, "share (%)" real, is_deleted boolean, "end" date, "null" text, "user" text, "values" text,
-      name text, kind text, "default" text, "HTMLBody" text, PRIMARY KEY ("order", "group")
+      "first name" text NOT NULL, "share (%)" real, is_deleted boolean NOT NULL, "end" date NOT NULL,
+      "null" text NOT NULL, "user" text NOT NULL, "values" text, name text NOT NULL, kind text,
+      "default" text NOT NULL, "HTMLBody" text, PRIMARY KEY ("order", "group")
     )
     """,
     'CREATE TABLE "Words".select ("from" text, "where" text)',
