@@ -19,6 +19,7 @@ def loaded_tables() -> list[tuple[str, str]]:
         for entry in yaml.load(file, render_jinja=False):
             if "_loaded_at" in entry.get("columns", {}):
                 table = exp.to_table(entry["name"])
+                # The contract is data: nothing of it may reach SQL unless it is a name.
                 tables[f"{table.db}.{table.name}"] = re.sub(r"\W", "_", f"{table.db}__{table.name}".lower())
     return list(tables.items())
 

@@ -151,7 +151,7 @@ def source_tables(tables: dict[str, Table]) -> list[Table]:
 
 def _table(entry: dict[str, Any], file: Path) -> Table:
     name = exp.to_table(entry["name"])
-    key = tuple(quoted or name for quoted, name in re.findall(r'"([^"]+)"|(\w+)', entry.get("grain", "")))
+    key = tuple(re.findall(r"\w+", entry.get("grain", "")))
     columns = []
     for column, type_ in entry.get("columns", {}).items():
         try:

@@ -1,7 +1,7 @@
 """The files of a new source table: contract, models, unit tests and reject reasons. They contain no row of the source.
 
-SQLMesh evaluates these files, and they contain names and comments of the source. So names with unusual characters are
-rejected, and comments lose theirs.
+SQLMesh evaluates these files, and they contain names and comments of the source. So only plain names are accepted, and
+comments lose what SQLMesh would evaluate.
 """
 
 import csv
@@ -68,11 +68,8 @@ SAMPLES: dict[str, tuple[str, str, str]] = {
 TIME_SAMPLES = {"DATE": "'2026-11-01 23:59:59'", "TIMESTAMPNTZ": "'2026-11-01 01:30:00'"}
 """The value of SAMPLES, cast to TIMESTAMPNTZ."""
 
-PLAIN_NAME = "[A-Za-z_][A-Za-z0-9_]*"
-"""A name that needs no quotes, unless it is reserved."""
-
-COLUMN_NAME = "[A-Za-z_][A-Za-z0-9_ .()%&-]*"
-"""A name that SQLMesh reads alike in SQL, YAML and CSV, with quotes where it needs them."""
+NAME = "[A-Za-z_][A-Za-z0-9_]*"
+"""A name that means the same in SQL, YAML, CSV and a path. It needs no quotes in SQL, unless it is reserved."""
 
 YAML_WORDS = frozenset({"false", "n", "no", "null", "off", "on", "true", "y", "yes"})
 
@@ -88,8 +85,6 @@ class Column:
     def name(self) -> str:
         """In SQL. RAW has no case, so a reserved word is in capitals between the quotes, as Snowflake stores it."""
         name = self.source.name
-        if not re.fullmatch(PLAIN_NAME, name):
-            return f'"{name}"'
         return f'"{name.upper()}"' if name.lower() in RESERVED else name
 
     @property
@@ -114,14 +109,13 @@ class NewTable:
 
     def __post_init__(self) -> None:
         table, remedy = self.table, "rename it, or add a view that names it otherwise"
-        for name in (table.schema, table.name):
-            if not re.fullmatch(PLAIN_NAME, name):
-                raise click.ClickException(f"{table}: the name {name!r} has unusual characters; {remedy}")
+        for name in (table.schema, table.name, *(column.name for column in table.columns)):
+            if not re.fullmatch(NAME, name):
+                raise click.ClickException(
+                    f"{table}: the name {name!r} has other characters than ASCII letters, digits and _; {remedy}"
+                )
         if table.schema.lower() == "loader":
             raise click.ClickException(f"{table}: the schema loader of RAW has the loader's own tables; {remedy}")
-        for column in table.columns:
-            if not re.fullmatch(COLUMN_NAME, column.name):
-                raise click.ClickException(f"{table}: the column {column.name!r} has unusual characters; {remedy}")
         names = Counter([*LOADERS_COLUMNS, *(column.name.lower() for column in table.columns)])
         if twice := [name for name, count in names.items() if count > 1]:
             raise click.ClickException(f"{table}: RAW, which has no case, would have {twice[0]} twice; {remedy}")
@@ -164,7 +158,7 @@ class NewTable:
     @property
     def entity(self) -> str:
         """In the names of models. macros/sources.py forms it in the same way."""
-        return re.sub(r"\W", "_", f"{self.table.schema}__{self.table.name}".lower())
+        return f"{self.table.schema}__{self.table.name}".lower()
 
     @property
     def tag(self) -> str:
@@ -238,10 +232,7 @@ def _raw_columns(new: NewTable) -> list[Column]:
 def with_contract(text: str, new: NewTable) -> str:
     """A file of the contract, or an empty text, with the entries of the table."""
     anchor = _snake_case(new.table.name)
-    key = ", ".join(
-        f'"{name}"' if name.lower() in RESERVED or not re.fullmatch(PLAIN_NAME, name) else name
-        for name in new.table.key
-    )
+    key = ", ".join(f'"{name}"' if name.lower() in RESERVED else name for name in new.table.key)
     lines = [
         f"- &{anchor}",
         f"  name: {new.raw}",
@@ -561,9 +552,7 @@ def _csv_line(values: Iterable[str]) -> str:
 
 def _snake_case(name: str) -> str:
     """`name` as a column is named here: createdAt becomes created_at."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
-    snake = re.sub(r"\W+", "_", words).lower()
-    return f"_{snake}" if snake[0].isdigit() else snake
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _plain(comment: str | None) -> str:
