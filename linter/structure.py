@@ -15,7 +15,8 @@ class FileNameMatchesModel(Rule):
             return None
         path = path.relative_to(self.context.path)
         expected = ".".join(path.with_suffix("").parts[1:])
-        if model.name == expected:
+        # Quotes and capitals, as in raw.public."ORDER", don't make another table.
+        if model.name.replace('"', "").lower() == expected.lower():
             return None
         target = Path("models", *model.name.split(".")).with_suffix(path.suffix)
         return self.violation(

@@ -83,9 +83,8 @@ class Column:
 
     @property
     def name(self) -> str:
-        """In SQL. RAW has no case, so a reserved word is in capitals between the quotes, as Snowflake stores it."""
-        name = self.source.name
-        return f'"{name.upper()}"' if name.lower() in RESERVED else name
+        """In SQL."""
+        return _quoted(self.source.name)
 
     @property
     def type(self) -> str:
@@ -167,7 +166,8 @@ class NewTable:
 
     @property
     def raw(self) -> str:
-        return f"raw.{self.table}"
+        """In SQL. The contract has the source's name."""
+        return f"raw.{_quoted(self.table.schema)}.{_quoted(self.table.name)}"
 
     @property
     def staging(self) -> str:
@@ -235,7 +235,7 @@ def with_contract(text: str, new: NewTable) -> str:
     key = ", ".join(f'"{name}"' if name.lower() in RESERVED else name for name in new.table.key)
     lines = [
         f"- &{anchor}",
-        f"  name: {new.raw}",
+        f"  name: raw.{new.table}",
         "  gateway: live",
         f"  description: {_yaml(f'One row per row of {new.table} in the source, as loaded.{new.comment}')}",
         *([f"  grain: {_yaml(f'({key})' if len(new.key) > 1 else key)}"] if key else []),
@@ -261,7 +261,7 @@ def with_reasons(text: str, new: NewTable) -> str:
 def with_readme_rows(text: str, new: NewTable) -> str:
     """With a row in the section of each layer."""
     rows = {
-        "raw": f"| `{new.raw}` | row of the source | seed on `local`; elsewhere `meshflow load` |",
+        "raw": f"| `raw.{new.table}` | row of the source | seed on `local`; elsewhere `meshflow load` |",
         "staging": f"| `stg_{new.entity}` | loaded row, renamed and typed | {'view' if new.key else 'full refresh'} |",
     }
     if new.key:
@@ -537,6 +537,11 @@ def _sql(text: str) -> str:
 
 def _literal(text: str) -> str:
     return exp.Literal.string(text).sql("snowflake")
+
+
+def _quoted(name: str) -> str:
+    """With quotes if it is reserved. RAW has no case, so it is then in capitals, as Snowflake stores it."""
+    return f'"{name.upper()}"' if name.lower() in RESERVED else name
 
 
 def _yaml(text: str) -> str:

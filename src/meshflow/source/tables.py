@@ -75,8 +75,8 @@ class SourceColumn:
     @property
     def type(self) -> str:
         """The column's type in the contract, in Snowflake's dialect."""
-        if self.postgres_type.startswith("numeric"):
-            return _decimal(self.postgres_type)
+        if decimal := re.fullmatch(r"numeric(?:\((\d+),(-?\d+)\))?", self.postgres_type):
+            return _decimal(int(decimal[1]), int(decimal[2])) if decimal[1] else UNLIMITED_NUMERIC
         return TYPES.get(re.sub(r"\(\d+\)", "", self.postgres_type), "VARCHAR")
 
 
@@ -154,11 +154,7 @@ def table_counts(
     return connection.execute(sql.SQL(" UNION ALL ").join(counts)).fetchall()
 
 
-def _decimal(postgres_type: str) -> str:
-    match = re.fullmatch(r"numeric\((\d+),(-?\d+)\)", postgres_type)
-    if not match:
-        return UNLIMITED_NUMERIC
-    precision, scale = int(match[1]), int(match[2])
+def _decimal(precision: int, scale: int) -> str:
     # numeric(3,-2) has values up to 99900, numeric(2,4) values up to 0.0099.
     precision, scale = max(precision, scale, precision - scale), max(scale, 0)
     return f"DECIMAL({precision}, {scale})" if precision <= MAX_PRECISION else UNLIMITED_NUMERIC
