@@ -317,11 +317,8 @@ def _staging_model(new: NewTable) -> str:
         value, note = "NULL", "When the source last wrote the row: it does not record this, so always NULL"
     projections.append(f"{value}::TIMESTAMPNTZ AS updated_at, /* {note} */")
     if deleted:
-        value = deleted.name if deleted.type == "TIMESTAMPNTZ" else f"{deleted.name}::TIMESTAMPNTZ"
-        value, found = (
-            f"COALESCE({value}, _deleted_at)",
-            "the source soft-deleted the row, or a load found it missing there",
-        )
+        value = f"COALESCE({deleted.name}::TIMESTAMPNTZ, _deleted_at)"
+        found = "the source soft-deleted the row, or a load found it missing there"
     else:
         value, found = "_deleted_at", "a load found the row missing in the source"
     projections.append(f"{value}::TIMESTAMPNTZ AS deleted_at, /* When {found}, UTC; NULL while the row is active */")
