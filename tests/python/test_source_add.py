@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -34,7 +36,7 @@ STATEMENTS = (
     CREATE TABLE types.every_type (
       id uuid PRIMARY KEY, a_bigint bigint, an_integer integer NOT NULL, a_smallint smallint, a_boolean boolean,
       a_date date, a_time time, a_timetz timetz, a_timestamp timestamp, a_timestamptz timestamptz,
-      a_numeric numeric, a_decimal numeric(18, 2), a_large_decimal numeric(50, 10), a_negative_scale numeric(3, -2),
+      a_numeric numeric, a_decimal numeric(18, 2),
       a_real real, a_double double precision, a_bytea bytea, a_text text, a_varchar varchar(40), a_char char(8),
       a_citext citext, a_mood types.mood, a_json json, a_jsonb jsonb, an_array text[], numbers int[],
       an_interval interval, an_inet inet, a_macaddr macaddr, a_range int4range, a_pair types.pair, a_money money,
@@ -51,7 +53,12 @@ STATEMENTS = (
       '{"secret": "json"}', '203.0.113.77', '1987-06-05'
     )
     """,
-    "CREATE TABLE types.domains (code char(3), price types.price, updated_at text, deleted_at date, UNIQUE (code))",
+    """
+    CREATE TABLE types.domains (
+      code char(3), price types.price, large numeric(50, 10), hundreds numeric(3, -2), updated_at text, deleted_at date,
+      UNIQUE (code)
+    )
+    """,
     "ALTER TABLE types.domains ALTER code SET NOT NULL",
     'CREATE SCHEMA "Words"',
     """
@@ -61,6 +68,10 @@ STATEMENTS = (
       "null" text NOT NULL, "user" text NOT NULL, "values" text, name text NOT NULL, kind text,
       "default" text NOT NULL, "HTMLBody" text, PRIMARY KEY ("order", "group")
     )
+    """,
+    """
+    INSERT INTO "Words"."Order" VALUES
+      (1, 2, 'x', now(), now(), false, '2026-11-01', 'x', 'x', 'x', 'x', 'x', 'x', 'x')
     """,
     'CREATE TABLE "Words".select ("from" text, "where" text)',
     'CREATE TABLE "Words"."userAccounts" ("userId" int PRIMARY KEY, email text, deleted_at timestamptz NOT NULL)',
@@ -93,12 +104,15 @@ def foreign(postgres: Server) -> SourceDatabase:
     return source
 
 
-def add(workspace: Workspace, source: SourceDatabase, *arguments: str) -> Result:
-    """Run `meshflow source add ARGUMENTS` in the project."""
+def meshflow(workspace: Workspace, source: SourceDatabase, *arguments: str) -> Result:
+    """Run the command `meshflow` in the project."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(workspace.path)
-        environment = workspace.environment | source.environment
-        return CliRunner(env=environment).invoke(main, ["source", "add", *arguments])
+        return CliRunner(env=workspace.environment | source.environment).invoke(main, arguments)
+
+
+def add(workspace: Workspace, source: SourceDatabase, *arguments: str) -> Result:
+    return meshflow(workspace, source, "source", "add", *arguments)
 
 
 def files(workspace: Workspace) -> dict[str, str]:
@@ -224,18 +238,23 @@ def test_a_row_of_a_source_without_updated_at_is_counted(added: Workspace, tmp_p
         assert reason == "missing_aid"
 
 
-def test_the_demo_can_be_removed(project: Path, added: Workspace, tmp_path: Path) -> None:
+def remove_demo(workspace: Workspace, project: Path) -> None:
     """With the commands of the guide."""
-    workspace = added.clone(tmp_path, data=False)
     page = (project / "docs/guides/your-own-tables.md").read_text(encoding="utf-8")
     [commands] = re.findall(r"^```sh\n(rm -r .*?)^```", page, re.DOTALL | re.MULTILINE)
     (workspace.path / "dashboards").mkdir()
     for name in ("edtech.py", "retail.py", "app.py"):
         shutil.copy(project / "dashboards" / name, workspace.path / "dashboards")
     subprocess.run(["bash", "-euc", commands], cwd=workspace.path, check=True)  # noqa: S607
-    assert "edtech" not in (workspace.path / "seeds/ops/ref_reject_reason.csv").read_text()
+
+
+def test_the_demo_can_be_removed(project: Path, added: Workspace, tmp_path: Path) -> None:
+    workspace = added.clone(tmp_path, data=False)
+    remove_demo(workspace, project)
+    for path, text in files(workspace).items():
+        if path.startswith(("models/", "seeds/ops/", "seeds/intermediate/")) and not path.endswith(".md"):
+            assert not re.search(r"\b(edtech|retail)\.", text), path
     with closing(workspace.context()) as context:
-        assert not [name for name in context.models if "EDTECH" in name or "RETAIL" in name]
         context.lint_models()
         assert context.test().wasSuccessful()
         plan(context, "dev")
@@ -243,19 +262,27 @@ def test_the_demo_can_be_removed(project: Path, added: Workspace, tmp_path: Path
         assert {table for (table,) in tables} == set(ADDED)
 
 
-def test_pgbench_tables_are_loaded_and_built(
-    built: Workspace, postgres: Server, foreign: SourceDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_own_tables_are_loaded_and_built(
+    built: Workspace, project: Path, postgres: Server, foreign: SourceDatabase, tmp_path: Path
 ) -> None:
     workspace = built.clone(tmp_path, new_state(postgres), data=False)
-    for name in ("edtech", "retail"):
-        (workspace.path / f"external_models/{name}.yaml").unlink()
-    assert add(workspace, foreign, "public.pgbench_accounts", "public.pgbench_tellers").exit_code == 0
-    monkeypatch.chdir(workspace.path)
-    runner = CliRunner(env=workspace.environment | foreign.environment)
-    result = runner.invoke(main, ["load"])
+    tables = ("public.pgbench_accounts", "public.pgbench_tellers", "types.every_type", "Words.Order")
+    assert add(workspace, foreign, *tables).exit_code == 0
+    remove_demo(workspace, project)
+    result = meshflow(workspace, foreign, "load")
     assert result.exit_code == 0, result.output
-    result = runner.invoke(main, ["source", "status"])
+    result = meshflow(workspace, foreign, "source", "status")
     assert re.search(r"public\.pgbench_accounts +100,000", result.output), result.output
+    with closing(workspace.context("live")) as context:
+        plan(context, "dev", at=datetime.now(UTC) + timedelta(days=1))
+        counts = context.engine_adapter.fetchall(
+            "SELECT source_table, row_count FROM ANALYTICS.ops__dev.table_freshness"
+        )
+        assert dict(counts) == dict(zip(tables, (100_000, 10, 1, 1), strict=True))
+        [row] = context.engine_adapter.fetchall(
+            "SELECT id, a_numeric, a_mood FROM ANALYTICS.intermediate__dev.int_types__every_type_validated"
+        )
+        assert row == ("deadbeef-0000-4000-8000-00000000cafe", Decimal("271828.1828"), "secret_sad")
 
 
 @pytest.mark.parametrize(
@@ -372,5 +399,6 @@ def test_every_postgres_type_has_a_type_of_the_contract(postgres_type: str, cont
 def test_domains_have_the_types_and_constraints_of_their_bases(added: Workspace) -> None:
     contract = (added.path / "external_models/types.yaml").read_text(encoding="utf-8")
     assert "    price: DECIMAL(12, 2)\n" in contract
+    assert "    large: DECIMAL(38, 9)  # numeric(50,10) in the source\n" in contract
     model = (added.path / "models/intermediate/int_types__domains_validated.sql").read_text(encoding="utf-8")
     assert "missing_price := price IS NULL" in model
