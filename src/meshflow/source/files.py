@@ -272,9 +272,8 @@ def with_readme_rows(text: str, new: NewTable) -> str:
     for layer, row in rows.items():
         if row not in text:
             # Behind the last row of the section.
-            text = re.sub(
-                rf"(\| \*\*{layer}\*\*.*\n(?:\| (?!\*\*).*\n)*)", lambda found, row=row: f"{found[1]}{row}\n", text
-            )
+            section = rf"(\| \*\*{layer}\*\*.*\n(?:\| (?!\*\*).*\n)*)"
+            text = re.sub(section, rf"\g<1>{row}\n", text)
     return text
 
 
