@@ -10,8 +10,8 @@ from sqlmesh.utils.date import to_datetime, to_timestamp
 def source_loaded(batch: DatetimeRanges, source: str, gateway: str, context: ExecutionContext) -> bool | DatetimeRanges:
     """Return the complete intervals: each table of `source` has a finished load that started at their end or later.
 
-    `source` is 'edtech' or 'retail'. A load writes its start time into its rows, and after its commit into the load
-    log, RAW.LOADER.LOADS. So once a later load has finished, no row can arrive in the interval.
+    `source` is a schema of RAW, such as 'edtech'. A load writes its start time into its rows, and after its commit into
+    the load log, RAW.LOADER.LOADS. So once a later load has finished, no row can arrive in the interval.
     One late table delays all of its source, because tables are validated against each other.
     No interval is ready while no load since the first of them has brought a row: a run then computes nothing. At
     midnight UTC they are nevertheless, or a source without new rows would block daily models of several sources.
@@ -25,7 +25,9 @@ def source_loaded(batch: DatetimeRanges, source: str, gateway: str, context: Exe
     )
     # By the contract: the log also has tables that were taken out of it.
     raw_tables = map(exp.to_table, context.snapshots)
-    tables = {table.name.lower() for table in raw_tables if (table.catalog, table.db) == ("RAW", source.upper())}
+    tables = {
+        table.name.lower() for table in raw_tables if table.catalog == "RAW" and table.db.upper() == source.upper()
+    }
     starts = {name.lower(): times for name, *times in loads if name.lower() in tables}
     if not starts or starts.keys() != tables:
         return False

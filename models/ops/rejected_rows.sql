@@ -17,42 +17,15 @@ MODEL (
 
 WITH rejected AS (
   SELECT
-    'edtech.students' AS source_table,
+    source_table,
     updated_at::DATE AS updated_date,
     reject_reasons,
     COUNT(*) AS row_count
-  FROM quarantine.edtech_student
+  FROM intermediate.int_sources__rows_validated
+  WHERE
+    NOT reject_reasons IS NULL
   GROUP BY
-    updated_at::DATE,
-    reject_reasons
-  UNION ALL
-  SELECT
-    'edtech.courses' AS source_table,
-    updated_at::DATE AS updated_date,
-    reject_reasons,
-    COUNT(*) AS row_count
-  FROM quarantine.edtech_course
-  GROUP BY
-    updated_at::DATE,
-    reject_reasons
-  UNION ALL
-  SELECT
-    'edtech.enrollments' AS source_table,
-    updated_at::DATE AS updated_date,
-    reject_reasons,
-    COUNT(*) AS row_count
-  FROM quarantine.edtech_enrollment
-  GROUP BY
-    updated_at::DATE,
-    reject_reasons
-  UNION ALL
-  SELECT
-    'retail.sales' AS source_table,
-    updated_at::DATE AS updated_date,
-    reject_reasons,
-    COUNT(*) AS row_count
-  FROM quarantine.retail_sales
-  GROUP BY
+    source_table,
     updated_at::DATE,
     reject_reasons
 )

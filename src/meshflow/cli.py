@@ -38,7 +38,7 @@ main.add_command(ci)
 @main.command()
 @click.argument("environment", default="prod")
 def examples(environment: str) -> None:
-    """Run three example queries in ENVIRONMENT and print queries and results."""
+    """Run example queries in ENVIRONMENT and print queries and results."""
     from meshflow.examples import examples as show_examples
 
     show_examples(environment)
@@ -90,19 +90,51 @@ def down() -> None:
 
 @source.command()
 def status() -> None:
-    """Show the connection and the row counts of the source database."""
+    """Show the connection to the source database and the row counts of the contract's tables."""
     from meshflow import settings
+    from meshflow.loading.contract import contract, source_tables
     from meshflow.postgres import address, clear_errors, connect
-    from meshflow.source.schema import table_counts
+    from meshflow.source.tables import table_counts
     from meshflow.terminal import grid, show
 
     url = settings.source_url()
     with clear_errors(url), closing(connect(url)) as connection:
         click.echo(f"{address(url)}, PostgreSQL {connection.info.parameter_status('server_version')}")
         table = grid("table", "rows", "deleted", "last write, UTC", right={"rows", "deleted"})
-        for name, rows, deleted, last in table_counts(connection):
-            table.add_row(name, f"{rows:,}", f"{deleted:,}", f"{last:%Y-%m-%d %H:%M:%S}" if last else "")
+        for name, rows, deleted, last in table_counts(connection, source_tables(contract())):
+            count = "" if deleted is None else f"{deleted:,}"
+            table.add_row(name, f"{rows:,}", count, f"{last:%Y-%m-%d %H:%M:%S}" if last else "")
         show(table)
+
+
+@source.command()
+@click.argument("tables", nargs=-1, metavar="[SCHEMA.TABLE]...")
+@click.option("--all", "schemas", multiple=True, metavar="SCHEMA", help="Add all tables of SCHEMA. May be repeated.")
+def add(tables: tuple[str, ...], schemas: tuple[str, ...]) -> None:
+    """Add tables of the source database to the project: contract, models, unit tests. Copies no row."""
+    from meshflow import settings
+    from meshflow.postgres import clear_errors, connect
+    from meshflow.source.add import add as add_tables
+    from meshflow.source.add import known_tables, select
+
+    if not tables and not schemas:
+        raise click.UsageError("Name a table, such as public.orders, or a schema with --all")
+    root, url = Path(), settings.loader_url()
+    known = known_tables(root)
+    with clear_errors(url), closing(connect(url)) as connection:
+        connection.execute("SET search_path = pg_catalog")
+        selected = list(select(connection, tables, schemas, known))
+    if not selected:
+        raise click.ClickException(f"The contract has every table of {', '.join(schemas)} that can be added")
+    for path in add_tables(root, selected):
+        click.echo(f"Wrote {path}")
+    for table in selected:
+        if not table.key:
+            click.echo(f"{table} has no key in the source: a load replaces all of its rows, and they aren't validated")
+    click.echo(
+        "Next: `make lint` checks the files, `meshflow load` loads the rows, and "
+        "`sqlmesh --gateway live plan dev` builds the tables"
+    )
 
 
 @source.command()

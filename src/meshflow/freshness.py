@@ -109,7 +109,7 @@ def processed_until(intervals: Sequence[Interval], loads: Sequence[Loads]) -> da
 def _sources(snapshot: Snapshot, snapshots: Mapping[str, Snapshot]) -> set[str]:
     """The sources that the model reads: those of the signal `source_loaded` upstream."""
     signals = dict(snapshot.model.signals) if snapshot.is_model else {}
-    own = {signals["source_loaded"]["source"].name} if "source_loaded" in signals else set()
+    own = {signals["source_loaded"]["source"].name.lower()} if "source_loaded" in signals else set()
     return own.union(*(_sources(snapshots[parent.name], snapshots) for parent in snapshot.parents))
 
 
@@ -121,7 +121,8 @@ def _loads(context: Context, gateway: str, snapshots: Iterable[str]) -> dict[str
     else:
         raw = (connection.catalogs or {})["RAW"]
         rows = _read(raw if isinstance(raw, str) else raw.path or "")
-    found = {(source, table): (start, rows_start) for source, table, start, rows_start in rows}
+    # RAW has no case.
+    found = {(source.lower(), table.lower()): (start, rows_start) for source, table, start, rows_start in rows}
     # By the environment: the log also has tables that were taken out of the contract.
     names = [(table.db.lower(), table.name.lower()) for table in map(exp.to_table, snapshots) if table.catalog == "RAW"]
     loads = {}

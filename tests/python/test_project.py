@@ -142,7 +142,7 @@ def test_examples_query_the_named_environment(
 
     result = CliRunner(env=workspace.environment).invoke(main, ["examples", "dev"], catch_exceptions=False)
     assert result.exit_code == 0
-    assert result.output.count("FROM ") == 3
+    assert result.output.count("FROM ") == 4
     [block] = MAKE_DEV.findall((project / "README.md").read_text(encoding="utf-8"))
     example = block.split("\n…\n")[2].rstrip("…\n")
     assert example in re.sub(r" +$", "", result.output, flags=re.MULTILINE), "as README shows it"

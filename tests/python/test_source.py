@@ -66,6 +66,7 @@ class Project:
 @contextmanager
 def new_project(root: Path) -> Iterator[Project]:
     (root / "data").mkdir(parents=True)
+    (root / "external_models").symlink_to(Path(__file__).parents[2] / "external_models")
     project = Project(root)
     yield project
     project.server.down()
