@@ -53,6 +53,7 @@ POSTGRES_TYPES = {
 }
 """Patterns of PostgreSQL's types, as format_type() prints them, whose values fit, except a few such as infinity."""
 
+MAX_PRECISION = 38
 INTEGER_DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}
 
 
@@ -80,12 +81,12 @@ class Column:
         precision, scale = self.precision
         if postgres_type in INTEGER_DIGITS:
             return INTEGER_DIGITS[postgres_type] <= precision - scale
-        numeric = re.fullmatch(r"numeric(?:\((\d+),(\d+)\))?", postgres_type)
-        # Without a precision it has values of any size: each row is checked.
-        return bool(numeric) and (
-            numeric[1] is None  # type: ignore[index]
-            or (int(numeric[2]) <= scale and int(numeric[1]) - int(numeric[2]) <= precision - scale)  # type: ignore[index]
-        )
+        numeric = re.fullmatch(r"numeric(?:\((\d+),(-?\d+)\))?", postgres_type)
+        if not numeric:
+            return False
+        if numeric[1] is None or int(numeric[1]) > MAX_PRECISION:
+            return True  # no type of the contract has all its values: each row is checked
+        return int(numeric[2]) <= scale and int(numeric[1]) - int(numeric[2]) <= precision - scale
 
     @property
     def is_decimal(self) -> bool:

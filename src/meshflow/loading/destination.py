@@ -28,8 +28,8 @@ os.environ |= {"LOAD__RAISE_ON_MAX_RETRIES": "1"}
 os.environ |= {"LOAD__TRUNCATE_STAGING_DATASET": "true"}
 # Otherwise a pipeline reads its state from the destination and adds a row to it with every load.
 os.environ |= {"RESTORE_FROM_DESTINATION": "false"}
-# Names stay as in the source, but for their case. Otherwise userName would be user_name.
-os.environ |= {"SCHEMA__NAMING": "sql_ci_v1"}
+# Otherwise userName would be user_name.
+os.environ |= {"SCHEMA__NAMING": "meshflow.loading.naming"}
 import dlt
 from dlt.common.exceptions import DltException
 

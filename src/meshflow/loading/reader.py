@@ -260,7 +260,7 @@ class Reader:
                     f"values that don't fit {column.type.sql('snowflake')} in {table.file}; change one of the types"
                 )
         self._expressions[table] = {
-            column.name: expression(column, found[column.name][1]) for column in table.source_columns
+            column.name: expression(column, *found[column.name]) for column in table.source_columns
         }
         self._require_access(table, relation)
         self._require_key(table, relation)

@@ -31,10 +31,12 @@ FAULTS = {
 }
 
 
-def expression(column: Column, category: str) -> str:
-    """SQL for a column of the source, whose type is of `category`, in a type that has an Arrow type."""
+def expression(column: Column, type_: str, category: str) -> str:
+    """SQL for a column of the source, whose type `type_` is of `category`, in a type that has an Arrow type."""
     name = quoted(column.name)
     if column.type.this == exp.DType.VARCHAR:
+        if type_ == "inet":
+            return f"abbrev({name})"  # the text of a single address would end in /32
         # As JSON, arrays and rows are readable for both warehouses. A char(n) loses its padding.
         return f"to_json({name})::text" if category in {ARRAY, COMPOSITE} else f"{name}::text"
     return f"{name}::numeric" if column.is_decimal else name
