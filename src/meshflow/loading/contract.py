@@ -100,13 +100,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of RAW. `schema` is 'edtech' or 'retail', as in the source, or 'loader' for the loader's own tables."""
+    """A table of RAW. `schema` is as in the source, such as 'retail', or 'loader' for the loader's own tables."""
 
     schema: str
     name: str
     key: tuple[str, ...]
+    """Empty if no columns are unique. Then each load with a change replaces all rows."""
     columns: tuple[Column, ...]
     file: Path
+    max_rows: int = 100_000
+    """The size up to which a table without a key is loaded."""
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -165,10 +168,9 @@ def _table(entry: dict[str, Any], file: Path) -> Table:
                 f"{file}: {entry['name']}.{column} is {type_}, which can't be loaded; use {supported}"
             )
         columns.append(Column(column, data_type))
-    if not key:
-        raise click.ClickException(f"{file}: {entry['name']} has no key: name its columns, `grain: (one, other)`")
     if unknown := set(key) - {column.name for column in columns}:
         raise click.ClickException(
             f"{file}: {entry['name']} has no column {', '.join(sorted(unknown))}, which is in its grain"
         )
-    return Table(name.db, name.name, key, tuple(columns), file)
+    limits = {name: int(value) for name, value in entry.get("physical_properties", {}).items() if name == "max_rows"}
+    return Table(name.db, name.name, key, tuple(columns), file, **limits)

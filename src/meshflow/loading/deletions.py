@@ -37,7 +37,7 @@ def mark_deleted(
     Those of a table with more than COMPARABLE_KEYS rows stay unmarked. Raises TableError if RAW misses rows.
     """
     raw = f"FROM {destination.quoted(table.schema, table.name)} WHERE {DELETED_AT} IS NULL"
-    [(in_raw,)] = destination.query(f"SELECT COUNT(*) {raw}")
+    in_raw = destination.count(table)
     in_source = reader.count(table)
     surplus = in_raw + len(rejections.keys) - in_source
     if surplus == 0:

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from meshflow import settings
-from meshflow.loading.contract import Table
+from meshflow.loading.contract import DELETED_AT, Table
 from meshflow.loading.reader import TableError
 from meshflow.postgres import reason
 
@@ -28,6 +28,8 @@ os.environ |= {"LOAD__RAISE_ON_MAX_RETRIES": "1"}
 os.environ |= {"LOAD__TRUNCATE_STAGING_DATASET": "true"}
 # Otherwise a pipeline reads its state from the destination and adds a row to it with every load.
 os.environ |= {"RESTORE_FROM_DESTINATION": "false"}
+# Rows are replaced in one transaction. Otherwise the table would be empty meanwhile, or after a failure.
+os.environ |= {"DESTINATION__REPLACE_STRATEGY": "insert-from-staging"}
 # Otherwise userName would be user_name.
 os.environ |= {"SCHEMA__NAMING": "meshflow.loading.naming"}
 import dlt
@@ -75,14 +77,15 @@ class Destination:
         recreate: bool = False,
         before_write: Callable[[], object] = list,
     ) -> None:
-        """Write `rows` in one transaction: 'merge' by key, or 'append'. `recreate` drops the table before the write.
+        """Write `rows` in one transaction: 'merge' by key, 'append', or 'replace' all. `recreate` drops the table first.
 
         `before_write` is called once all rows have been read. Raises its errors and those of `rows`, TableError or
         click.ClickException, and click.ClickException if the destination fails.
         """
         remaining = iter(rows)
         first, existing = next(remaining, None), self.columns(table)
-        if first is None and {name.lower() for name in table.arrow.names} <= existing and not recreate:
+        is_complete = {name.lower() for name in table.arrow.names} <= existing
+        if first is None and is_complete and not recreate and disposition != "replace":
             return
         if not existing:
             disposition = "append"  # a new table needs no merge, so rows needn't be staged
@@ -156,6 +159,13 @@ class Destination:
             table.name.lower(),
         )
         return {name.lower() for (name,) in rows}
+
+    def count(self, table: Table) -> int:
+        """The number of rows that the source had at the last load."""
+        [(count,)] = self.query(
+            f"SELECT COUNT(*) FROM {self.quoted(table.schema, table.name)} WHERE {DELETED_AT} IS NULL"  # noqa: S608
+        )
+        return int(count)
 
     def quoted(self, *names: str) -> str:
         """A name in SQL, whatever its letters and words. Names are case-insensitive in RAW."""

@@ -5,13 +5,14 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
 from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table, contract, source_tables
-from meshflow.loading.deletions import mark_deleted
+from meshflow.loading.deletions import Deletions, mark_deleted
 from meshflow.loading.destination import Destination, open_destination
 from meshflow.loading.load_log import Load, LoadLog
 from meshflow.loading.reader import LAG, Cursor, Reader, Snapshot, Storage, TableError
@@ -106,14 +107,20 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
         load = Load(table, session.started_at, cursor, storage, session.snapshot)
         reporter.started(table, cursor)
         rejections = Rejections(session.destination, table, all_rows=cursor == Cursor())
+        deletions = Deletions()
         # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
         with closing(rows(cursor, rejections)) as batches:
             session.load_log.begin(load)
-            # Checked before the write: without the lock, another load may have written newer rows.
-            check = session.reader.check
-            session.destination.write(table, batches, "merge", recreate=not has_types, before_write=check)
-        deletions = mark_deleted(session.reader, session.destination, table, session.started_at, rejections)
-        rejections.save(session.started_at)
+            if table.key:
+                # Checked before the write: without the lock, another load may have written newer rows.
+                check = session.reader.check
+                session.destination.write(table, batches, "merge", recreate=not has_types, before_write=check)
+                deletions = mark_deleted(session.reader, session.destination, table, session.started_at, rejections)
+                rejections.save(session.started_at)
+            elif full_refresh or _has_changed(session, table, storage):
+                check = partial(session.reader.require_same_files, table)
+                session.destination.write(table, batches, "replace", recreate=not has_types, before_write=check)
+                rejections.save(session.started_at)
         session.reader.check()
     except TableError as error:
         reporter.rejected(table, str(error))
@@ -133,12 +140,30 @@ def _cursor(session: Session, table: Table, storage: Storage) -> Cursor:
     """The rows to read: what the previous load's snapshot has missed."""
     if not {name.lower() for name in table.arrow.names} <= session.destination.columns(table):
         return Cursor()  # a column was added to the contract: its past values are missing
-    previous = session.load_log.previous(table, storage, session.snapshot)
+    previous = session.load_log.previous(table, storage, session.snapshot) if table.key else None
     if not previous:
         return Cursor()
     if previous.time:
         return Cursor(time=previous.time - LAG)
     return Cursor(xid=previous.xmin, new_parts=tuple(sorted(storage.files.keys() - previous.files)))
+
+
+def _has_changed(session: Session, table: Table, storage: Storage) -> bool:
+    """Whether a table without a key has other rows than RAW. Raises TableError if it is too large to be replaced."""
+    count = session.reader.count(table)
+    if count > table.max_rows:
+        raise TableError(
+            f"{table}: {count:,} rows without a key would be replaced in each load; name a key, `grain: (one, other)`, "
+            f"or raise the limit of {table.max_rows:,} in {table.file}, `physical_properties: {{max_rows: {count}}}`"
+        )
+    names = {name.lower() for name in table.arrow.names}
+    previous = session.load_log.previous(table, storage, session.snapshot)
+    # A view's rows don't show when they were written.
+    if not previous or not storage.files or not names <= session.destination.columns(table):
+        return True
+    written = Cursor(xid=previous.xmin, new_parts=tuple(sorted(storage.files.keys() - previous.files)))
+    in_raw = session.destination.count(table) + len(Rejections(session.destination, table, all_rows=False).keys)
+    return bool(session.reader.count(table, written)) or in_raw != count
 
 
 def _require_types(session: Session, table: Table, *, recreate: bool) -> bool:

@@ -263,7 +263,8 @@ class Reader:
             column.name: expression(column, *found[column.name]) for column in table.source_columns
         }
         self._require_access(table, relation)
-        self._require_key(table, relation)
+        if table.key:
+            self._require_key(table, relation)
         known = {column.name for column in table.source_columns}
         return {name: type_ for name, (type_, _) in found.items() if name not in known}
 
@@ -281,8 +282,13 @@ class Reader:
             raise TableError(f"{table}: the source has no such table; if it was dropped, remove it from {table.file}")
         (oid, kind, _), *parts = members
         if kind not in {"r", "p"}:
-            raise TableError(f"{table}: it isn't a table in the source; name the tables it reads in {table.file}")
-        if kind == "r" and parts:
+            if kind in {"v", "m"} and not table.key:
+                return int(oid)
+            raise TableError(
+                f"{table}: it isn't a table in the source, so nothing makes its key unique; remove the grain from "
+                f"{table.file}, and each load replaces all rows"
+            )
+        if kind == "r" and parts and table.key:
             raise TableError(f"{table}: other tables inherit from it, and no key is unique in all of them")
         if any(kind not in {"r", "p"} or method != "heap" for _, kind, method in members):
             raise TableError(f"{table}: a part of it isn't stored as a heap, so its rows don't show who wrote them")
@@ -423,9 +429,9 @@ class Reader:
         batches = (batch for batch, _ in self._typed_rows(table, columns, "true"))
         return pa.Table.from_batches(batches, schema).drop_null().select(table.key)
 
-    def count(self, table: Table) -> int:
-        """The number of rows of `table`. Raises as `rows` does."""
-        [batch] = self.query(table, f"SELECT count(*) FROM {_quoted(table)}")  # noqa: S608
+    def count(self, table: Table, cursor: Cursor = Cursor()) -> int:
+        """The number of rows of `table` that `cursor` selects. Raises as `rows` does."""
+        [batch] = self.query(table, f"SELECT count(*) FROM {_quoted(table)} WHERE {cursor.condition}")  # noqa: S608
         return int(batch.column(0)[0].as_py())
 
     def _typed_rows(

@@ -45,7 +45,8 @@ class Rejections:
             is_faulty = pc.or_(is_faulty, mask)
         numbers = pc.indices_nonzero(is_faulty)
         for number, key in zip(numbers.to_pylist(), row_keys(batch.take(numbers), self._table), strict=True):
-            self._reasons[key] = ", ".join(reason for reason, mask in faults.items() if mask[number].as_py())
+            name = key or f"row {len(self._reasons) + 1}"
+            self._reasons[name] = ", ".join(reason for reason, mask in faults.items() if mask[number].as_py())
         if len(self._reasons) > MAX_REJECTED:
             raise TableError(
                 f"{self._table}: more than {MAX_REJECTED:,} rows don't fit {self._table.file}, such as one whose "
@@ -85,5 +86,7 @@ class Rejections:
 
 def row_keys(rows: pa.RecordBatch | pa.Table, table: Table) -> list[str]:
     """The key of each row as JSON: a list of texts."""
+    if not table.key:
+        return [""] * rows.num_rows
     columns = [rows.column(name).to_pylist() for name in table.key]
     return [json.dumps([value if value is None else str(value) for value in key]) for key in zip(*columns, strict=True)]
