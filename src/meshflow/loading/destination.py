@@ -77,7 +77,7 @@ class Destination:
         recreate: bool = False,
         before_write: Callable[[], object] = list,
     ) -> None:
-        """Write `rows` in one transaction: 'merge' by key, 'append', or 'replace' all. `recreate` drops the table first.
+        """Write `rows` in one transaction: 'merge' by key, 'append', or 'replace' all. `recreate` drops it first.
 
         `before_write` is called once all rows have been read. Raises its errors and those of `rows`, TableError or
         click.ClickException, and click.ClickException if the destination fails.
