@@ -25,5 +25,7 @@ def rejecting_pooler() -> Iterator[int]:
     """The port of a server that rejects every connection, as PgBouncer does."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Rejection) as server:
         Thread(target=server.serve_forever).start()
-        yield server.server_address[1]
-        server.shutdown()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()

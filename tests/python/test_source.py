@@ -217,9 +217,11 @@ def test_up_restarts_a_server_that_crashed(installed: Installed) -> None:
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that the server's user may signal."""
+    """A process that the server's user may signal. It has as many arguments as are compared."""
     become = ["setpriv", f"--reuid={NOBODY_UID}", f"--regid={NOBODY_UID}", "--clear-groups"]
-    with subprocess.Popen([*(become if os.geteuid() == 0 else []), "sleep", "600"]) as process:
+    with subprocess.Popen([*(become if os.geteuid() == 0 else []), "sleep", "600", "0"]) as process:
+        # Otherwise pg_ctl would wait for its number to disappear.
+        threading.Thread(target=process.wait).start()
         yield process
         process.kill()
 
