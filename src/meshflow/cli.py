@@ -58,23 +58,27 @@ def source() -> None:
 
 @source.command()
 def up() -> None:
-    """Start the source database and create the tables that are missing."""
+    """Start the embedded PostgreSQL: the source database of the demo, and SQLMesh's state.
+
+    With a source of your own (MESHFLOW_SOURCE_URL) it has the state only, and nothing is created in the source.
+    """
     from meshflow import settings
     from meshflow.postgres import address, clear_errors, connect
-    from meshflow.source.schema import grant_loader_access, install
 
     if settings.own_server():
-        url = settings.source_url()
-        with clear_errors(url), closing(connect(url)) as connection:
-            install(connection)
-            if role := settings.loader_role():
-                grant_loader_access(connection, role)
-        click.echo(f"The source tables are ready at {address(url)}")
-        return
+        url = settings.loader_url()
+        with clear_errors(url), closing(connect(url)):
+            click.echo(f"The source is your own: {address(url)}. Nothing is created in it")
+        if host := settings.own_state():
+            click.echo(f"SQLMesh's state is your own: MESHFLOW_STATE_HOST={host}")
+            return
     server = settings.server()
-    server.up()
+    server.up(with_source=not settings.own_server())
     settings.write_state_settings(server)
-    click.echo(f"PostgreSQL is running at {address(server.url('source'))}; .env has the connection to SQLMesh's state")
+    database = "sqlmesh" if settings.own_server() else "source"
+    click.echo(
+        f"PostgreSQL is running at {address(server.url(database, database))}; .env has the connection to SQLMesh's state"
+    )
 
 
 @source.command()
@@ -82,10 +86,26 @@ def down() -> None:
     """Stop the embedded PostgreSQL. Its data stay in data/postgres."""
     from meshflow import settings
 
-    if settings.own_server():
+    server = settings.server()
+    if settings.own_server() and not server.exists:
         raise click.ClickException("The sources are on a server of your own (MESHFLOW_SOURCE_URL): stop it there")
-    settings.server().down()
+    server.down()
     click.echo("PostgreSQL is stopped")
+
+
+@source.command()
+def install_demo() -> None:
+    """Create the demo's tables on a server of your own, and let the loader's role read them."""
+    from meshflow import settings
+    from meshflow.postgres import address, clear_errors, connect
+    from meshflow.source.schema import grant_loader_access, install
+
+    url = settings.source_url()
+    with clear_errors(url), closing(connect(url)) as connection:
+        install(connection)
+        if role := settings.loader_role():
+            grant_loader_access(connection, role)
+    click.echo(f"The demo's tables are ready at {address(url)}")
 
 
 @source.command()

@@ -210,6 +210,14 @@ def change_contract(pipeline: LoadPipeline, file: str, old: str, new: str) -> No
     (folder / file).write_text(text.replace(old, new), encoding="utf-8")
 
 
+def add_contract(pipeline: LoadPipeline, name: str, key: str | None, columns: dict[str, str]) -> None:
+    """Add a table to the project's own copy of the contract."""
+    lines = [f"- name: raw.{name}", "  gateway: live", *([f"  grain: ({key})"] if key else []), "  columns:"]
+    lines += [f"    {column}: {type_}" for column, type_ in columns.items()]
+    lines += ["    _deleted_at: TIMESTAMPNTZ", "    _loaded_at: TIMESTAMPNTZ", ""]
+    change_contract(pipeline, "retail.yaml", "# The same on Snowflake", "\n".join(lines) + "\n# The same on Snowflake")
+
+
 def wait_until(condition: Callable[[], object], process: Process) -> None:
     """Wait until `condition` is true; `process` has to run until then."""
     while not condition():

@@ -49,6 +49,16 @@ def test_a_changed_key_is_a_delete_and_an_insert(by_each_cursor: LoadPipeline) -
     assert by_each_cursor.in_raw("retail.sales") == by_each_cursor.in_source("retail.sales")
 
 
+def test_a_purge_of_soft_deleted_rows_is_no_news(by_each_cursor: LoadPipeline) -> None:
+    """Or a run would compute them again, and count them as deleted this week."""
+    by_each_cursor.source.execute("UPDATE edtech.students SET deleted_at = now() WHERE student_id = 2")
+    soft_deleted = by_each_cursor.load("edtech.students").started_at
+    by_each_cursor.source.execute("DELETE FROM edtech.students WHERE student_id IN (2, 3)")
+    purged = by_each_cursor.load("edtech.students").started_at
+    assert marked(by_each_cursor, "edtech.students") == [(2, purged, soft_deleted), (3, purged, purged)]
+    assert by_each_cursor.in_raw("edtech.students") == by_each_cursor.in_source("edtech.students")
+
+
 def test_as_many_inserts_as_deletes_do_not_hide_these(by_each_cursor: LoadPipeline) -> None:
     by_each_cursor.source.execute("DELETE FROM edtech.students WHERE student_id = 2")
     by_each_cursor.source.execute("INSERT INTO edtech.students (first_name) VALUES ('Lise')")

@@ -420,22 +420,53 @@ def own(postgres: Server, tmp_path: Path) -> Iterator[tuple[Project, dict[str, s
         )
 
 
-def test_up_on_your_own_server_creates_tables_and_grants_the_loader_access(
+def test_up_creates_nothing_on_a_source_of_your_own_and_starts_a_server_for_the_state(
     own: tuple[Project, dict[str, str]], postgres: Server
 ) -> None:
     project, environment = own
+    relations = "SELECT oid::regclass::text FROM pg_class UNION ALL SELECT nspname FROM pg_namespace ORDER BY 1"
+    with closing(psycopg.connect(environment["MESHFLOW_SOURCE_URL"], autocommit=True)) as source:
+        before = source.execute(relations).fetchall()
+        for _ in range(2):
+            status, output, errors = project.run("up", **environment)
+            assert (status, errors) == (0, "")
+            assert "Nothing is created in it" in output
+            assert "PostgreSQL is running at sqlmesh@127.0.0.1" in output
+            settings = dotenv_values(project.root / ".env")
+            project.run("down", **environment)
+        project.run("up", **environment)
+        assert source.execute(relations).fetchall() == before
+    with closing(psycopg.connect(project.server.url("sqlmesh", "sqlmesh"))) as state:
+        assert settings["MESHFLOW_STATE_DATABASE"] == "sqlmesh"
+        roles = state.execute("SELECT rolname FROM pg_roles WHERE rolcanlogin ORDER BY 1").fetchall()
+        assert roles == [("postgres",), ("sqlmesh",)]
+    assert project.run("down", **environment)[0] == 0
+    assert not project.server.is_running
+    assert postgres.is_running
+
+
+def test_up_keeps_a_state_of_your_own(own: tuple[Project, dict[str, str]]) -> None:
+    project, environment = own
+    status, output, _ = project.run("up", **environment, MESHFLOW_STATE_HOST="db.example.org")
+    assert status == 0
+    assert "MESHFLOW_STATE_HOST=db.example.org" in output
+    assert not (project.root / ".env").exists()
+    assert not project.server.home.exists()
+    assert "server of your own" in error_line(*project.run("down", **environment))
+
+
+def test_the_tables_of_the_demo_are_created_on_request_and_the_loader_may_read_them(
+    own: tuple[Project, dict[str, str]],
+) -> None:
+    project, environment = own
     for _ in range(2):
-        status, output, errors = project.run("up", **environment)
+        status, output, errors = project.run("install-demo", **environment)
         assert (status, errors) == (0, "")
-        assert "The source tables are ready at source@127.0.0.1" in output
+        assert "The demo's tables are ready at source@127.0.0.1" in output
     with closing(psycopg.connect(environment["MESHFLOW_LOADER_URL"], autocommit=True)) as loader:
         for table in ("edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales"):
             assert loader.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,)
     assert project.run("status", **environment)[0] == 0
-    assert "server of your own" in error_line(*project.run("down", **environment))
-    assert not (project.root / ".env").exists()
-    assert not project.server.home.exists()
-    assert postgres.is_running
 
 
 def test_an_error_of_your_own_server_is_printed_in_one_line(
@@ -444,9 +475,10 @@ def test_an_error_of_your_own_server_is_printed_in_one_line(
     project, environment = own
     assert 'relation "edtech.students" does not exist' in error_line(1, "", project.run("status", **environment)[2])
     nobody = {**environment, "MESHFLOW_LOADER_URL": f"postgresql://nobody:p@127.0.0.1:{postgres.port}/postgres"}
-    assert 'role "nobody" does not exist' in error_line(*project.run("up", **nobody))
+    assert 'role "nobody" does not exist' in error_line(*project.run("install-demo", **nobody))
+    assert 'password authentication failed for user "nobody"' in error_line(*project.run("up", **nobody))
     foreign = {**environment, "MESHFLOW_SOURCE_URL": postgres.url("source", "sqlmesh")}
-    assert "permission denied for database sqlmesh" in error_line(*project.run("up", **foreign))
+    assert "permission denied for database sqlmesh" in error_line(*project.run("install-demo", **foreign))
 
 
 def test_the_error_names_a_missing_data_folder(tmp_path: Path) -> None:

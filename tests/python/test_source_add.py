@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from sources import SourceDatabase, new_database, new_state
 from sqlglot import exp
 from sqlmesh.core.context import Context
-from workspace import Workspace, plan
+from workspace import Workspace, plan, run
 
 from meshflow.cli import main
 from meshflow.source import add as add_module
@@ -262,27 +262,58 @@ def test_the_demo_can_be_removed(project: Path, added: Workspace, tmp_path: Path
         assert {table for (table,) in tables} == set(ADDED)
 
 
-def test_own_tables_are_loaded_and_built(
+def test_a_project_without_the_demo_does_the_whole_job_with_own_tables(
     built: Workspace, project: Path, postgres: Server, foreign: SourceDatabase, tmp_path: Path
 ) -> None:
     workspace = built.clone(tmp_path, new_state(postgres), data=False)
-    tables = ("public.pgbench_accounts", "public.pgbench_tellers", "types.every_type", "Words.Order")
-    assert add(workspace, foreign, *tables).exit_code == 0
+    assert add(workspace, foreign, *PGBENCH, "types.every_type", "Words.Order").exit_code == 0
     remove_demo(workspace, project)
-    result = meshflow(workspace, foreign, "load")
-    assert result.exit_code == 0, result.output
+    for command in (["source", "check"], ["load"], ["reconcile"]):
+        result = meshflow(workspace, foreign, *command)
+        assert result.exit_code == 0, result.output
     result = meshflow(workspace, foreign, "source", "status")
     assert re.search(r"public\.pgbench_accounts +100,000", result.output), result.output
     with closing(workspace.context("live")) as context:
-        plan(context, "dev", at=datetime.now(UTC) + timedelta(days=1))
-        counts = context.engine_adapter.fetchall(
-            "SELECT source_table, row_count FROM ANALYTICS.ops__dev.table_freshness"
-        )
-        assert dict(counts) == dict(zip(tables, (100_000, 10, 1, 1), strict=True))
+        context.lint_models()
+        assert context.test().wasSuccessful()
+        plan(context, "prod", at=datetime.now(UTC) + timedelta(minutes=10))
+        assert tables(context) == {
+            "public.pgbench_accounts": (100_000, 100_000), "public.pgbench_branches": (1, 1),
+            "public.pgbench_history": (0, 0), "public.pgbench_tellers": (10, 10),
+            "types.every_type": (1, 1), "Words.Order": (1, 1),
+        }  # fmt: skip
         [row] = context.engine_adapter.fetchall(
-            "SELECT id, a_numeric, a_mood FROM ANALYTICS.intermediate__dev.int_types__every_type_validated"
+            "SELECT id, a_numeric, a_mood FROM ANALYTICS.intermediate.int_types__every_type_validated"
         )
         assert row == ("deadbeef-0000-4000-8000-00000000cafe", Decimal("271828.1828"), "secret_sad")
+
+    foreign.execute("UPDATE pgbench_accounts SET abalance = 100 WHERE aid = 7")
+    foreign.execute("DELETE FROM pgbench_accounts WHERE aid = 8")
+    foreign.execute("INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (1, 1, 7, 100, now())")
+    foreign.execute("INSERT INTO types.every_type (id, an_integer, a_double) VALUES (gen_random_uuid(), 1, 'NaN')")
+    result = meshflow(workspace, foreign, "load")
+    assert result.exit_code == 0, result.output
+    with closing(workspace.context("live")) as context:
+        run(context, at=datetime.now(UTC) + timedelta(days=1))
+        found = tables(context)
+        assert found["public.pgbench_accounts"] == (100_000, 99_999)
+        assert found["public.pgbench_history"] == (1, 1)
+        assert found["types.every_type"] == (1, 1), "the other row doesn't fit"
+        balances = "SELECT SUM(abalance) FROM ANALYTICS.intermediate.int_public__pgbench_accounts_validated"
+        assert context.engine_adapter.fetchall(balances) == [(100,)]
+        rejected = "SELECT source_table, reject_reason, rejected_count FROM ANALYTICS.ops.rejected_rows"
+        assert context.engine_adapter.fetchall(rejected) == [("types.every_type", "unloadable_a_double", 1)]
+    for command in (["reconcile"], ["catalog", "build", "--output", str(tmp_path / "catalog")]):
+        result = meshflow(workspace, foreign, *command)
+        assert result.exit_code == 0, result.output
+
+
+def tables(context: Context) -> dict[str, tuple[int, int]]:
+    """Rows and active rows in prod, by source table."""
+    rows = context.engine_adapter.fetchall(
+        "SELECT source_table, row_count, active_row_count FROM ANALYTICS.ops.table_freshness"
+    )
+    return {table: tuple(counts) for table, *counts in rows}
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,11 @@ class Table:
         """The columns that exist in the source."""
         return tuple(column for column in self.columns if column.name not in {LOADED_AT, DELETED_AT})
 
+    def time(self, name: str) -> Column | None:
+        """The source's column `name`, such as 'updated_at' or updatedAt, if it is a time or a date."""
+        times = (column for column in self.source_columns if column.type.this in {exp.DType.TIMESTAMPNTZ, exp.DType.DATE})
+        return next((column for column in times if snake_case(column.name) == name), None)
+
 
 def contract(project: Path = Path()) -> dict[str, Table]:
     """The tables of the contract by name, such as 'retail.sales', in the order of the files.
@@ -151,6 +156,11 @@ def contract(project: Path = Path()) -> dict[str, Table]:
 def source_tables(tables: dict[str, Table]) -> list[Table]:
     """The tables of the contract that are loaded from a source, without the loader's own."""
     return [table for table in tables.values() if LOADED_AT in table.arrow.names]
+
+
+def snake_case(name: str) -> str:
+    """`name` as the models write it: createdAt becomes created_at."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _table(entry: dict[str, Any], file: Path) -> Table:

@@ -65,16 +65,23 @@ def mark_deleted(
 
 
 def mark(destination: Destination, table: Table, keys: pa.Table, at: datetime) -> None:
-    """Set `_deleted_at` and `_loaded_at` of the rows with these keys."""
+    """Set `_deleted_at` and `_loaded_at` of the rows with these keys.
+
+    `_loaded_at` stays if the source had soft-deleted the row before: its purge deletes nothing that models show.
+    """
     name = destination.quoted(table.schema, table.name)
-    time = f"CAST('{at.replace(tzinfo=None)}' AS TIMESTAMP)"
+    time = loaded_at = f"CAST('{at.replace(tzinfo=None)}' AS TIMESTAMP)"
+    if soft_deleted := table.time("deleted_at"):
+        loaded_at = (
+            f"CASE WHEN {name}.{destination.quoted(soft_deleted.name)} IS NULL THEN {time} ELSE {name}.{LOADED_AT} END"
+        )
     columns = [destination.quoted(column) for column in table.key]
     condition = " AND ".join(f"{name}.{column} = missing.{column}" for column in columns)
     for batch in keys.to_batches(MARKED_AT_ONCE):
         rows = [tuple(row[column] for column in table.key) for row in batch.to_pylist()]
         values = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(rows))
         destination.query(
-            f"UPDATE {name} SET {DELETED_AT} = {time}, {LOADED_AT} = {time} "  # noqa: S608 - names from the contract
+            f"UPDATE {name} SET {DELETED_AT} = {time}, {LOADED_AT} = {loaded_at} "  # noqa: S608 - names from the contract
             f"FROM (VALUES {values}) AS missing ({', '.join(columns)}) WHERE {condition}",
             *(value for row in rows for value in row),
         )

@@ -89,8 +89,8 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
     def rows(cursor: Cursor, rejections: Rejections) -> Generator[pa.RecordBatch, None, None]:
         nonlocal count
         loaded_at = pa.scalar(session.started_at.replace(tzinfo=None), pa.timestamp("us"))
-        for read, faults in session.reader.rows(table, cursor):
-            batch = rejections.sort_out(read, faults)
+        for read, unfit in session.reader.rows(table, cursor):
+            batch = rejections.sort_out(read, unfit)
             columns = {name: batch.column(name) for name in batch.schema.names}
             columns[LOADED_AT] = pa.repeat(loaded_at, batch.num_rows)
             columns[DELETED_AT] = pa.nulls(batch.num_rows, pa.timestamp("us"))
@@ -108,6 +108,8 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
         reporter.started(table, cursor)
         rejections = Rejections(session.destination, table, all_rows=cursor == Cursor())
         deletions = Deletions()
+        # Before the load is recorded, which the next one takes for a failed one until it is finished.
+        is_replaced = not table.key and (full_refresh or _has_changed(session, table, storage))
         # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
         with closing(rows(cursor, rejections)) as batches:
             session.load_log.begin(load)
@@ -117,7 +119,7 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
                 session.destination.write(table, batches, "merge", recreate=not has_types, before_write=check)
                 deletions = mark_deleted(session.reader, session.destination, table, session.started_at, rejections)
                 rejections.save(session.started_at)
-            elif full_refresh or _has_changed(session, table, storage):
+            elif is_replaced:
                 check = partial(session.reader.require_same_files, table)
                 session.destination.write(table, batches, "replace", recreate=not has_types, before_write=check)
                 rejections.save(session.started_at)

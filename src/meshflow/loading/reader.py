@@ -13,10 +13,11 @@ import adbc_driver_postgresql.dbapi
 import click
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from meshflow.loading.contract import Column, Table
-from meshflow.loading.values import convert, expression, fault, quoted
+from meshflow.loading.values import convert, expression, quoted
 from meshflow.postgres import address, clear_errors, connect, reason, unreachable
 
 LAG = timedelta(seconds=10)
@@ -415,37 +416,53 @@ class Reader:
         )
         return str(row[0]) if row else None
 
-    def rows(self, table: Table, cursor: Cursor) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.Array]]]:
-        """The rows of `table` that `cursor` selects, in the contract's types; and by fault, which of them have it.
+    def rows(self, table: Table, cursor: Cursor) -> Iterator[tuple[pa.RecordBatch, dict[Column, pa.Array]]]:
+        """The rows of `table` that `cursor` selects, in the contract's types; and by column, which don't fit it.
 
         Raises TableError with the server's message, click.ClickException if the server closed the connection.
         """
         return self._typed_rows(table, table.source_columns, cursor.condition)
 
-    def keys(self, table: Table) -> pa.Table:
-        """The keys of `table`, except those that don't fit the contract. Raises as `rows` does."""
-        columns = [column for column in table.source_columns if column.name in table.key]
+    def keys(self, table: Table, condition: str = "true", *others: str) -> pa.Table:
+        """The keys of `table`, except those that don't fit the contract, and `others` of its columns.
+
+        Raises as `rows` does.
+        """
+        names = dict.fromkeys([*table.key, *others])
+        columns = [column for column in table.source_columns if column.name in names]
         schema = pa.schema([(column.name, column.arrow) for column in columns])
-        batches = (batch for batch, _ in self._typed_rows(table, columns, "true"))
-        return pa.Table.from_batches(batches, schema).drop_null().select(table.key)
+        batches = (batch for batch, _ in self._typed_rows(table, columns, condition))
+        rows = pa.Table.from_batches(batches, schema).select(list(names))
+        for name in table.key:
+            rows = rows.filter(pc.is_valid(rows.column(name)))
+        return rows
 
     def count(self, table: Table, cursor: Cursor = Cursor()) -> int:
         """The number of rows of `table` that `cursor` selects. Raises as `rows` does."""
-        [batch] = self.query(table, f"SELECT count(*) FROM {_quoted(table)} WHERE {cursor.condition}")  # noqa: S608
+        [batch] = self.query(table, f"SELECT count(*) FROM {self.quoted(table)} WHERE {cursor.condition}")  # noqa: S608
         return int(batch.column(0)[0].as_py())
 
     def _typed_rows(
         self, table: Table, columns: Sequence[Column], condition: str
-    ) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.Array]]]:
+    ) -> Iterator[tuple[pa.RecordBatch, dict[Column, pa.Array]]]:
         expressions = (f"{self._expressions[table][column.name]} AS {quoted(column.name)}" for column in columns)
-        statement = f"SELECT {', '.join(expressions)} FROM {_quoted(table)} WHERE {condition}"  # noqa: S608
+        statement = f"SELECT {', '.join(expressions)} FROM {self.quoted(table)} WHERE {condition}"  # noqa: S608
         for batch in self.query(table, statement):
-            typed, faults = {}, {}
+            typed, unfit = {}, {}
             for column in columns:
-                typed[column.name], unfit = convert(column, batch.column(column.name))
-                if unfit is not None:
-                    faults[fault(column)] = unfit
-            yield pa.record_batch(typed), faults
+                typed[column.name], mask = convert(column, batch.column(column.name))
+                if mask is not None:
+                    unfit[column] = mask
+            yield pa.record_batch(typed), unfit
+
+    def values(self, table: Table) -> dict[str, str]:
+        """SQL for the value of each column of `table` that is loaded."""
+        return self._expressions[table]
+
+    @staticmethod
+    def quoted(table: Table) -> str:
+        """`table` in SQL."""
+        return f"{quoted(table.schema)}.{quoted(table.name)}"
 
     def query(self, table: Table, statement: str) -> Iterator[pa.RecordBatch]:
         """The result of `statement` on `table` in the snapshot.
@@ -481,7 +498,3 @@ def _files(connection: psycopg.Connection, table: Table) -> dict[int, int]:
     statement = f"{TREE} SELECT oid, pg_relation_filenode(oid) FROM tree"  # noqa: S608 - a constant
     members = connection.execute(statement.encode(), (table.schema, table.name)).fetchall()
     return {oid: file for oid, file in members if file is not None}
-
-
-def _quoted(table: Table) -> str:
-    return f"{quoted(table.schema)}.{quoted(table.name)}"

@@ -1,7 +1,8 @@
 """Reconciliation of RAW with the sources: counts and hashes by day, then keys of the days that differ, in one snapshot.
 
-It compares what loads don't: all values, and the keys of very large tables. Days are the UTC dates of `updated_at`.
-Soft-deleted rows are counted separately and not hashed.
+It compares what loads don't: all values, and the keys of very large tables. Days are the UTC dates of `updated_at`. Rows
+without one, and tables that don't record it, have the day NULL. Soft-deleted rows are counted separately and not hashed.
+Rows with a value that doesn't fit the contract aren't counted: RAW can't have them.
 """
 
 from collections import Counter
@@ -17,29 +18,55 @@ from meshflow.loading.contract import DELETED_AT, Column, Table
 from meshflow.loading.deletions import Deletions, mark
 from meshflow.loading.load import Reporter, Session, load_tables
 from meshflow.loading.reader import TableError
+from meshflow.loading.values import MAX_TEXT_BYTES
 
 TEXT = {
     "postgres": {
         exp.DType.DATE: "({0} - DATE '1970-01-01')::text",
         exp.DType.TIMESTAMPNTZ: "(EXTRACT(EPOCH FROM {0}) * 1000000)::bigint::text",
+        exp.DType.TIME: "(EXTRACT(EPOCH FROM {0}) * 1000000)::bigint::text",
         exp.DType.DECIMAL: "{0}::{1}::text",
         exp.DType.BOOLEAN: "{0}::int::text",
+        exp.DType.BINARY: "UPPER(ENCODE({0}, 'hex'))",
     },
     "duckdb": {
         exp.DType.DATE: "DATE_DIFF('day', DATE '1970-01-01', {0})::TEXT",
         exp.DType.TIMESTAMPNTZ: "EPOCH_US({0})::TEXT",
+        exp.DType.TIME: "EPOCH_US({0})::TEXT",
         exp.DType.BOOLEAN: "{0}::INT::TEXT",
+        exp.DType.BINARY: "HEX({0})",
     },
     "snowflake": {
         exp.DType.DATE: "DATEDIFF(DAY, '1970-01-01'::DATE, {0})::TEXT",
         exp.DType.TIMESTAMPNTZ: "DATE_PART(EPOCH_MICROSECOND, {0})::TEXT",
+        exp.DType.TIME: "DATEDIFF(MICROSECOND, '00:00:00'::TIME, {0})::TEXT",
         exp.DType.BOOLEAN: "{0}::INT::TEXT",
+        exp.DType.BINARY: "HEX_ENCODE({0})",
     },
 }
 """Expressions by type that produce the same text on every engine; values of other types are cast to text."""
 
+DOUBLE = (
+    "CASE WHEN {0} IS NULL THEN NULL WHEN ABS({0}) < 1e15 THEN CONCAT("
+    "CASE WHEN {0} < 0 THEN '-' ELSE '' END, FLOOR(ABS({0}))::BIGINT, '.', "
+    "FLOOR((ABS({0}) - FLOOR(ABS({0}))) * 1e15)::BIGINT) ELSE 'large' END"
+)
+"""The text of a double, on every engine. Its steps are exact or rounded alike. It cuts digits after the 15th decimal,
+and doesn't tell values from 1e15 on apart."""
+
 BYTES = {"postgres": "OCTET_LENGTH({0})", "duckdb": "STRLEN({0})", "snowflake": "OCTET_LENGTH({0})"}
 """The length of a text in bytes. Each value is preceded by its own, so that no two rows have the same text."""
+
+FITS = {
+    exp.DType.DATE: "{0} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'",
+    exp.DType.TIMESTAMPNTZ: "{0} BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'",
+    exp.DType.TIME: "{0} < '24:00'",
+    exp.DType.DECIMAL: "ABS({0}) < 1e{digits} AND {0} = ROUND({0}, {scale})",
+    exp.DType.DOUBLE: "{0} NOT IN ('NaN', 'Infinity', '-Infinity')",
+    exp.DType.VARCHAR: f"OCTET_LENGTH({{0}}) <= {MAX_TEXT_BYTES}",
+    exp.DType.BINARY: f"OCTET_LENGTH({{0}}) <= {MAX_TEXT_BYTES}",
+}
+"""By type, whether PostgreSQL's value fits the contract. The loader decides it for itself, by the values it has read."""
 
 HASH = {
     "postgres": "('x' || SUBSTR(MD5({0}), 1, 15))::bit(60)::bigint",
@@ -48,18 +75,9 @@ HASH = {
 }
 """60 bits of a row's MD5 as a number. Their sum over a day doesn't depend on the order of rows."""
 
-DAY = {
-    "postgres": "(updated_at AT TIME ZONE 'UTC')::date",
-    "duckdb": "updated_at::DATE",
-    "snowflake": "updated_at::DATE",
-}
-
 TOTALS = pa.schema(
     [("updated_date", pa.date32()), ("active", pa.int64()), ("deleted", pa.int64()), ("checksum", pa.string())]
 )
-
-IN_RAW = f"deleted_at IS NULL AND {DELETED_AT} IS NULL"
-IS_ACTIVE = {"postgres": "deleted_at IS NULL", "duckdb": IN_RAW, "snowflake": IN_RAW}
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ class DayTotals:
 
 @dataclass(frozen=True)
 class Day:
-    date: date
+    date: date | None
     source: DayTotals
     raw: DayTotals
     missing_in_raw: int = 0
@@ -133,30 +151,35 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
 
     Raises TableError if the source table can't be read, click.ClickException if the source or the destination fails.
     """
-    dialect = session.destination.dialect
-    source = _totals_by_day(_read(session, table, _totals_query(table, "postgres"), TOTALS))
-    raw = _totals_by_day(session.destination.arrow(_totals_query(table, dialect)))
+    in_source, in_raw = _Side.source(session, table), _Side.raw(session, table)
+    source = _totals_by_day(_read(session, table, in_source.totals_query(), TOTALS))
+    raw = _totals_by_day(session.destination.arrow(in_raw.totals_query()))
     session.reader.require_same_files(table)
-    days = [Day(day, source.get(day, DayTotals()), raw.get(day, DayTotals())) for day in sorted({*source, *raw})]
+    dates = sorted({*source, *raw}, key=lambda day: (day is None, day))
+    days = [Day(day, source.get(day, DayTotals()), raw.get(day, DayTotals())) for day in dates]
     differing = [day.date for day in days if not day.is_equal]
-    if not differing:
+    if not differing or not table.key:
         return Reconciliation(table, days, table.arrow.empty_table().select(table.key))
 
-    key = list(table.key)
-    keys = pa.schema([*(table.arrow.field(name) for name in key), ("updated_date", pa.date32())])
-    source_keys = _read(session, table, _active_rows_query(table, "postgres", differing), keys)
+    key, updated_at = list(table.key), table.time("updated_at")
+    times = [updated_at.name] if updated_at else []
+    source_keys = session.reader.keys(table, in_source.active_rows(differing), *times)
     session.reader.require_same_files(table)
     # Snowflake returns upper-case names, and integers as decimals.
-    raw_keys = session.destination.arrow(_active_rows_query(table, dialect, differing))
-    raw_keys = raw_keys.rename_columns(keys.names).cast(keys)
+    raw_keys = session.destination.arrow(in_raw.keys_query(source_keys.column_names, differing))
+    raw_keys = raw_keys.rename_columns(source_keys.column_names).cast(source_keys.schema)
     missing_in_raw = source_keys.join(raw_keys.select(key), key, join_type="left anti")
     missing_in_source = raw_keys.join(source_keys.select(key), key, join_type="left anti")
-    in_raw, in_source = (
-        Counter(rows.column("updated_date").to_pylist()) for rows in (missing_in_raw, missing_in_source)
+    only_in_source, only_in_raw = (
+        Counter(rows.column(times[0]).cast(pa.date32()).to_pylist() if times else [None] * rows.num_rows)
+        for rows in (missing_in_raw, missing_in_source)
     )
     return Reconciliation(
         table,
-        [replace(day, missing_in_raw=in_raw[day.date], missing_in_source=in_source[day.date]) for day in days],
+        [
+            replace(day, missing_in_raw=only_in_source[day.date], missing_in_source=only_in_raw[day.date])
+            for day in days
+        ],
         missing_in_source.select(key),
     )
 
@@ -204,36 +227,80 @@ def _read(session: Session, table: Table, statement: str, schema: pa.Schema) -> 
     return pa.Table.from_batches(batches).cast(schema) if batches else schema.empty_table()
 
 
-def _totals_query(table: Table, dialect: str) -> str:
-    values = (_text(column, dialect) for column in table.source_columns)
-    text = " || ".join(f"COALESCE({BYTES[dialect].format(value)} || ':' || {value}, '~')" for value in values)
-    return f"""
-        SELECT
-          updated_date,
-          CAST(SUM(CASE WHEN is_active THEN 1 ELSE 0 END) AS BIGINT) AS active,
-          CAST(SUM(CASE WHEN is_active THEN 0 ELSE 1 END) AS BIGINT) AS deleted,
-          CAST(SUM(CASE WHEN is_active THEN row_hash ELSE 0 END) AS VARCHAR(40)) AS checksum
-        FROM (
-          SELECT
-            {DAY[dialect]} AS updated_date, {IS_ACTIVE[dialect]} AS is_active, {HASH[dialect].format(text)} AS row_hash
-          FROM {table}
-        ) AS hashed
-        GROUP BY updated_date
-        """  # noqa: S608 - names from the contract
+@dataclass(frozen=True)
+class _Side:
+    """The queries on one side, in its dialect."""
+
+    dialect: str
+    table: Table
+    name: str
+    """The table in SQL."""
+    values: dict[str, str]
+    """SQL for the value of each column."""
+    condition: str
+    """Which rows the other side has as well, unless the two differ."""
+
+    @classmethod
+    def source(cls, session: Session, table: Table) -> "_Side":
+        values = session.reader.values(table)
+        fitting = [_fits(column, values[column.name]) for column in table.source_columns if column.type.this in FITS]
+        return cls("postgres", table, session.reader.quoted(table), values, " AND ".join(fitting) or "true")
+
+    @classmethod
+    def raw(cls, session: Session, table: Table) -> "_Side":
+        quoted = session.destination.quoted
+        values = {column.name: quoted(column.name) for column in table.source_columns}
+        name = quoted(table.schema, table.name)
+        return cls(session.destination.dialect, table, name, values, f"{DELETED_AT} IS NULL")
+
+    def totals_query(self) -> str:
+        texts = (self._text(column) for column in self.table.source_columns)
+        row = " || ".join(f"COALESCE({BYTES[self.dialect].format(text)} || ':' || {text}, '~')" for text in texts)
+        return f"""
+            SELECT
+              updated_date,
+              CAST(SUM(CASE WHEN is_active THEN 1 ELSE 0 END) AS BIGINT) AS active,
+              CAST(SUM(CASE WHEN is_active THEN 0 ELSE 1 END) AS BIGINT) AS deleted,
+              CAST(SUM(CASE WHEN is_active THEN row_hash ELSE 0 END) AS VARCHAR(40)) AS checksum
+            FROM (
+              SELECT
+                {self._day} AS updated_date, {self._is_active} AS is_active,
+                {HASH[self.dialect].format(row)} AS row_hash
+              FROM {self.name} WHERE {self.condition}
+            ) AS hashed
+            GROUP BY updated_date
+            """  # noqa: S608 - names from the contract
+
+    def active_rows(self, days: list[date | None]) -> str:
+        """The condition that selects the active rows of `days`."""
+        dates = ", ".join(f"DATE '{day}'" for day in days if day) or "NULL"
+        is_without_date = f" OR {self._day} IS NULL" if None in days else ""
+        return f"{self.condition} AND {self._is_active} AND ({self._day} IN ({dates}){is_without_date})"
+
+    def keys_query(self, columns: list[str], days: list[date | None]) -> str:
+        values = ", ".join(self.values[name] for name in columns)
+        return f"SELECT {values} FROM {self.name} WHERE {self.active_rows(days)}"  # noqa: S608 - names from the contract
+
+    @property
+    def _day(self) -> str:
+        updated_at = self.table.time("updated_at")
+        return f"CAST({self.values[updated_at.name] if updated_at else 'NULL'} AS DATE)"
+
+    @property
+    def _is_active(self) -> str:
+        deleted_at = self.table.time("deleted_at")
+        return f"({self.values[deleted_at.name]} IS NULL)" if deleted_at else "(1 = 1)"
+
+    def _text(self, column: Column) -> str:
+        kind, value = column.type.this, self.values[column.name]
+        template = DOUBLE if kind == exp.DType.DOUBLE else TEXT[self.dialect].get(kind, "CAST({0} AS VARCHAR)")
+        return template.format(value, column.type.sql("postgres"))
 
 
-def _text(column: Column, dialect: str) -> str:
-    name = f'"{column.name}"' if dialect == "postgres" else column.name
-    template = TEXT[dialect].get(column.type.this, "CAST({0} AS VARCHAR)")
-    return template.format(name, column.type.sql("postgres"))
-
-
-def _active_rows_query(table: Table, dialect: str, days: list[date]) -> str:
-    dates = ", ".join(f"'{day}'" for day in days)
-    return (
-        f"SELECT {', '.join(table.key)}, {DAY[dialect]} AS updated_date FROM {table} "  # noqa: S608 - names from the contract
-        f"WHERE {IS_ACTIVE[dialect]} AND {DAY[dialect]} IN ({dates})"
-    )
+def _fits(column: Column, value: str) -> str:
+    """SQL for whether a value in PostgreSQL fits the contract. NULL does."""
+    precision, scale = column.precision if column.is_decimal else (0, 0)
+    return f"({FITS[column.type.this].format(value, digits=precision - scale, scale=scale)}) IS NOT FALSE"
 
 
 def _totals_by_day(totals: pa.Table) -> dict[Any, DayTotals]:

@@ -7,9 +7,10 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meshflow.loading.contract import Table
+from meshflow.loading.contract import Column, Table
 from meshflow.loading.destination import Destination
 from meshflow.loading.reader import TableError
+from meshflow.loading.values import fault
 
 MAX_REJECTED = 10_000
 """Rows of a table. With more, its contract is wrong."""
@@ -24,6 +25,7 @@ class Rejections:
         rows = destination.query("SELECT row_key FROM loader.rejected_rows WHERE source_table = %s", str(table))
         self._stored = {key for (key,) in rows}
         self._reasons: dict[str, str] = {}
+        self._faults: set[str] = set()
         self._pending = set() if all_rows else self._stored.copy()
 
     @property
@@ -31,28 +33,30 @@ class Rejections:
         """Those of the rows that are in the source and not in RAW."""
         return self._pending | self._reasons.keys()
 
-    def sort_out(self, batch: pa.RecordBatch, faults: Mapping[str, pa.Array]) -> pa.RecordBatch:
-        """Keep the rows of `batch` that have a fault, and return the others. `faults`: which rows, by their reason.
+    def sort_out(self, batch: pa.RecordBatch, unfit: Mapping[Column, pa.Array]) -> pa.RecordBatch:
+        """Keep the rows of `batch` with a value that doesn't fit, and return the others. `unfit`: which, by column.
 
         Raises TableError if there are too many.
         """
         if self._pending:
             self._pending.difference_update(row_keys(batch, self._table))
-        if not faults:
+        if not unfit:
             return batch
-        is_faulty = pa.array([False] * batch.num_rows)
-        for mask in faults.values():
-            is_faulty = pc.or_(is_faulty, mask)
-        numbers = pc.indices_nonzero(is_faulty)
+        is_rejected = pa.array([False] * batch.num_rows)
+        for mask in unfit.values():
+            is_rejected = pc.or_(is_rejected, mask)
+        self._faults.update(map(fault, unfit))
+        numbers = pc.indices_nonzero(is_rejected)
         for number, key in zip(numbers.to_pylist(), row_keys(batch.take(numbers), self._table), strict=True):
             name = key or f"row {len(self._reasons) + 1}"
-            self._reasons[name] = ", ".join(reason for reason, mask in faults.items() if mask[number].as_py())
+            columns = [column.name.lower() for column, mask in unfit.items() if mask[number].as_py()]
+            self._reasons[name] = ", ".join(f"unloadable_{column}" for column in columns)
         if len(self._reasons) > MAX_REJECTED:
             raise TableError(
-                f"{self._table}: more than {MAX_REJECTED:,} rows don't fit {self._table.file}, such as one whose "
-                f"{self._reasons.popitem()[1]}; change the type"
+                f"{self._table}: more than {MAX_REJECTED:,} rows don't fit {self._table.file}: "
+                f"{'; '.join(sorted(self._faults))}. Change the type"
             )
-        return batch.filter(pc.invert(is_faulty))
+        return batch.filter(pc.invert(is_rejected))
 
     def forget_all_but(self, keys: set[str]) -> None:
         """Forget rejected rows that aren't in the source any more."""
@@ -77,10 +81,9 @@ class Rejections:
         """How many rows this load has rejected and why, without their values; None if it hasn't rejected any."""
         if not self._reasons:
             return None
-        reasons = ", ".join(sorted({reason for reasons in self._reasons.values() for reason in reasons.split(", ")}))
         return (
-            f"{self._table}: {len(self._reasons):,} rows don't fit {self._table.file} and aren't loaded: {reasons}. "
-            "raw.loader.rejected_rows has their keys"
+            f"{self._table}: {len(self._reasons):,} rows don't fit {self._table.file} and aren't loaded: "
+            f"{'; '.join(sorted(self._faults))}. raw.loader.rejected_rows has their keys"
         )
 
 

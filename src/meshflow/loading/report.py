@@ -179,9 +179,10 @@ def _advice(result: Reconciliation) -> list[str]:
             f"{table}: {missing_in_source:,} rows of RAW are missing in the source; "
             f"`meshflow reconcile --repair` marks them as deleted"
         )
-    if days := [f"{day.date}" for day in result.differing if day.missing_in_raw or not day.missing_in_source]:
+    if days := [day.date for day in result.differing if day.missing_in_raw or not day.missing_in_source]:
+        dates = [str(day) for day in days if day]
+        which = f" of {len(dates)} days ({', '.join(dates[:3])}{' …' if len(dates) > 3 else ''})" if dates else ""
         advice.append(
-            f"{table}: rows of {len(days)} days ({', '.join(days[:3])} …) differ from the source; "
-            f"`meshflow load --full-refresh --only {table}` loads them"
+            f"{table}: rows{which} differ from the source; `meshflow load --full-refresh --only {table}` loads them"
         )
     return advice

@@ -39,7 +39,9 @@ def expression(column: Column, type_: str, category: str) -> str:
             return f"abbrev({name})"  # the text of a single address would end in /32
         # As JSON, arrays and rows are readable for both warehouses. A char(n) loses its padding.
         return f"to_json({name})::text" if category in {ARRAY, COMPOSITE} else f"{name}::text"
-    return f"{name}::numeric" if column.is_decimal else name
+    if column.is_decimal:
+        return f"{name}::numeric"
+    return f"{name}::float8" if type_ == "real" else name
 
 
 def quoted(name: str) -> str:

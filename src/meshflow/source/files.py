@@ -17,6 +17,7 @@ import click
 from sqlglot import exp
 from sqlmesh.core.dialect import format_model_expressions, parse
 
+from meshflow.loading.contract import snake_case
 from meshflow.source.tables import UNLIMITED_NUMERIC, SourceColumn, SourceTable
 
 RESERVED = frozenset({
@@ -125,7 +126,7 @@ class NewTable:
         taken: set[str] = {*OWN_COLUMNS, *LOADERS_COLUMNS}
         columns = []
         for column in self.table.columns:
-            name = _snake_case(column.name)
+            name = snake_case(column.name)
             # updated_at and deleted_at are times of every staging model.
             is_usable = column.type in {"DATE", "TIMESTAMPNTZ"} and column.name not in self.table.key
             if name in RESERVED or (name in {"updated_at", "deleted_at"} and not is_usable):
@@ -231,7 +232,7 @@ def _raw_columns(new: NewTable) -> list[Column]:
 
 def with_contract(text: str, new: NewTable) -> str:
     """A file of the contract, or an empty text, with the entries of the table."""
-    anchor = _snake_case(new.table.name)
+    anchor = snake_case(new.table.name)
     key = ", ".join(f'"{name}"' if name.lower() in RESERVED else name for name in new.table.key)
     lines = [
         f"- &{anchor}",
@@ -549,11 +550,6 @@ def _csv_line(values: Iterable[str]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(values)
     return line.getvalue()
-
-
-def _snake_case(name: str) -> str:
-    """`name` as a column is named here: createdAt becomes created_at."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _plain(comment: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The source tables, and the loader's privileges on them."""
+"""The demo's tables in the source database, and the loader's privileges on them."""
 
 from importlib.resources import files
 
