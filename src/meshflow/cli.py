@@ -76,9 +76,8 @@ def up() -> None:
     server.up(with_source=not settings.own_server())
     settings.write_state_settings(server)
     database = "sqlmesh" if settings.own_server() else "source"
-    click.echo(
-        f"PostgreSQL is running at {address(server.url(database, database))}; .env has the connection to SQLMesh's state"
-    )
+    running_at = address(server.url(database, database))
+    click.echo(f"PostgreSQL is running at {running_at}; .env has the connection to SQLMesh's state")
 
 
 @source.command()

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 import psycopg
@@ -22,7 +23,7 @@ def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection:
     Raises click.ClickException with the user, the host and the server's message.
     """
     address(url)
-    parameters = {"connect_timeout": 10, "options": "-c timezone=UTC", **conninfo_to_dict(url)}
+    parameters: dict[str, Any] = {"connect_timeout": 10, "options": "-c timezone=UTC", **conninfo_to_dict(url)}
     try:
         return psycopg.connect(autocommit=autocommit, **parameters)
     except psycopg.OperationalError as error:
@@ -59,8 +60,8 @@ def unverified(url: str) -> str | None:
     if mode in {"verify-ca", "verify-full"} or all(re.fullmatch(LOCAL_HOST, host) for host in hosts):
         return None
     return (
-        f"The connection to {address(url)} has sslmode={mode}, which doesn't verify the server: another one could take "
-        "its place, and see the password. Add ?sslmode=verify-full to the URL"
+        f"The connection to {address(url)} has sslmode={mode}, which doesn't verify the server: another one could "
+        "answer instead, and see the password. Add ?sslmode=verify-full to the URL"
     )
 
 

@@ -37,8 +37,8 @@ def own_server() -> bool:
 
 def own_state() -> str | None:
     """The host of SQLMesh's state if that is on a server of your own; None if it is on the embedded one, or nowhere."""
-    embedded = server()
-    is_embedded = embedded.exists and os.environ.get("MESHFLOW_STATE_PASSWORD") == embedded.state["MESHFLOW_STATE_PASSWORD"]
+    embedded, password = server(), os.environ.get("MESHFLOW_STATE_PASSWORD")
+    is_embedded = embedded.exists and password == embedded.state["MESHFLOW_STATE_PASSWORD"]
     return None if is_embedded else os.environ.get("MESHFLOW_STATE_HOST")
 
 

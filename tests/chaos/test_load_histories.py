@@ -36,7 +36,7 @@ COLUMNS = {"retail.sales": "quantity", "edtech.enrollments": "course_id"}
 KEYS = range(1, 9)
 """Keys of rows that short transactions write. Those of long ones are the next, so that they never wait."""
 
-REFUSED = psycopg.errors.LockNotAvailable, psycopg.errors.NotNullViolation
+BLOCKED = psycopg.errors.LockNotAvailable, psycopg.errors.NotNullViolation
 """A long transaction is in the way; or no trigger has set created_at."""
 
 
@@ -57,7 +57,7 @@ class History:
     def execute(self, *statements: str, options: str = "") -> None:
         """Execute in one transaction, or none of them if a long transaction is in the way."""
         self.steps += statements
-        with suppress(*REFUSED), self.connect(options) as connection:
+        with suppress(*BLOCKED), self.connect(options) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
@@ -135,7 +135,7 @@ class History:
         table = self.random.choice(list(TABLES))
         how = self.random.choice(["FREEZE", "FULL, FREEZE", "FULL"])
         self.steps.append(f"VACUUM ({how}) {table}")
-        with suppress(*REFUSED), closing(self.connect(autocommit=True)) as connection:
+        with suppress(*BLOCKED), closing(self.connect(autocommit=True)) as connection:
             connection.execute(f"VACUUM ({how}) {table}".encode())
 
     def truncate(self) -> None:

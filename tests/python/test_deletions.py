@@ -144,9 +144,7 @@ def test_a_table_rewritten_during_a_load_is_loaded_by_the_next(by_each_cursor: L
         """,
     ],
 )
-def test_a_table_or_column_that_takes_the_place_of_another_is_read_whole(
-    by_each_cursor: LoadPipeline, change: str
-) -> None:
+def test_a_table_or_column_that_replaces_another_is_read_entirely(by_each_cursor: LoadPipeline, change: str) -> None:
     """None of its rows has a new xmin or updated_at."""
     by_each_cursor.source.execute("UPDATE retail.sales SET city = 'Ghent', country = 'Belgium'")
     by_each_cursor.load("retail.sales")

@@ -140,7 +140,7 @@ def partition_sales(source: SourceDatabase) -> None:
     )
 
 
-def test_partitions_load_as_one_table_and_a_new_one_is_read_whole(loaded_pipeline: LoadPipeline) -> None:
+def test_partitions_load_as_one_table_and_a_new_one_is_read_entirely(loaded_pipeline: LoadPipeline) -> None:
     partition_sales(loaded_pipeline.source)
     assert cursor_of(loaded_pipeline, "retail.sales") == "xmin"
     loaded_pipeline.source.execute(
@@ -177,7 +177,7 @@ def standby(postgres_template: Path, tmp_path: Path) -> Iterator[Server]:
     server.down()
 
 
-def test_a_standby_is_refused_in_one_line(standby: Server, loaded_pipeline: LoadPipeline) -> None:
+def test_a_standby_is_rejected_in_one_line(standby: Server, loaded_pipeline: LoadPipeline) -> None:
     result = run_meshflow(loaded_pipeline, "load", MESHFLOW_LOADER_URL=standby.url("loader", "source"))
     assert result.exit_code == 1
     assert "is a standby, where a load would lose rows" in error_line(result.stderr)

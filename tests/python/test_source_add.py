@@ -50,7 +50,7 @@ STATEMENTS = (
     INSERT INTO types.every_type (id, an_integer, a_bigint, a_numeric, a_text, a_mood, a_jsonb, an_inet, a_date)
     VALUES (
       'deadbeef-0000-4000-8000-00000000cafe', 867530, 8675309867, 271828.1828, 'secret text', 'secret_sad',
-      '{"secret": "json"}', '203.0.113.77', '1987-06-05'
+      '{"secret": 1}', '203.0.113.77', '1987-06-05'
     )
     """,
     """
@@ -262,7 +262,7 @@ def test_the_demo_can_be_removed(project: Path, added: Workspace, tmp_path: Path
         assert {table for (table,) in tables} == set(ADDED)
 
 
-def test_a_project_without_the_demo_does_the_whole_job_with_own_tables(
+def test_a_project_without_the_demo_does_everything_with_own_tables(
     built: Workspace, project: Path, postgres: Server, foreign: SourceDatabase, tmp_path: Path
 ) -> None:
     workspace = built.clone(tmp_path, new_state(postgres), data=False)

@@ -29,6 +29,6 @@ def check_tables(url: str) -> bool:
                 cursor = "updated_at" if reader.storage(table).trigger else "xmin"
                 summary.add_row(str(table), cursor, "can be loaded")
     show(summary)
-    for error in errors:
-        click.echo(f"Error: {error}", err=True)
+    for message in errors:
+        click.echo(f"Error: {message}", err=True)
     return not errors

@@ -129,7 +129,8 @@ class Table:
 
     def time(self, name: str) -> Column | None:
         """The source's column `name`, such as 'updated_at' or updatedAt, if it is a time or a date."""
-        times = (column for column in self.source_columns if column.type.this in {exp.DType.TIMESTAMPNTZ, exp.DType.DATE})
+        kinds = {exp.DType.TIMESTAMPNTZ, exp.DType.DATE}
+        times = (column for column in self.source_columns if column.type.this in kinds)
         return next((column for column in times if snake_case(column.name) == name), None)
 
 

@@ -15,7 +15,7 @@ from meshflow.loading.reader import Reader, TableError
 from meshflow.loading.rejections import Rejections, row_keys
 
 COMPARABLE_KEYS = 5_000_000
-"""The largest table, in rows, whose keys a load compares. It reads these from both sides in 8 s and 0.5 GB."""
+"""The largest table, in rows, whose keys a load compares. It reads these from source and RAW in 8 s and 0.5 GB."""
 
 MARKED_AT_ONCE = 4_000
 """Keys per statement. Snowflake allows 16,384, and 1 MB."""

@@ -156,7 +156,7 @@ def _has_changed(session: Session, table: Table, storage: Storage) -> bool:
     if count > table.max_rows:
         raise TableError(
             f"{table}: {count:,} rows without a key would be replaced in each load; name a key, `grain: (one, other)`, "
-            f"or raise the limit of {table.max_rows:,} in {table.file}, `physical_properties: {{max_rows: {count}}}`"
+            f"or raise the {table.max_rows:,} allowed in {table.file}, `physical_properties: {{max_rows: {count}}}`"
         )
     names = {name.lower() for name in table.arrow.names}
     previous = session.load_log.previous(table, storage, session.snapshot)

@@ -1,6 +1,6 @@
 """The load log, RAW.LOADER.LOADS: one row per table and load, also of those that failed. Loads keep no other state.
 
-A row is written before the table in RAW is touched, and completed after its rows have been committed. SQLMesh's signal
+A row is written before the table in RAW changes, and completed after its rows have been committed. SQLMesh's signal
 `source_loaded` reads completed rows to find intervals that can't change any more. The next load finds its cursor here.
 """
 

@@ -27,7 +27,7 @@ SETTINGS = {
     "timezone": "UTC",
     "datestyle": "ISO",
     "extra_float_digits": "1",  # the shortest text that is exact
-    "search_path": "pg_catalog",  # no object of another schema is used in place of the catalog's
+    "search_path": "pg_catalog",  # no object of another schema is used instead of the catalog's
     "row_security": "off",  # a policy that hides rows is an error
     "lock_timeout": "30s",  # a migration may hold a table for hours
     "statement_timeout": "0",
@@ -98,7 +98,7 @@ class Cursor:
     xid: int | None = None
     time: datetime | None = None
     new_parts: tuple[int, ...] = ()
-    """The oids of partitions to read whole: their rows may be of old transactions."""
+    """The oids of partitions to read entirely: their rows may be of old transactions."""
 
     @property
     def condition(self) -> str:
@@ -175,10 +175,12 @@ class Reader:
         Raises click.ClickException if the server can't be loaded from.
         """
         if self._control.info.server_version < OLDEST_SERVER:
-            raise self._refusal("is older than version 13")
+            raise self._unsupported("is older than version 13")
         if self._one("SELECT pg_is_in_recovery()") == (True,):
             # Its snapshots don't show which transactions of the primary are still open.
-            raise self._refusal("is a standby, where a load would lose rows; set MESHFLOW_LOADER_URL to the primary")
+            raise self._unsupported(
+                "is a standby, where a load would lose rows; set MESHFLOW_LOADER_URL to the primary"
+            )
         self._files = {table: _files(self._control, table) for table in tables}
         source = self._database()
         # Before the snapshot: what it misses of transactions without an id is written later.
@@ -218,7 +220,7 @@ class Reader:
     def _all(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         return self._control.execute(statement.encode(), parameters or None).fetchall()
 
-    def _refusal(self, why: str) -> click.ClickException:
+    def _unsupported(self, why: str) -> click.ClickException:
         return click.ClickException(f"PostgreSQL at {address(self._url)} {why}")
 
     def new_columns(self, table: Table) -> dict[str, str]:
@@ -356,7 +358,7 @@ class Reader:
 
     def storage(self, table: Table) -> Storage:
         relation = self._relation(table)
-        # A column that takes the place of another, or computes something else, has new values in old rows.
+        # A column that replaces another, or computes something else, has new values in old rows.
         (columns,) = self._one(
             """
             SELECT md5(string_agg(

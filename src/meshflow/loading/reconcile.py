@@ -1,8 +1,8 @@
 """Reconciliation of RAW with the sources: counts and hashes by day, then keys of the days that differ, in one snapshot.
 
-It compares what loads don't: all values, and the keys of very large tables. Days are the UTC dates of `updated_at`. Rows
-without one, and tables that don't record it, have the day NULL. Soft-deleted rows are counted separately and not hashed.
-Rows with a value that doesn't fit the contract aren't counted: RAW can't have them.
+It compares what loads don't: all values, and the keys of very large tables. Days are the UTC dates of `updated_at`;
+rows without one, and those of tables that don't record it, have the day NULL. Soft-deleted rows are counted separately
+and not hashed. Rows with a value that doesn't fit the contract aren't counted: RAW can't have them.
 """
 
 from collections import Counter
@@ -66,7 +66,7 @@ FITS = {
     exp.DType.VARCHAR: f"OCTET_LENGTH({{0}}) <= {MAX_TEXT_BYTES}",
     exp.DType.BINARY: f"OCTET_LENGTH({{0}}) <= {MAX_TEXT_BYTES}",
 }
-"""By type, whether PostgreSQL's value fits the contract. The loader decides it for itself, by the values it has read."""
+"""By type, whether PostgreSQL's value fits the contract. The loader decides it by the values it has read."""
 
 HASH = {
     "postgres": "('x' || SUBSTR(MD5({0}), 1, 15))::bit(60)::bigint",
@@ -151,7 +151,7 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
 
     Raises TableError if the source table can't be read, click.ClickException if the source or the destination fails.
     """
-    in_source, in_raw = _Side.source(session, table), _Side.raw(session, table)
+    in_source, in_raw = _Queries.source(session, table), _Queries.raw(session, table)
     source = _totals_by_day(_read(session, table, in_source.totals_query(), TOTALS))
     raw = _totals_by_day(session.destination.arrow(in_raw.totals_query()))
     session.reader.require_same_files(table)
@@ -228,8 +228,8 @@ def _read(session: Session, table: Table, statement: str, schema: pa.Schema) -> 
 
 
 @dataclass(frozen=True)
-class _Side:
-    """The queries on one side, in its dialect."""
+class _Queries:
+    """The queries on the source or on RAW, in its dialect."""
 
     dialect: str
     table: Table
@@ -238,16 +238,16 @@ class _Side:
     values: dict[str, str]
     """SQL for the value of each column."""
     condition: str
-    """Which rows the other side has as well, unless the two differ."""
+    """Which rows both have, unless they differ."""
 
     @classmethod
-    def source(cls, session: Session, table: Table) -> "_Side":
+    def source(cls, session: Session, table: Table) -> "_Queries":
         values = session.reader.values(table)
         fitting = [_fits(column, values[column.name]) for column in table.source_columns if column.type.this in FITS]
         return cls("postgres", table, session.reader.quoted(table), values, " AND ".join(fitting) or "true")
 
     @classmethod
-    def raw(cls, session: Session, table: Table) -> "_Side":
+    def raw(cls, session: Session, table: Table) -> "_Queries":
         quoted = session.destination.quoted
         values = {column.name: quoted(column.name) for column in table.source_columns}
         name = quoted(table.schema, table.name)

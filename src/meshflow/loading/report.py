@@ -82,7 +82,7 @@ class ConsoleReporter:
         )
 
     def _elapsed(self, table: Table) -> float:
-        """Seconds since the table's start. By id: a list of tasks has no place for one that was removed."""
+        """Seconds since the table's start. By id: a removed task leaves no gap in the list of tasks."""
         tasks = {task.id: task for task in self._progress.tasks}
         return tasks[self._tasks[table]].elapsed or 0.0
 
@@ -181,7 +181,7 @@ def _advice(result: Reconciliation) -> list[str]:
         )
     if days := [day.date for day in result.differing if day.missing_in_raw or not day.missing_in_source]:
         dates = [str(day) for day in days if day]
-        which = f" of {len(dates)} days ({', '.join(dates[:3])}{' …' if len(dates) > 3 else ''})" if dates else ""
+        which = f" of {len(dates)} days ({', '.join(dates[:3])} …)" if dates else ""
         advice.append(
             f"{table}: rows{which} differ from the source; `meshflow load --full-refresh --only {table}` loads them"
         )
