@@ -15,9 +15,9 @@ def check_tables(url: str) -> bool:
     """
     tables = source_tables(contract())
     summary, errors = grid("table", "cursor", "result"), []
-    if warning := unverified(url):
-        click.echo(f"Warning: {warning}", err=True)
     with Reader.open(url) as reader:
+        if warning := unverified(url):
+            click.echo(f"Warning: {warning}", err=True)
         reader.take_snapshot(tables)
         for table in tables:
             try:

@@ -55,9 +55,9 @@ def session(  # noqa: PLR0913 - source, destination and how to wait
     interval of that timestamp. Raises click.ClickException if the source or the destination can't be reached.
     """
     tables = contract()
-    if warning := unverified(url):
-        reporter.warned(warning)
     with Reader.open(url) as reader:
+        if warning := unverified(url):
+            reporter.warned(warning)
         destination_id = f"{gateway} {socket.gethostname()} {data.resolve()}" if gateway == "live" else gateway
         if holder := reader.lock(destination_id):
             reporter.locked(holder)
