@@ -1,5 +1,8 @@
 """After any history of its sources and loads, one plain load makes RAW equal the source, row by row.
 
+Whatever has changed in RAW is dated after the plain load before, so that models find it. A finished load says that it has
+brought rows, so that the signal lets them run.
+
 Two tables take part. Loads of retail.sales use the time cursor while its trigger is trusted. Those of
 edtech.enrollments use `xmin`: it has no index on updated_at. Sources, loads, kills and RAW are real.
 
@@ -11,6 +14,7 @@ import os
 from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
@@ -27,7 +31,7 @@ from meshflow.source.server import Server
 pytest_plugins = ("load_fixtures",)
 pytestmark = pytest.mark.usefixtures("no_margins")
 
-GROUPS = int(os.environ.get("MESHFLOW_LOAD_HISTORIES") or 40) // 20
+GROUPS = int(os.environ.get("MESHFLOW_LOAD_HISTORIES") or 20) // 20
 GROUP = 20
 """Histories on one pair of databases, each of which goes on from the one before."""
 TABLES = {"retail.sales": "order_id, product_id", "edtech.enrollments": "enrollment_id"}
@@ -196,6 +200,36 @@ class History:
             self.end_prepared()
 
 
+@dataclass(frozen=True)
+class Raw:
+    """A table of RAW after a load that began `at`."""
+
+    at: datetime
+    rows: dict[tuple[Any, ...], tuple[Any, ...]]
+    """By key: all columns of the source, and whether the row is deleted."""
+    loaded_at: dict[tuple[Any, ...], datetime]
+
+    @classmethod
+    def after_load(cls, pipeline: LoadPipeline, table: str, at: datetime) -> "Raw":
+        columns = "COLUMNS(* EXCLUDE (_loaded_at, _deleted_at, deleted_at))"
+        found = pipeline.query(
+            f"SELECT {TABLES[table]}, _loaded_at, {columns}, COALESCE(deleted_at, _deleted_at) IS NULL FROM {table}"
+        )
+        width = len(TABLES[table].split(", "))
+        rows = {row[:width]: row[width + 1 :] for row in found}
+        return cls(
+            at.replace(tzinfo=None), {k: row[1:] for k, row in rows.items()}, {k: row[0] for k, row in rows.items()}
+        )
+
+    def require_dated_changes(self, later: "Raw", loads: list[tuple[datetime, int]]) -> None:
+        """All rows that differ `later` were loaded in between. `loads`: start and row count of the finished ones."""
+        for key in self.rows.keys() | later.rows.keys():
+            if self.rows.get(key) != later.rows.get(key):
+                assert self.at < later.loaded_at[key] <= later.at, key
+        brought = max(later.loaded_at.values(), default=self.at)
+        assert brought <= self.at or any(count and start >= brought for start, count in loads)
+
+
 def new_pipeline(server: Server, project: Path, root: Path) -> LoadPipeline:
     """A source whose columns a history may drop and add, and no load yet."""
     root.mkdir()
@@ -205,6 +239,14 @@ def new_pipeline(server: Server, project: Path, root: Path) -> LoadPipeline:
         # As `remake` does, so that INT fits both.
         connection.execute("ALTER TABLE edtech.enrollments ALTER course_id TYPE integer")
     return pipeline
+
+
+def finished_loads(pipeline: LoadPipeline, table: str) -> list[tuple[Any, ...]]:
+    """Start and row count of the finished loads."""
+    return pipeline.query(
+        "SELECT started_at, row_count FROM loader.loads "
+        f"WHERE finished_at IS NOT NULL AND source || '.' || table_name = '{table}'"
+    )
 
 
 def seeds() -> list[int]:
@@ -223,6 +265,7 @@ def test_after_any_history_one_plain_load_makes_raw_equal_the_source(
         pipeline = new_pipeline(own_server, project, tmp_path / str(seed))
         monkeypatch.chdir(pipeline.project)
         random = Random(seed)  # noqa: S311
+        before: dict[str, Raw] = {}
         for number in range(GROUP):
             history = History(pipeline, random, tmp_path / "log")
             for _ in range(random.randrange(5, 25)):
@@ -233,6 +276,14 @@ def test_after_any_history_one_plain_load_makes_raw_equal_the_source(
             assert reporter.complete, "\n".join(story)
             for table in TABLES:
                 assert pipeline.in_raw(table) == pipeline.in_source(table), "\n".join([*story, table])
+                assert reporter.started_at
+                after = Raw.after_load(pipeline, table, reporter.started_at)
+                if table in before:
+                    try:
+                        before[table].require_dated_changes(after, finished_loads(pipeline, table))
+                    except AssertionError as error:
+                        raise AssertionError("\n".join([*story, table])) from error
+                before[table] = after
             cursors.update(history.cursors)
             kills += history.kills
     print(f"{GROUPS * GROUP} histories, {dict(cursors)}, {kills} kills")  # noqa: T201 - shown by `make chaos-long`
