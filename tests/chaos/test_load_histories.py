@@ -1,7 +1,7 @@
 """After any history of its sources and loads, one plain load makes RAW equal the source, row by row.
 
-Whatever has changed in RAW is dated after the plain load before, so that models find it. A finished load says that it has
-brought rows, so that the signal lets them run.
+Whatever has changed in RAW is dated after the plain load before, so that models find it. A finished load says that it
+has brought rows, so that the signal lets them run.
 
 Two tables take part. Loads of retail.sales use the time cursor while its trigger is trusted. Those of
 edtech.enrollments use `xmin`: it has no index on updated_at. Sources, loads, kills and RAW are real.
@@ -217,9 +217,7 @@ class Raw:
         )
         width = len(TABLES[table].split(", "))
         rows = {row[:width]: row[width + 1 :] for row in found}
-        return cls(
-            at.replace(tzinfo=None), {k: row[1:] for k, row in rows.items()}, {k: row[0] for k, row in rows.items()}
-        )
+        return cls(at.replace(tzinfo=None), rows, {row[:width]: row[width] for row in found})
 
     def require_dated_changes(self, later: "Raw", loads: list[tuple[datetime, int]]) -> None:
         """All rows that differ `later` were loaded in between. `loads`: start and row count of the finished ones."""
