@@ -47,6 +47,7 @@ chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and c
 	@$(PYTEST) tests/chaos
 
 chaos-long: .venv/dev.installed ## Go on with random histories for an hour, then kill loads and runs in real time for another
+	@MESHFLOW_LOAD_HISTORIES=1000 $(PYTEST) -rP tests/chaos/test_load_histories.py
 	@MESHFLOW_CHAOS_SECONDS=3600 $(PYTEST) tests/chaos/test_histories.py
 	@MESHFLOW_CLOCK=real $(PYTEST) tests/chaos/test_kills.py
 

@@ -19,7 +19,11 @@ OLDEST_LAST_LOAD = Query(
 )
 """The last load of the source database that is furthest behind: one may be late while the other isn't."""
 TABLES = Query("SELECT source_table FROM ops.table_freshness")
-DAYS = Query("SELECT MIN(updated_date) AS first_day, MAX(updated_date) AS last_day FROM ops.row_reconciliation")
+DAYS = Query(
+    "SELECT COALESCE(MIN(updated_date), CURRENT_DATE) AS first_day, "
+    "COALESCE(MAX(updated_date), CURRENT_DATE) AS last_day FROM ops.row_reconciliation HAVING COUNT(*) > 0"
+)
+"""The default is for sources that don't record when they wrote a row."""
 
 FRESHNESS = """
 SELECT freshness.source_table, freshness.last_loaded_at, freshness.last_updated_at, freshness.days_since_loaded,
@@ -35,7 +39,7 @@ SELECT
     COALESCE(SUM(counts.rejected_count), 0) AS rejected,
     COALESCE(SUM(counts.missing_count), 0) AS missing
 FROM ops.row_reconciliation AS counts
-WHERE counts.updated_date BETWEEN ? AND ?
+WHERE (counts.updated_date BETWEEN ? AND ? OR counts.updated_date IS NULL)
 """
 OUTCOMES = ("accepted", "deleted", "rejected", "missing")
 FIGURES = {f"Rows {measure}": (measure, "rows") for measure in ("loaded", *OUTCOMES)}
@@ -54,7 +58,7 @@ ORDER BY month
 REASONS = """
 SELECT rejected.reject_reason, rejected.source_table, SUM(rejected.rejected_count) AS rejected_count, rejected.remedy
 FROM ops.rejected_rows AS rejected
-WHERE rejected.updated_date BETWEEN ? AND ?
+WHERE (rejected.updated_date BETWEEN ? AND ? OR rejected.updated_date IS NULL)
 GROUP BY rejected.reject_reason, rejected.source_table, rejected.remedy
 ORDER BY rejected_count DESC, rejected.reject_reason, rejected.source_table
 """
@@ -93,7 +97,7 @@ def page(view: View) -> None:
         st.warning("The period ends before it begins. Select another day in From or To.")
         return
     show = partial(show_panel, view, last_load=LAST_LOAD)
-    dates = "By date of last update in the source."
+    dates = "By date of last update in the source. Totals include rows without one."
     show_totals(view, Query(TOTAL, (first, last)).only("counts.source_table", tables), FIGURES, LAST_LOAD, dates)
     show(
         "Last loads and freshness",

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from functools import partial
 from io import StringIO
@@ -19,7 +19,9 @@ MAX_FAULTS_REPORTED = 5
 
 INTEGER = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
+DOUBLE = re.compile(rf"{NUMBER.pattern}([eE][+-]?[0-9]+)?")
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+TIME = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?")
 TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?")
 
 
@@ -112,7 +114,7 @@ def _is_decimal(value: str, precision: int, scale: int) -> bool:
     return units == units.to_integral_value() and abs(units) < 10**precision
 
 
-def _is_time(value: str, pattern: re.Pattern[str], parse: Callable[[str], date]) -> bool:
+def _is_time(value: str, pattern: re.Pattern[str], parse: Callable[[str], date | time]) -> bool:
     if not pattern.fullmatch(value):
         return False
     try:
@@ -127,7 +129,9 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "BIGINT": partial(_is_integer, bits=64),
     "BOOLEAN": {"true", "false"}.__contains__,
     "DATE": partial(_is_time, pattern=DATE, parse=date.fromisoformat),
+    "DOUBLE": lambda value: bool(DOUBLE.fullmatch(value)),
     "INT": partial(_is_integer, bits=32),
+    "TIME": partial(_is_time, pattern=TIME, parse=time.fromisoformat),
     "TIMESTAMPNTZ": partial(_is_time, pattern=TIMESTAMP, parse=datetime.fromisoformat),
     "VARCHAR": lambda _: True,
 }

@@ -1,5 +1,6 @@
 """The signals that decide which intervals SQLMesh may process."""
 
+from sqlglot import exp
 from sqlmesh import DatetimeRanges, ExecutionContext, signal
 from sqlmesh.core.snapshot.definition import DeployabilityIndex, Snapshot, merge_intervals
 from sqlmesh.utils.date import to_datetime, to_timestamp
@@ -9,8 +10,8 @@ from sqlmesh.utils.date import to_datetime, to_timestamp
 def source_loaded(batch: DatetimeRanges, source: str, gateway: str, context: ExecutionContext) -> bool | DatetimeRanges:
     """Return the complete intervals: each table of `source` has a finished load that started at their end or later.
 
-    `source` is 'edtech' or 'retail'. A load writes its start time into its rows, and after its commit into the load
-    log, RAW.LOADER.LOADS. So once a later load has finished, no row can arrive in the interval.
+    `source` is a schema of RAW, such as 'edtech'. A load writes its start time into its rows, and after its commit into
+    the load log, RAW.LOADER.LOADS. So once a later load has finished, no row can arrive in the interval.
     One late table delays all of its source, because tables are validated against each other.
     No interval is ready while no load since the first of them has brought a row: a run then computes nothing. At
     midnight UTC they are nevertheless, or a source without new rows would block daily models of several sources.
@@ -18,15 +19,20 @@ def source_loaded(batch: DatetimeRanges, source: str, gateway: str, context: Exe
     """
     if gateway == "local":
         return True
-    row = context.engine_adapter.fetchone(
-        "SELECT MIN(started_at), MAX(rows_started_at) FROM (SELECT MAX(started_at) AS started_at, "
-        "MAX(CASE WHEN row_count = 0 THEN NULL ELSE started_at END) AS rows_started_at "
-        f"FROM RAW.LOADER.LOADS WHERE source = '{source}' GROUP BY table_name) AS newest"
+    loads = context.engine_adapter.fetchall(
+        "SELECT table_name, MAX(started_at), MAX(CASE WHEN row_count = 0 THEN NULL ELSE started_at END) "
+        f"FROM RAW.LOADER.LOADS WHERE source = '{source}' AND finished_at IS NOT NULL GROUP BY table_name"
     )
-    if not row or row[0] is None:
+    # By the contract: the log also has tables that were taken out of it.
+    raw_tables = map(exp.to_table, context.snapshots)
+    tables = {
+        table.name.lower() for table in raw_tables if table.catalog == "RAW" and table.db.upper() == source.upper()
+    }
+    starts = {name.lower(): times for name, *times in loads if name.lower() in tables}
+    if not starts or starts.keys() != tables:
         return False
-    complete_until = to_datetime(row[0])
-    has_rows = row[1] is not None and to_datetime(row[1]) >= batch[0][0]
+    complete_until = min(to_datetime(started_at) for started_at, _ in starts.values())
+    has_rows = any(at and to_datetime(at) >= batch[0][0] for _, at in starts.values())
     if not has_rows and complete_until.date() == batch[0][0].date():
         return False
     if batch[-1][1] <= complete_until:

@@ -17,11 +17,11 @@ BATCH = 50_000
 def fill(rows: int) -> int:
     """Add order lines until there are `rows`, some of them corrected or cancelled; returns their number.
 
-    Their updated_at is an hour ago: a load starts ten seconds before its watermark, and would read newer rows twice.
-    So the trigger that sets updated_at is disabled meanwhile.
+    Their updated_at is an hour ago: a load by updated_at reads back ten seconds, and would read newer rows twice.
+    So the triggers that set the times are disabled meanwhile.
     """
     with closing(connect(os.environ["MESHFLOW_SOURCE_URL"], autocommit=True)) as connection:
-        connection.execute("ALTER TABLE retail.sales DISABLE TRIGGER set_updated_at")
+        connection.execute("ALTER TABLE retail.sales DISABLE TRIGGER USER")
         for column in ("created_at", "updated_at"):
             connection.execute(
                 f"ALTER TABLE retail.sales ALTER {column} SET DEFAULT clock_timestamp() - INTERVAL '1 hour'".encode()
@@ -32,7 +32,8 @@ def fill(rows: int) -> int:
             size = min(BATCH, rows - count)
             with connection.transaction():
                 count += write_batch(connection, random, sales=size, fault_rate=0.01, now=AS_OF, days=365).sales
-        connection.execute("ALTER TABLE retail.sales ENABLE TRIGGER set_updated_at")
+        connection.execute("ALTER TABLE retail.sales ENABLE TRIGGER USER")
+        connection.execute("ALTER TABLE retail.sales ENABLE ALWAYS TRIGGER set_updated_at")
         # Otherwise the first reader would write to the table: it sets hint bits of committed rows.
         connection.execute("VACUUM (ANALYZE) retail.sales")
     return int(count)
@@ -49,3 +50,10 @@ def change(rows: int) -> int:
             """,
             [rows],
         ).rowcount
+
+
+def drop_index(rows: int) -> int:
+    """Drop the index on updated_at, so that loads use xmin; returns `rows`."""
+    with closing(connect(os.environ["MESHFLOW_SOURCE_URL"], autocommit=True)) as connection:
+        connection.execute("DROP INDEX retail.sales_updated_at")
+    return rows

@@ -34,7 +34,7 @@ WITH gone AS (
     start_date,
     end_date,
     reject_reasons IS NULL AND NOT is_deleted AS is_present,
-    IFF(deleted_at > updated_at, deleted_at, updated_at) AS updated_at, /* A row that a reconciliation has marked as deleted keeps its updated_at. */
+    IFF(deleted_at > updated_at, deleted_at, updated_at) AS updated_at, /* A hard-deleted row keeps its updated_at. */
     _loaded_at
   FROM intermediate.int_edtech__courses_validated
   WHERE

@@ -61,7 +61,7 @@ SELECT
   ranked.start_date, /* First day of the course */
   ranked.end_date, /* Last day of the course */
   NOT ranked.deleted_at IS NULL AS is_deleted, /* Whether the course is soft-deleted */
-  ranked.deleted_at, /* When the source soft-deleted the row, or a reconciliation found it hard-deleted, UTC */
+  ranked.deleted_at, /* When the source soft-deleted the row, or a load found it missing there, UTC */
   @reject_reasons(
     missing_course_id := ranked.course_id IS NULL,
     duplicate_course_id := ranked.recency_rank > 1 AND NOT ranked.course_id IS NULL,

@@ -62,7 +62,7 @@ SELECT
   ranked.date_of_birth, /* Date of birth */
   ranked.enrollment_date, /* Sign-up date */
   NOT ranked.deleted_at IS NULL AS is_deleted, /* Whether the student is soft-deleted */
-  ranked.deleted_at, /* When the source soft-deleted the row, or a reconciliation found it hard-deleted, UTC */
+  ranked.deleted_at, /* When the source soft-deleted the row, or a load found it missing there, UTC */
   @reject_reasons(
     missing_student_id := ranked.student_id IS NULL,
     duplicate_student_id := ranked.recency_rank > 1 AND NOT ranked.student_id IS NULL,

@@ -8,7 +8,7 @@ MODEL (
   tags (
     ops
   ),
-  description 'One row per loaded table, day of updated_at and reject reason. Answers: what is wrong with the data? Is it getting better? What has to be done? A row rejected for two reasons counts under both.',
+  description 'One row per loaded table, day of updated_at and reject reason. Answers: what is wrong with the data? Is it getting better? What has to be done? A row rejected for two reasons counts under both. Rows that the loader rejected, because a value does not fit the contract, are as of the first run of the day and have no updated_at: it may be the value.',
   audits (
     unique_combination_of_columns(columns := (source_table, updated_date, reject_reason)),
     not_null(columns := (reject_reason, remedy))
@@ -17,61 +17,50 @@ MODEL (
 
 WITH rejected AS (
   SELECT
-    'edtech.students' AS source_table,
+    source_table,
     updated_at::DATE AS updated_date,
     reject_reasons,
     COUNT(*) AS row_count
-  FROM quarantine.edtech_student
+  FROM intermediate.int_sources__rows_validated
+  WHERE
+    NOT reject_reasons IS NULL
   GROUP BY
+    source_table,
     updated_at::DATE,
     reject_reasons
+), counted AS (
+  SELECT
+    rejected.source_table,
+    rejected.updated_date,
+    reasons.reject_reason,
+    reasons.remedy,
+    rejected.row_count
+  FROM rejected
+  LEFT JOIN ops.ref_reject_reason AS reasons
+    ON rejected.source_table = reasons.source_table
+    AND (
+      ', ' || rejected.reject_reasons || ','
+    ) LIKE (
+      '%, ' || reasons.reject_reason || ',%'
+    )
   UNION ALL
   SELECT
-    'edtech.courses' AS source_table,
-    updated_at::DATE AS updated_date,
-    reject_reasons,
-    COUNT(*) AS row_count
-  FROM quarantine.edtech_course
-  GROUP BY
-    updated_at::DATE,
-    reject_reasons
-  UNION ALL
-  SELECT
-    'edtech.enrollments' AS source_table,
-    updated_at::DATE AS updated_date,
-    reject_reasons,
-    COUNT(*) AS row_count
-  FROM quarantine.edtech_enrollment
-  GROUP BY
-    updated_at::DATE,
-    reject_reasons
-  UNION ALL
-  SELECT
-    'retail.sales' AS source_table,
-    updated_at::DATE AS updated_date,
-    reject_reasons,
-    COUNT(*) AS row_count
-  FROM quarantine.retail_sales
-  GROUP BY
-    updated_at::DATE,
-    reject_reasons
+    source_table,
+    NULL AS updated_date,
+    reject_reasons AS reject_reason,
+    'Correct the values in the source, or the types of the columns in external_models/.' AS remedy,
+    1 AS row_count
+  FROM staging.stg_loader__rejected_rows
 )
 SELECT
-  rejected.source_table::VARCHAR AS source_table, /* Loaded table */
-  rejected.updated_date::DATE AS updated_date, /* Day the source last wrote the rows, UTC */
-  reasons.reject_reason::VARCHAR AS reject_reason, /* Why the rows were rejected */
-  reasons.remedy::VARCHAR AS remedy, /* What to do, and where */
-  SUM(rejected.row_count)::INT AS rejected_count /* Rows rejected for this reason */
-FROM rejected
-LEFT JOIN ops.ref_reject_reason AS reasons
-  ON rejected.source_table = reasons.source_table
-  AND (
-    ', ' || rejected.reject_reasons || ','
-  ) LIKE (
-    '%, ' || reasons.reject_reason || ',%'
-  )
+  source_table::VARCHAR AS source_table, /* Loaded table */
+  updated_date::DATE AS updated_date, /* Day the source last wrote the rows, UTC; NULL if it is not known */
+  reject_reason::VARCHAR AS reject_reason, /* Why the rows were rejected; of the loader all reasons, as unloadable_column */
+  remedy::VARCHAR AS remedy, /* What to do, and where */
+  SUM(row_count)::INT AS rejected_count /* Rows rejected for this reason */
+FROM counted
 GROUP BY
-  rejected.source_table,
-  rejected.updated_date,
-  reasons.reject_reason,
-  reasons.remedy
+  source_table,
+  updated_date,
+  reject_reason,
+  remedy

@@ -7,81 +7,35 @@ MODEL (
   tags (
     ops
   ),
-  description 'One row per loaded table and day of updated_at. Answers: how many rows were loaded? How many are accepted, soft-deleted or rejected? missing_count is 0, unless a load finished during the run. It is a table, computed once a day: it reads every row, and RAW, which readers of a copy of the warehouse do not have.',
+  description 'One row per loaded table and day of updated_at. Answers: how many rows were loaded? How many are accepted, soft-deleted or rejected? A table that is not validated has loaded rows only. missing_count is 0, unless a load finished during the run. It is a table, computed once a day: it reads every row, and RAW, which readers of a copy of the warehouse do not have.',
   audits (
     unique_combination_of_columns(columns := (source_table, updated_date)),
     forall_non_blocking(criteria := missing_count = 0)
   )
 );
 
-WITH loaded AS (
-  SELECT
-    'edtech.students' AS source_table,
-    updated_at::DATE AS updated_date
-  FROM staging.stg_edtech__students
-  UNION ALL
-  SELECT
-    'edtech.courses' AS source_table,
-    updated_at::DATE AS updated_date
-  FROM staging.stg_edtech__courses
-  UNION ALL
-  SELECT
-    'edtech.enrollments' AS source_table,
-    updated_at::DATE AS updated_date
-  FROM staging.stg_edtech__enrollments
-  UNION ALL
-  SELECT
-    'retail.sales' AS source_table,
-    updated_at::DATE AS updated_date
-  FROM staging.stg_retail__sales
-), validated AS (
-  SELECT
-    'edtech.students' AS source_table,
-    updated_at::DATE AS updated_date,
-    is_deleted,
-    reject_reasons
-  FROM intermediate.int_edtech__students_validated
-  UNION ALL
-  SELECT
-    'edtech.courses' AS source_table,
-    updated_at::DATE AS updated_date,
-    is_deleted,
-    reject_reasons
-  FROM intermediate.int_edtech__courses_validated
-  UNION ALL
-  SELECT
-    'edtech.enrollments' AS source_table,
-    updated_at::DATE AS updated_date,
-    is_deleted,
-    reject_reasons
-  FROM intermediate.int_edtech__enrollments_validated
-  UNION ALL
-  SELECT
-    'retail.sales' AS source_table,
-    updated_at::DATE AS updated_date,
-    is_deleted,
-    reject_reasons
-  FROM intermediate.int_retail__sales_validated
-), loaded_counts AS (
+WITH loaded_counts AS (
   SELECT
     source_table,
-    updated_date,
+    updated_at::DATE AS updated_date,
+    is_validated,
     COUNT(*) AS loaded_count
-  FROM loaded
+  FROM intermediate.int_sources__rows_loaded
   GROUP BY
     source_table,
-    updated_date
+    updated_at::DATE,
+    is_validated
 ), validated_counts AS (
   SELECT
     source_table,
-    updated_date,
+    updated_at::DATE AS updated_date,
     COUNT_IF(reject_reasons IS NULL AND NOT is_deleted) AS accepted_count,
     COUNT_IF(reject_reasons IS NULL AND is_deleted) AS deleted_count,
     COUNT_IF(NOT reject_reasons IS NULL) AS rejected_count
-  FROM validated
+  FROM intermediate.int_sources__rows_validated
   GROUP BY
     source_table,
-    updated_date
+    updated_at::DATE
 )
 SELECT
   COALESCE(loaded_counts.source_table, validated_counts.source_table)::VARCHAR AS source_table, /* Loaded table */
@@ -90,9 +44,11 @@ SELECT
   COALESCE(validated_counts.accepted_count, 0)::INT AS accepted_count, /* Rows accepted and not soft-deleted */
   COALESCE(validated_counts.deleted_count, 0)::INT AS deleted_count, /* Rows accepted and soft-deleted */
   COALESCE(validated_counts.rejected_count, 0)::INT AS rejected_count, /* Rows in quarantine */
-  (
-    COALESCE(loaded_counts.loaded_count, 0) - COALESCE(validated_counts.accepted_count, 0) - COALESCE(validated_counts.deleted_count, 0) - COALESCE(validated_counts.rejected_count, 0)
-  )::INT AS missing_count /* Rows loaded and not accounted for */
+  IFF(
+    COALESCE(loaded_counts.is_validated, TRUE),
+    COALESCE(loaded_counts.loaded_count, 0) - COALESCE(validated_counts.accepted_count, 0) - COALESCE(validated_counts.deleted_count, 0) - COALESCE(validated_counts.rejected_count, 0),
+    0
+  )::INT AS missing_count /* Rows loaded and not accounted for; 0 in a table that is not validated */
 FROM loaded_counts
 FULL JOIN validated_counts
   ON loaded_counts.source_table = validated_counts.source_table

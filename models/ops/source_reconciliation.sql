@@ -45,6 +45,6 @@ SELECT
 FROM counted
 LEFT JOIN ops.row_reconciliation AS warehouse
   ON counted.source_table = warehouse.source_table
-  AND counted.updated_date = warehouse.updated_date
+  AND counted.updated_date IS NOT DISTINCT FROM warehouse.updated_date
 WHERE
   counted.counted_at = counted.newest_counted_at

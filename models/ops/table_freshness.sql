@@ -14,44 +14,11 @@ MODEL (
   )
 );
 
-WITH loaded AS (
-  SELECT
-    'edtech.students' AS source_table,
-    COUNT(*) AS row_count,
-    COUNT_IF(NOT is_deleted) AS active_row_count,
-    MAX(updated_at) AS last_updated_at,
-    MAX(_loaded_at) AS last_loaded_at
-  FROM intermediate.int_edtech__students_validated
-  UNION ALL
-  SELECT
-    'edtech.courses' AS source_table,
-    COUNT(*) AS row_count,
-    COUNT_IF(NOT is_deleted) AS active_row_count,
-    MAX(updated_at) AS last_updated_at,
-    MAX(_loaded_at) AS last_loaded_at
-  FROM intermediate.int_edtech__courses_validated
-  UNION ALL
-  SELECT
-    'edtech.enrollments' AS source_table,
-    COUNT(*) AS row_count,
-    COUNT_IF(NOT is_deleted) AS active_row_count,
-    MAX(updated_at) AS last_updated_at,
-    MAX(_loaded_at) AS last_loaded_at
-  FROM intermediate.int_edtech__enrollments_ranked
-  UNION ALL
-  SELECT
-    'retail.sales' AS source_table,
-    COUNT(*) AS row_count,
-    COUNT_IF(NOT is_deleted) AS active_row_count,
-    MAX(updated_at) AS last_updated_at,
-    MAX(_loaded_at) AS last_loaded_at
-  FROM intermediate.int_retail__sales_validated
-)
 SELECT
   source_table::VARCHAR AS source_table, /* Loaded table */
   row_count::INT AS row_count, /* Rows loaded, including soft-deleted ones */
-  COALESCE(active_row_count, 0)::INT AS active_row_count, /* Active rows: not soft-deleted */
-  last_updated_at::TIMESTAMPNTZ AS last_updated_at, /* Newest write by the source, UTC; NULL while the table is empty */
+  active_row_count::INT AS active_row_count, /* Active rows: not soft-deleted */
+  last_updated_at::TIMESTAMPNTZ AS last_updated_at, /* Newest write by the source, UTC; NULL if the table is empty, or the source does not record it */
   last_loaded_at::TIMESTAMPNTZ AS last_loaded_at, /* Start of the newest load that wrote a row, UTC; NULL while the table is empty */
   DATEDIFF(DAY, last_loaded_at::DATE, @as_of_date())::INT AS days_since_loaded /* Days since that load */
-FROM loaded
+FROM intermediate.int_sources__tables_counted

@@ -21,6 +21,6 @@ SELECT
   start_date::DATE AS start_date, /* First day of the course */
   end_date::DATE AS end_date, /* Last day of the course */
   updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the row, UTC */
-  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the source soft-deleted the row, UTC; NULL while the row is active */
+  COALESCE(deleted_at::TIMESTAMPNTZ, _deleted_at::TIMESTAMPNTZ) AS deleted_at, /* When the source soft-deleted the row, or a load found it missing there, UTC; NULL while the row is active */
   _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the load that wrote the row, UTC */
 FROM raw.edtech.courses

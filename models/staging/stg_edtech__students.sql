@@ -22,6 +22,6 @@ SELECT
   date_of_birth::DATE AS date_of_birth, /* Date of birth */
   enrollment_date::DATE AS enrollment_date, /* Sign-up date */
   updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the row, UTC */
-  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the source soft-deleted the row, UTC; NULL while the row is active */
+  COALESCE(deleted_at::TIMESTAMPNTZ, _deleted_at::TIMESTAMPNTZ) AS deleted_at, /* When the source soft-deleted the row, or a load found it missing there, UTC; NULL while the row is active */
   _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the load that wrote the row, UTC */
 FROM raw.edtech.students

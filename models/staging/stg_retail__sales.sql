@@ -34,6 +34,6 @@ SELECT
   purchased_at::TIMESTAMPNTZ AS purchased_at, /* When the order was paid, UTC */
   order_date_at::DATE AS order_date, /* Day the order was placed, UTC */
   updated_at::TIMESTAMPNTZ AS updated_at, /* When the source last wrote the row, UTC */
-  deleted_at::TIMESTAMPNTZ AS deleted_at, /* When the source soft-deleted the row, UTC; NULL while the row is active */
+  COALESCE(deleted_at::TIMESTAMPNTZ, _deleted_at::TIMESTAMPNTZ) AS deleted_at, /* When the source soft-deleted the row, or a load found it missing there, UTC; NULL while the row is active */
   _loaded_at::TIMESTAMPNTZ AS _loaded_at /* Start of the load that wrote the row, UTC */
 FROM raw.retail.sales

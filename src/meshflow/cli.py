@@ -38,7 +38,7 @@ main.add_command(ci)
 @main.command()
 @click.argument("environment", default="prod")
 def examples(environment: str) -> None:
-    """Run three example queries in ENVIRONMENT and print queries and results."""
+    """Run example queries in ENVIRONMENT and print queries and results."""
     from meshflow.examples import examples as show_examples
 
     show_examples(environment)
@@ -58,23 +58,26 @@ def source() -> None:
 
 @source.command()
 def up() -> None:
-    """Start the source database and create the tables that are missing."""
+    """Start the embedded PostgreSQL: the source database of the demo, and SQLMesh's state.
+
+    With a source of your own (MESHFLOW_SOURCE_URL) it has the state only, and nothing is created in the source.
+    """
     from meshflow import settings
     from meshflow.postgres import address, clear_errors, connect
-    from meshflow.source.schema import grant_loader_access, install
 
     if settings.own_server():
-        url = settings.source_url()
-        with clear_errors(url), closing(connect(url)) as connection:
-            install(connection)
-            if role := settings.loader_role():
-                grant_loader_access(connection, role)
-        click.echo(f"The source tables are ready at {address(url)}")
-        return
+        url = settings.loader_url()
+        with clear_errors(url), closing(connect(url)):
+            click.echo(f"The source is your own: {address(url)}. Nothing is created in it")
+        if host := settings.own_state():
+            click.echo(f"SQLMesh's state is your own: MESHFLOW_STATE_HOST={host}")
+            return
     server = settings.server()
-    server.up()
+    server.up(with_source=not settings.own_server())
     settings.write_state_settings(server)
-    click.echo(f"PostgreSQL is running at {address(server.url('source'))}; .env has the connection to SQLMesh's state")
+    database = "sqlmesh" if settings.own_server() else "source"
+    running_at = address(server.url(database, database))
+    click.echo(f"PostgreSQL is running at {running_at}; .env has the connection to SQLMesh's state")
 
 
 @source.command()
@@ -82,27 +85,85 @@ def down() -> None:
     """Stop the embedded PostgreSQL. Its data stay in data/postgres."""
     from meshflow import settings
 
-    if settings.own_server():
+    server = settings.server()
+    if settings.own_server() and not server.exists:
         raise click.ClickException("The sources are on a server of your own (MESHFLOW_SOURCE_URL): stop it there")
-    settings.server().down()
+    server.down()
     click.echo("PostgreSQL is stopped")
 
 
 @source.command()
-def status() -> None:
-    """Show the connection and the row counts of the source database."""
+def install_demo() -> None:
+    """Create the demo's tables on a server of your own, and let the loader's role read them."""
     from meshflow import settings
     from meshflow.postgres import address, clear_errors, connect
-    from meshflow.source.schema import table_counts
+    from meshflow.source.schema import grant_loader_access, install
+
+    url = settings.source_url()
+    with clear_errors(url), closing(connect(url)) as connection:
+        install(connection)
+        if role := settings.loader_role():
+            grant_loader_access(connection, role)
+    click.echo(f"The demo's tables are ready at {address(url)}")
+
+
+@source.command()
+def status() -> None:
+    """Show the connection to the source database and the row counts of the contract's tables."""
+    from meshflow import settings
+    from meshflow.loading.contract import contract, source_tables
+    from meshflow.postgres import address, clear_errors, connect
+    from meshflow.source.tables import table_counts
     from meshflow.terminal import grid, show
 
     url = settings.source_url()
     with clear_errors(url), closing(connect(url)) as connection:
         click.echo(f"{address(url)}, PostgreSQL {connection.info.parameter_status('server_version')}")
         table = grid("table", "rows", "deleted", "last write, UTC", right={"rows", "deleted"})
-        for name, rows, deleted, last in table_counts(connection):
-            table.add_row(name, f"{rows:,}", f"{deleted:,}", f"{last:%Y-%m-%d %H:%M:%S}" if last else "")
+        for name, rows, deleted, last in table_counts(connection, source_tables(contract())):
+            count = "" if deleted is None else f"{deleted:,}"
+            table.add_row(name, f"{rows:,}", count, f"{last:%Y-%m-%d %H:%M:%S}" if last else "")
         show(table)
+
+
+@source.command()
+@click.argument("tables", nargs=-1, metavar="[SCHEMA.TABLE]...")
+@click.option("--all", "schemas", multiple=True, metavar="SCHEMA", help="Add all tables of SCHEMA. May be repeated.")
+def add(tables: tuple[str, ...], schemas: tuple[str, ...]) -> None:
+    """Add tables of the source database to the project: contract, models, unit tests. Copies no row."""
+    from meshflow import settings
+    from meshflow.postgres import clear_errors, connect
+    from meshflow.source.add import add as add_tables
+    from meshflow.source.add import known_tables, select
+
+    if not tables and not schemas:
+        raise click.UsageError("Name a table, such as public.orders, or a schema with --all")
+    root, url = Path(), settings.loader_url()
+    known = known_tables(root)
+    with clear_errors(url), closing(connect(url)) as connection:
+        connection.execute("SET search_path = pg_catalog")
+        selected = list(select(connection, tables, schemas, known))
+    if not selected:
+        raise click.ClickException(f"The contract has every table of {', '.join(schemas)} that can be added")
+    for path in add_tables(root, selected):
+        click.echo(f"Wrote {path}")
+    for table in selected:
+        if not table.key:
+            click.echo(f"{table} has no key in the source: a load replaces all of its rows, and they aren't validated")
+    click.echo(
+        "Next: `make lint` checks the files, `meshflow load` loads the rows, and "
+        "`sqlmesh --gateway live plan dev` builds the tables"
+    )
+
+
+@source.command()
+def check() -> None:
+    """Check that the loader can read every table of the contract. Loads nothing; exit status 1 if it can't."""
+    from meshflow import settings
+    from meshflow.loading.check import check_tables
+
+    if not check_tables(settings.loader_url()):
+        raise SystemExit(1)
 
 
 @source.command(context_settings={"ignore_unknown_options": True})
@@ -222,7 +283,7 @@ def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool
 def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None:
     """Load new and changed rows, then compare all rows of the sources with RAW, in one snapshot.
 
-    Finds what loads can't see: hard-deleted rows, and writes that didn't change updated_at. Prints the results at once.
+    Finds what loads don't compare: values, and the keys of very large tables. Prints the results at once.
     The table ops.source_reconciliation shows them after the first run of the next day (UTC), or earlier. Exit status 1
     if anything differs.
     """

@@ -51,6 +51,8 @@ def demo() -> None:
     """
     _print_step("Two source systems start and write their first transactions")
     _run("meshflow", "source", "up")
+    if settings.own_server():
+        _run("meshflow", "source", "install-demo")
     _require_no_recent_load()
     _run("meshflow", "generate", "--sales", "20000", "--days", "60")
     written_at = datetime.now(UTC)

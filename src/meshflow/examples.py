@@ -1,4 +1,4 @@
-"""Three example queries, printed with their results."""
+"""Example queries, printed with their results."""
 
 from numbers import Number
 
@@ -34,7 +34,13 @@ QUESTIONS = {
         ORDER BY rejected DESC, reject_reason
         LIMIT 6
     """,
+    "How many rows of each table are loaded, and how new are they?": """
+        SELECT source_table, row_count, active_row_count, last_loaded_at
+        FROM ops.table_freshness
+        ORDER BY source_table
+    """,
 }
+"""An environment may lack the tables of some: the first two are those of the demo."""
 
 
 def examples(environment: str) -> None:
@@ -43,14 +49,19 @@ def examples(environment: str) -> None:
     Raises click.ClickException where the environment has not been built.
     """
     context = open_project(load=False)
-    built = {known.name for known in context.state_reader.get_environments()}
-    if environment not in built:
+    built = context.state_reader.get_environment(environment)
+    if built is None:
+        known = sorted(known.name for known in context.state_reader.get_environments())
         raise click.ClickException(
             f"There is no environment '{environment}'. Build it with `sqlmesh plan {environment}`, "
-            f"or choose from: {', '.join(sorted(built)) or 'none yet'}."
+            f"or choose from: {', '.join(known) or 'none yet'}."
         )
+    tables = {f"{table.db}.{table.name}".lower() for table in (exp.to_table(model.name) for model in built.snapshots)}
     console = Console()
     for question, query in QUESTIONS.items():
+        read = parse_one(query, dialect="snowflake").find_all(exp.Table)
+        if not {f"{table.db}.{table.name}" for table in read} <= tables:
+            continue
         tree = in_environment(query, environment)
         console.print(f"\n[bold]{question}[/bold]")
         console.print(Syntax(tree.sql(dialect="snowflake", pretty=True), "sql", background_color="default"))

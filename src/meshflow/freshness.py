@@ -5,13 +5,14 @@ for milliseconds.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 import duckdb
+from sqlglot import exp
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.context import Context
 from sqlmesh.core.snapshot import Snapshot
@@ -20,20 +21,16 @@ from sqlmesh.utils.date import to_datetime
 from meshflow.project import open_project
 
 LOADED = """
-    SELECT source, MIN(started_at), MAX(rows_started_at)
-    FROM (
-        SELECT source, MAX(started_at) AS started_at,
-            MAX(CASE WHEN row_count = 0 THEN NULL ELSE started_at END) AS rows_started_at
-        FROM {catalog}LOADER.LOADS
-        GROUP BY source, table_name
-    ) AS newest
-    GROUP BY source
+    SELECT source, table_name, MAX(started_at), MAX(CASE WHEN row_count = 0 THEN NULL ELSE started_at END)
+    FROM {catalog}LOADER.LOADS
+    WHERE finished_at IS NOT NULL
+    GROUP BY source, table_name
 """
-"""By source: start of the newest load that all of its tables have finished, and of the newest load with a row."""
+"""By table: start of the newest finished load, and of the newest one with a row."""
 
 Interval = tuple[int, int]
 Loads = tuple[datetime, datetime | None]
-"""Of one source, the columns of LOADED."""
+"""Of one source: start of the newest load that all of its tables have finished, and of the newest load with a row."""
 
 LOCK_SECONDS = 30
 """How long to wait for a load that has RAW open. After that, hours without a row count as not processed."""
@@ -63,7 +60,7 @@ def progress(environment: str, gateway: str) -> Progress:
             f"`sqlmesh --gateway {gateway} plan {environment}` builds it"
         )
     snapshots = {one.name: one for one in context.state_reader.get_snapshots(built.snapshots).values()}
-    loads = _loads(context, gateway)
+    loads = _loads(context, gateway, snapshots)
     ends = {
         snapshot.name: processed_until(snapshot.intervals, [loads[source] for source in sources if source in loads])
         for snapshot, sources in moving_tables(snapshots).items()
@@ -112,22 +109,33 @@ def processed_until(intervals: Sequence[Interval], loads: Sequence[Loads]) -> da
 def _sources(snapshot: Snapshot, snapshots: Mapping[str, Snapshot]) -> set[str]:
     """The sources that the model reads: those of the signal `source_loaded` upstream."""
     signals = dict(snapshot.model.signals) if snapshot.is_model else {}
-    own = {signals["source_loaded"]["source"].name} if "source_loaded" in signals else set()
+    own = {signals["source_loaded"]["source"].name.lower()} if "source_loaded" in signals else set()
     return own.union(*(_sources(snapshots[parent.name], snapshots) for parent in snapshot.parents))
 
 
-def _loads(context: Context, gateway: str) -> dict[str, Loads]:
-    """The result of LOADED, by source; empty if there is no load log, or a load keeps it to itself."""
+def _loads(context: Context, gateway: str, snapshots: Iterable[str]) -> dict[str, Loads]:
+    """By source, if each of its tables has been loaded; empty if there is no load log, or a load keeps it to itself."""
     connection = context.config.get_connection(gateway)
     if not isinstance(connection, DuckDBConnectionConfig):
         rows = context.engine_adapter.fetchall(LOADED.format(catalog="RAW."))
     else:
         raw = (connection.catalogs or {})["RAW"]
         rows = _read(raw if isinstance(raw, str) else raw.path or "")
-    return {source: (to_datetime(start), rows_start and to_datetime(rows_start)) for source, start, rows_start in rows}
+    # RAW has no case.
+    found = {(source.lower(), table.lower()): (start, rows_start) for source, table, start, rows_start in rows}
+    # By the environment: the log also has tables that were taken out of the contract.
+    names = [(table.db.lower(), table.name.lower()) for table in map(exp.to_table, snapshots) if table.catalog == "RAW"]
+    loads = {}
+    for source, _ in found:
+        tables = [found.get(name) for name in names if name[0] == source]
+        if tables and None not in tables:
+            starts, row_starts = zip(*tables, strict=True)
+            row_starts = [to_datetime(start) for start in row_starts if start]
+            loads[source] = (to_datetime(min(starts)), max(row_starts, default=None))
+    return loads
 
 
-def _read(path: str) -> list[tuple[str, datetime, datetime | None]]:
+def _read(path: str) -> list[tuple[str, str, datetime, datetime | None]]:
     deadline = time.monotonic() + LOCK_SECONDS
     while Path(path).exists():
         try:

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, whose errors are one clear line and never show a password."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +13,19 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 POOLER_ERROR = "unsupported startup parameter"
 """PgBouncer's, for the time zone and other options of a session. In a shared session, a load would lose its lock."""
 
+LOCAL_HOST = r"(localhost|127\.[\d.]+|::1|/.*|@.*)?"
+"""Names and addresses of this machine, and folders of its sockets."""
 
-def connect(url: str, **options: Any) -> psycopg.Connection:
-    """Connect to `url`, a libpq URL, in UTC; `options` are psycopg's.
+
+def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection:
+    """Connect to `url`, a libpq URL; in UTC, if it has no options of its own.
 
     Raises click.ClickException with the user, the host and the server's message.
     """
     address(url)
+    parameters: dict[str, Any] = {"connect_timeout": 10, "options": "-c timezone=UTC", **conninfo_to_dict(url)}
     try:
-        return psycopg.connect(url, **{"connect_timeout": 10, "options": "-c timezone=UTC", **options})
+        return psycopg.connect(autocommit=autocommit, **parameters)
     except psycopg.OperationalError as error:
         raise unreachable(url, error) from None
 
@@ -44,6 +49,20 @@ def address(url: str) -> str:
         )
     user = parts.get("user", "?")
     return f"{user}@{host or 'localhost'}:{port or 5432}/{database or user}"
+
+
+def unverified(url: str) -> str | None:
+    """What to say if the identity of the server at `url`, on another machine, isn't verified."""
+    address(url)
+    parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    mode = parts.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
+    hosts = (parts.get("host") or parts.get("hostaddr") or "").split(",")
+    if mode in {"verify-ca", "verify-full"} or all(re.fullmatch(LOCAL_HOST, host) for host in hosts):
+        return None
+    return (
+        f"The connection to {address(url)} has sslmode={mode}, which doesn't verify the server: another one could "
+        "answer instead, and see the password. Add ?sslmode=verify-full to the URL"
+    )
 
 
 def without_password(url: str) -> tuple[str, str | None]:

@@ -45,6 +45,7 @@ class LoadedRow:
     created_at: datetime = FIRST_LOAD
     updated_at: datetime = FIRST_LOAD
     deleted_at: datetime | None = None
+    _deleted_at: datetime | None = None
     _loaded_at: datetime = FIRST_LOAD
 
 

@@ -35,6 +35,13 @@ def own_server() -> bool:
     return bool(os.environ.get("MESHFLOW_SOURCE_URL"))
 
 
+def own_state() -> str | None:
+    """The host of SQLMesh's state if that is on a server of your own; None if it is on the embedded one, or nowhere."""
+    embedded, password = server(), os.environ.get("MESHFLOW_STATE_PASSWORD")
+    is_embedded = embedded.exists and password == embedded.state["MESHFLOW_STATE_PASSWORD"]
+    return None if is_embedded else os.environ.get("MESHFLOW_STATE_HOST")
+
+
 def source_url() -> str:
     """The URL of the sources: MESHFLOW_SOURCE_URL, else the embedded server as the owner of the tables."""
     return os.environ.get("MESHFLOW_SOURCE_URL") or _embedded("source")

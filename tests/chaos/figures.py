@@ -103,7 +103,7 @@ def raw_differences(url: str, data: Path) -> list[str]:
             for line in _differences(
                 f"RAW.{table}",
                 _rows(source, f"SELECT {columns} FROM {table}"),
-                _rows(warehouse, f"SELECT {columns} FROM RAW.{table}"),
+                _rows(warehouse, f"SELECT {columns} FROM RAW.{table} WHERE _deleted_at IS NULL"),
             )
         ]
 

@@ -16,7 +16,7 @@ pytest_plugins = ("load_fixtures",)
 
 
 def test_the_next_load_repairs_one_that_was_killed(loaded_pipeline: LoadPipeline) -> None:
-    with frozen_load(loaded_pipeline, 3) as (first, _):
+    with frozen_load(loaded_pipeline) as (first, _):
         first.kill()
     assert (loaded_pipeline.data / "loader").exists(), "the killed load left its working folder behind"
 
@@ -64,7 +64,7 @@ def test_the_next_load_repairs_one_whose_server_crashed(
     monkeypatch.chdir(tmp_path)
     pipeline = LoadPipeline.new(SourceDatabase.new(own_server), project, tmp_path)
     insert(pipeline.source, "edtech.students", [{"first_name": name} for name in ("Ada", "Grace", "Emmy")])
-    with frozen_load(pipeline, 3) as (process, _):
+    with frozen_load(pipeline) as (process, _):
         os.kill(int((own_server.cluster / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)  # -m immediate
         _, errors = process.communicate()
     assert process.returncode == 1

@@ -67,7 +67,7 @@ def test_rows_are_counted_by_their_key(context: Context, before: str, after: str
 def test_added_removed_and_changed_rows_are_reported_per_column(change: Workspace, client: Mock) -> None:
     change.edit(FRESHNESS, "source_table::VARCHAR AS", "REPLACE(source_table, 'courses', 'subjects')::VARCHAR AS")
     change.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
-    change.edit(FRESHNESS, "\nFROM loaded", "\nFROM loaded\nWHERE source_table <> 'retail.sales'")
+    change.edit(FRESHNESS, "_counted\n", "_counted\nWHERE source_table <> 'retail.sales'\n")
     _, text = build_environment(change, client)
     assert "| <code>ops.table_freshness</code> | directly modified, breaking |" in text
     row = "| <code>ops.table_freshness</code> | 4 | 3 | 1 | 2 | 2 | <code>row_count</code> 2 |"
@@ -165,7 +165,7 @@ def test_a_comment_above_githubs_maximum_is_cut_between_lines_and_counts_what_is
 
 
 def test_sql_that_contains_a_code_fence_stays_inside_its_block(change: Workspace, client: Mock) -> None:
-    change.edit(FRESHNESS, "'edtech.students' AS source_table", "'```</details>@everyone' AS source_table")
+    change.edit(FRESHNESS, "source_table::VARCHAR AS", "COALESCE(source_table, '```</details>@everyone')::VARCHAR AS")
     _, text = build_environment(change, client)
     assert "\n````diff\n" in text
     assert text.rstrip().endswith("````\n\n</details>")

@@ -32,7 +32,7 @@ def workspace(
     workspace.edit(STUDENT, "email::VARCHAR AS email", "UPPER(email)::VARCHAR AS email")
     workspace.edit(FRESHNESS, "source_table::VARCHAR AS", "REPLACE(source_table, 'courses', 'subjects')::VARCHAR AS")
     workspace.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
-    workspace.edit(FRESHNESS, "\nFROM loaded", "\nFROM loaded\nWHERE source_table <> 'retail.sales'")
+    workspace.edit(FRESHNESS, "_counted\n", "_counted\nWHERE source_table <> 'retail.sales'\n")
     workspace.edit("models/quarantine/retail_sales.sql", "  city, /*", "  UPPER(city) AS city, /*")
     workspace.context("snowflake").plan("pr_1", auto_apply=True, no_prompts=True, skip_tests=True, skip_linter=True)
     return workspace

@@ -36,7 +36,8 @@ INSERT INTO edtech.students (student_id, first_name, last_name, email, gender, e
   (9002, 'Jürgen', E'Groß\\nmann\\\\', 'äöü@example.com', '', '2026-11-10', '2004-02-29'),
   (9003, '  ', '', NULL, 'x', '2026-01-01', '1999-12-31'),
   (9004, 'Today', 'Grown', NULL, NULL, '2026-01-01', '2008-11-10'),
-  (9005, 'Tomorrow', 'Grown', NULL, NULL, '2026-01-01', '2008-11-11');
+  (9005, 'Tomorrow', 'Grown', NULL, NULL, '2026-01-01', '2008-11-11'),
+  (9006, 'Never', 'Born', NULL, NULL, '2026-01-01', 'infinity');
 INSERT INTO edtech.courses (course_id, course_name, instructor_name, credits, start_date, end_date) VALUES
   (9001, 'ends today', '李', 3, '2026-11-01', '2026-11-10'),
   (9002, E'\\u00A0', 'tab\there', 60, '2026-11-11', '2026-12-01'),
@@ -52,7 +53,7 @@ INSERT INTO retail.sales (order_id, product_id, cust_name, product, customer_id,
   (900002, 1, 'Absurd', '_%', 900002, 2147483647, 9999999999999999.99, 99999.9999, 0, '2026-11-09Z', 'X', 'Y', 'Z');
 """
 """Half cents of discount (0.005, 0.025, 0.045), leap days, birthdays today and tomorrow, blanks that TRIM keeps, two
-spellings of a city, and an order line beyond a billion."""
+spellings of a city, an order line beyond a billion, and a date that no column of RAW can have."""
 
 SECOND = """
 UPDATE edtech.students SET last_name = 'Ünder', enrollment_date = '2024-03-01' WHERE student_id = 9001;
@@ -92,18 +93,14 @@ Warehouse = dict[str, Relation]
 
 def set_clock(sources: SourceDatabase, at: datetime) -> None:
     """Stop the clock of the sources: loads into both warehouses then read the same rows, though at different times."""
-    sources.execute(
-        f"""
-        CREATE OR REPLACE FUNCTION meshflow.set_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-          NEW.updated_at := '{at}';
-          NEW.created_at := CASE TG_OP WHEN 'INSERT' THEN NEW.updated_at ELSE OLD.created_at END;
-          RETURN NEW;
-        END $$;
-        CREATE OR REPLACE FUNCTION meshflow.oldest_write() RETURNS timestamptz LANGUAGE sql
-          AS $$ SELECT '{at}'::timestamptz $$
-        """
-    )
+    for name in ("updated", "created"):
+        value = f"'{at}'" if name == "updated" else f"CASE TG_OP WHEN 'INSERT' THEN '{at}' ELSE OLD.created_at END"
+        sources.execute(
+            f"""
+            CREATE OR REPLACE FUNCTION meshflow.set_{name}_at() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN NEW.{name}_at := {value}; RETURN NEW; END $$
+            """
+        )
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from loads import SOURCE_TABLES, LoadPipeline, backdate, insert
+from loads import SOURCE_TABLES, LoadPipeline, backdate, insert, without_time_cursor
 from sharing import new_server
 from sources import SourceDatabase
 
@@ -51,6 +51,14 @@ def loaded_pipeline(loaded_template: LoadPipeline, tmp_path: Path, monkeypatch: 
     """A few rows per table, two hours old and loaded."""
     monkeypatch.chdir(tmp_path)
     return loaded_template.clone(tmp_path)
+
+
+@pytest.fixture(params=["updated_at", "xmin"])
+def by_each_cursor(request: pytest.FixtureRequest, loaded_pipeline: LoadPipeline) -> LoadPipeline:
+    """`loaded_pipeline`, once for each cursor that its loads may use."""
+    if request.param == "xmin":
+        without_time_cursor(loaded_pipeline.source)
+    return loaded_pipeline
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,10 @@ from psycopg import sql
 from sources import SourceDatabase
 
 from meshflow.cli import main
-from meshflow.loading.contract import LOADED_AT, Table, contract
+from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table, contract
 from meshflow.loading.load import load_tables, session
 from meshflow.loading.load_log import Load
+from meshflow.loading.reader import Cursor
 
 Process = subprocess.Popen[str]
 SOURCE_TABLES = ("edtech.students", "edtech.courses", "edtech.enrollments", "retail.sales")
@@ -35,7 +36,8 @@ class RecordingReporter:
     complete: bool = True
     started_at: datetime | None = None
     waits: list[str] = field(default_factory=list)
-    cursor_start: dict[str, datetime | None] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    cursors: dict[str, Cursor] = field(default_factory=dict)
     new_columns: list[tuple[str, str, str]] = field(default_factory=list)
     loads: dict[str, Load] = field(default_factory=dict)
     rejections: dict[str, str] = field(default_factory=dict)
@@ -46,11 +48,14 @@ class RecordingReporter:
         self.waits.append(message)
         self.on_wait()
 
+    def warned(self, message: str) -> None:
+        self.warnings.append(message)
+
     def locked(self, holder: str) -> None:
         raise AssertionError(holder)
 
-    def started(self, table: Table, cursor_start: datetime | None) -> None:
-        self.cursor_start[str(table)] = cursor_start
+    def started(self, table: Table, cursor: Cursor) -> None:
+        self.cursors[str(table)] = cursor
         self.on_start(str(table))
 
     def rows(self, table: Table, count: int) -> None:
@@ -86,7 +91,13 @@ class LoadPipeline:
         statement = "CREATE DATABASE {} TEMPLATE {} OWNER source"
         with closing(connect_as_superuser(self.source, "postgres", autocommit=True)) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(self.source.database)))
-        return LoadPipeline(SourceDatabase(self.source.server, name), root)
+        clone = LoadPipeline(SourceDatabase(self.source.server, name), root)
+        # A load tells databases apart by their oids, and would read all rows.
+        oid = "SELECT oid FROM pg_database WHERE datname = current_database()"
+        [(before,)], [(after,)] = self.source.execute(oid), clone.source.execute(oid)
+        with closing(duckdb.connect(str(clone.raw))) as connection:
+            connection.execute(f"UPDATE loader.loads SET storage = replace(storage, '/{before}/', '/{after}/')")
+        return clone
 
     @property
     def data(self) -> Path:
@@ -131,8 +142,9 @@ class LoadPipeline:
             return connection.execute(statement).fetchall()
 
     def in_raw(self, table: str) -> list[tuple]:
-        """The loaded rows, ordered, without `_loaded_at`."""
-        return self.query(f"SELECT * EXCLUDE ({LOADED_AT}) FROM {table} ORDER BY ALL")
+        """The rows that the source had at the last load, ordered, without the loader's columns."""
+        columns = f"* EXCLUDE ({LOADED_AT}, {DELETED_AT})"
+        return self.query(f"SELECT {columns} FROM {table} WHERE {DELETED_AT} IS NULL ORDER BY ALL")
 
     def in_source(self, table: str) -> list[tuple]:
         """The source rows, ordered by key; timestamps in UTC without a zone."""
@@ -150,7 +162,8 @@ class LoadPipeline:
         return {key: time.replace(tzinfo=UTC) for key, time in rows}
 
     def load_log(self) -> list[tuple]:
-        return self.query("FROM loader.loads ORDER BY started_at, finished_at")
+        """The finished loads."""
+        return self.query("FROM loader.loads WHERE finished_at IS NOT NULL ORDER BY started_at, finished_at")
 
 
 def connect_as_superuser(source: SourceDatabase, database: str = "", **options: object) -> psycopg.Connection:
@@ -169,17 +182,53 @@ def insert(source: SourceDatabase, table: str, rows: list[dict[str, object]]) ->
         connection.cursor().executemany(statement, [tuple(row.values()) for row in rows])
 
 
-def backdate(source: SourceDatabase, *tables: str) -> None:
-    """Set updated_at of all rows two hours back, bypassing the trigger."""
-    with connect_as_superuser(source, options="-c session_replication_role=replica") as connection:
+def backdate(source: SourceDatabase, *tables: str, by: str = "2 hours") -> None:
+    """Set updated_at of all rows back, without the trigger."""
+    with psycopg.connect(source.url) as connection:
         for table in tables:
-            connection.execute(f"UPDATE {table} SET updated_at = updated_at - interval '2 hours'".encode())
+            connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER".encode())
+            connection.execute(f"UPDATE {table} SET updated_at = updated_at - interval '{by}'".encode())
+            connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER".encode())
+            connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER set_updated_at".encode())
+
+
+def without_time_cursor(source: SourceDatabase) -> None:
+    """Drop the indexes on updated_at, so that loads use xmin."""
+    for table in SOURCE_TABLES:
+        source.execute(f"DROP INDEX {table}_updated_at")
+
+
+def change_contract(pipeline: LoadPipeline, file: str, old: str, new: str) -> None:
+    """Give the project its own copy of the contract, and change one passage of `file`."""
+    folder = pipeline.project / "external_models"
+    if folder.is_symlink():
+        shared = folder.resolve()
+        folder.unlink()
+        shutil.copytree(shared, folder)
+    text = (folder / file).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+
+
+def add_contract(pipeline: LoadPipeline, name: str, key: str | None, columns: dict[str, str]) -> None:
+    """Add a table to the project's own copy of the contract."""
+    lines = [f"- name: raw.{name}", "  gateway: live", *([f"  grain: ({key})"] if key else []), "  columns:"]
+    lines += [f"    {column}: {type_}" for column, type_ in columns.items()]
+    lines += ["    _deleted_at: TIMESTAMPNTZ", "    _loaded_at: TIMESTAMPNTZ", ""]
+    change_contract(pipeline, "retail.yaml", "# The same on Snowflake", "\n".join(lines) + "\n# The same on Snowflake")
 
 
 def wait_until(condition: Callable[[], object], process: Process) -> None:
     """Wait until `condition` is true; `process` has to run until then."""
     while not condition():
         assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def wait_for_loads_to_end(source: SourceDatabase) -> None:
+    """A killed load's sessions, and its lock, end soon after it."""
+    sessions = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND usename = 'loader'"
+    while source.execute(sessions):
         time.sleep(0.01)
 
 
@@ -194,23 +243,18 @@ def error_line(output: str) -> str:
 
 
 @contextmanager
-def frozen_load(pipeline: LoadPipeline, last: int, **environment: str) -> Iterator[tuple[Process, psycopg.Connection]]:
-    """`meshflow load` in another process, blocked while it reads edtech.students, on the row `last`.
+def frozen_load(pipeline: LoadPipeline, **environment: str) -> Iterator[tuple[Process, psycopg.Connection]]:
+    """`meshflow load` in another process, which waits for a lock on edtech.students before it reads its rows.
 
-    It can read that row after the yielded connection executes pg_advisory_unlock_all().
+    The yielded connection holds the lock until its transaction ends, or the load gives up.
     """
     pipeline.source.execute("UPDATE edtech.students SET email = 'new'")
-    pipeline.source.execute("ALTER TABLE edtech.students ENABLE ROW LEVEL SECURITY")
-    pipeline.source.execute(
-        "CREATE POLICY frozen ON edtech.students "
-        f"USING (student_id <> {last} OR pg_advisory_xact_lock_shared(1) IS NOT NULL)"
-    )
     waiting = (
         "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database "
-        "WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+        "WHERE datname = current_database() AND locktype = 'relation' AND NOT granted"
     )
-    with closing(psycopg.connect(pipeline.source.url, autocommit=True)) as writer:
-        writer.execute("SELECT pg_advisory_lock(1)")
+    with closing(psycopg.connect(pipeline.source.url)) as writer:
+        writer.execute("LOCK TABLE edtech.students")
         process = pipeline.start(**environment)
         try:
             wait_until(lambda: pipeline.source.execute(waiting), process)

@@ -120,7 +120,7 @@ def test_net_revenue_derives_from_price_quantity_and_discount_of_the_source(cata
 
 
 def test_a_row_count_has_no_upstream_column(catalog: Catalog) -> None:
-    assert upstream(catalog, "ops.table_freshness", "row_count") == set()
+    assert upstream(catalog, "intermediate.int_sources__tables_counted", "row_count") == set()
 
 
 def test_models_read_by_the_query_and_by_audits_only_are_listed_separately(catalog: Catalog) -> None:

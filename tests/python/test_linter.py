@@ -163,10 +163,10 @@ FAULTS = [
     ),
     Fault(
         "layerdependencies",
-        "models/ops/row_reconciliation.sql",
-        "FROM staging.stg_edtech__courses",
-        "FROM raw.edtech.courses",
-        "ops.row_reconciliation reads raw.edtech.courses: read only from staging,",
+        "models/ops/source_reconciliation.sql",
+        "FROM staging.stg_loader__reconciliations",
+        "FROM raw.loader.reconciliations",
+        "ops.source_reconciliation reads raw.loader.reconciliations: read only from staging,",
     ),
     Fault(
         "layerdependencies",
@@ -738,6 +738,23 @@ def test_a_malformed_seed_is_reported_with_its_line(
     path.write_bytes(content)
     (fault,) = seeds.malformed(path)
     assert fault.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("type_", "accepted", "rejected"),
+    [
+        ("TIME", ["00:00:00", "23:59:59.123456"], ["24:00:00", "1:00:00", "noon"]),
+        ("DOUBLE", ["1", "-.5", "6.02e23"], ["1,5", "NaN", "one"]),
+        ("BINARY", [], ["00ff"]),
+    ],
+)
+def test_a_seed_has_only_values_that_both_engines_read_alike(
+    type_: str, accepted: list[str], rejected: list[str], seeds: ModuleType, tmp_path: Path
+) -> None:
+    path = tmp_path / "seed.csv"
+    path.write_text("a,b\n" + "".join(f'"{value}",\n' for value in accepted + rejected))
+    columns = {"a": exp.DataType.build(type_, dialect="snowflake"), "b": exp.DataType.build(type_, dialect="snowflake")}
+    assert len(list(seeds.mismatched(path, columns))) == len(rejected)
 
 
 def test_blank_lines_and_multi_line_values_pass(seeds: ModuleType, tmp_path: Path) -> None:

@@ -4,12 +4,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from uuid import uuid4
 
 import click
 import duckdb
@@ -20,20 +18,20 @@ from loads import (
     SOURCE_TABLES,
     LoadPipeline,
     RecordingReporter,
-    backdate,
     connect_as_superuser,
     error_line,
     frozen_load,
     insert,
     run_meshflow,
+    without_time_cursor,
 )
 from psycopg import sql
-from sources import SourceDatabase, new_database
+from sources import SourceDatabase
 
 from meshflow.loading import reader
 from meshflow.loading.contract import contract
 from meshflow.loading.load_log import Load, LoadLog
-from meshflow.source.schema import grant_loader_access, install
+from meshflow.loading.reader import Cursor
 from meshflow.source.server import Server
 
 pytest_plugins = ("load_fixtures",)
@@ -165,12 +163,16 @@ def test_the_load_log_has_one_row_per_table_and_load(loaded_pipeline: LoadPipeli
 
     recorded = loaded_pipeline.load("edtech.courses")
 
-    *before, (source, table, started_at, finished_at, cursor_start, watermark, rows) = loaded_pipeline.load_log()
+    *before, (source, table, started_at, finished_at, rows_since, *snapshot, rows) = loaded_pipeline.load_log()
     assert before == first
     assert (source, table, rows) == ("edtech", "courses", 1)
     assert started_at.replace(tzinfo=UTC) == recorded.started_at
-    assert cursor_start == first[1][5], "it starts at the watermark of the first load"
-    assert cursor_start < watermark < started_at < finished_at
+    storage, files, trigger, xmin, next_id, taken_at = snapshot
+    first_xmin, first_next_id, first_taken_at = first[1][8:11]
+    assert rows_since == f"updated_at {first_taken_at.replace(tzinfo=UTC) - reader.LAG}"
+    assert [storage, files, trigger] == list(first[1][5:8])
+    assert first_xmin <= first_next_id <= xmin <= next_id
+    assert first_taken_at < started_at < taken_at < finished_at
 
 
 def test_only_the_named_tables_are_loaded(pipeline: LoadPipeline) -> None:
@@ -186,14 +188,10 @@ def test_only_the_named_tables_are_loaded(pipeline: LoadPipeline) -> None:
 
 def test_a_full_refresh_merges_all_rows_by_key(loaded_pipeline: LoadPipeline) -> None:
     loaded_pipeline.source.execute("UPDATE edtech.students SET last_name = 'Noether' WHERE student_id = 3")
-    backdate(loaded_pipeline.source, "edtech.students")
-    assert loaded_pipeline.load("edtech.students").loads["edtech.students"].rows == 0, (
-        "updated_at doesn't show the change"
-    )
 
     recorded = loaded_pipeline.load("edtech.students", full=True)
 
-    assert recorded.cursor_start == {"edtech.students": None}
+    assert recorded.cursors == {"edtech.students": Cursor()}
     assert recorded.loads["edtech.students"].rows == 3
     assert loaded_pipeline.in_raw("edtech.students") == loaded_pipeline.in_source("edtech.students")
     assert loaded_pipeline.loaded_at("edtech.students") == dict.fromkeys([1, 2, 3], recorded.started_at)
@@ -224,44 +222,44 @@ def test_all_tables_are_read_in_one_snapshot(loaded_pipeline: LoadPipeline) -> N
         assert loaded_pipeline.in_raw(table) == loaded_pipeline.in_source(table)
 
 
-def test_without_open_transactions_a_load_reads_back_by_the_lag_only(loaded_pipeline: LoadPipeline) -> None:
-    first = loaded_pipeline.load("edtech.students")
-    load = first.loads["edtech.students"]
-    loaded_pipeline.source.execute("INSERT INTO edtech.students (first_name) VALUES ('Lise')")
+def test_a_load_reads_the_rows_that_the_snapshot_of_the_previous_one_has_missed(by_each_cursor: LoadPipeline) -> None:
+    first = by_each_cursor.load("edtech.students").loads["edtech.students"]
+    by_each_cursor.source.execute("INSERT INTO edtech.students (first_name) VALUES ('Lise')")
 
-    second = loaded_pipeline.load("edtech.students")
+    second = by_each_cursor.load("edtech.students")
 
-    assert load.started_at <= second.cursor_start["edtech.students"] + reader.LAG <= load.finished_at
+    cursor = second.cursors["edtech.students"]
+    assert cursor in {Cursor(xid=first.snapshot.xmin), Cursor(time=first.snapshot.taken_at - reader.LAG)}
     assert timedelta(0) < reader.LAG <= timedelta(minutes=1)
     assert second.loads["edtech.students"].rows == 1
 
 
 def test_a_row_is_loaded_after_its_commit_however_many_loads_precede_it(
-    loaded_pipeline: LoadPipeline, monkeypatch: pytest.MonkeyPatch
+    by_each_cursor: LoadPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "LAG", timedelta(0))  # a lag would hide a missed row
-    with psycopg.connect(loaded_pipeline.source.url) as late:
+    monkeypatch.setattr("meshflow.loading.load.LAG", timedelta(0))  # a lag would hide a missed row
+    with psycopg.connect(by_each_cursor.source.url) as late:
         late.execute("INSERT INTO edtech.students (first_name) VALUES ('late')")
         for name in ("one", "two", "three"):
-            insert(loaded_pipeline.source, "edtech.students", [{"first_name": name}])
-            during = loaded_pipeline.load("edtech.students")
-            assert loaded_pipeline.in_raw("edtech.students") == loaded_pipeline.in_source("edtech.students")
-            assert name in str(loaded_pipeline.in_raw("edtech.students"))
+            insert(by_each_cursor.source, "edtech.students", [{"first_name": name}])
+            by_each_cursor.load("edtech.students")
+            assert by_each_cursor.in_raw("edtech.students") == by_each_cursor.in_source("edtech.students")
+            assert name in str(by_each_cursor.in_raw("edtech.students"))
 
-    after = loaded_pipeline.load("edtech.students")
+    after = by_each_cursor.load("edtech.students")
 
-    assert "late" in str(loaded_pipeline.in_raw("edtech.students"))
-    assert loaded_pipeline.in_raw("edtech.students") == loaded_pipeline.in_source("edtech.students")
-    assert loaded_pipeline.loaded_at("edtech.students")[4] == after.started_at
-    assert loaded_pipeline.load("edtech.students").cursor_start["edtech.students"] > during.started_at, (
-        "the watermark doesn't advance"
-    )
+    assert "late" in str(by_each_cursor.in_raw("edtech.students"))
+    assert by_each_cursor.in_raw("edtech.students") == by_each_cursor.in_source("edtech.students")
+    assert by_each_cursor.loaded_at("edtech.students")[4] == after.started_at
+    by_each_cursor.load("edtech.students")
+    assert by_each_cursor.load("edtech.students").loads["edtech.students"].rows == 0, "the cursor doesn't advance"
 
 
 def test_a_correction_that_commits_after_a_load_is_loaded_by_the_next(
-    loaded_pipeline: LoadPipeline, monkeypatch: pytest.MonkeyPatch
+    by_each_cursor: LoadPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "LAG", timedelta(0))
+    loaded_pipeline = by_each_cursor
+    monkeypatch.setattr("meshflow.loading.load.LAG", timedelta(0))
     with psycopg.connect(loaded_pipeline.source.url) as late:
         late.execute("UPDATE retail.sales SET price = 1 WHERE order_id = 1")
         late.execute("SAVEPOINT here")
@@ -276,63 +274,8 @@ def test_a_correction_that_commits_after_a_load_is_loaded_by_the_next(
     ]
 
 
-def test_a_writer_hidden_from_the_owner_makes_loads_read_all_rows(
-    postgres: Server, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reader, "LAG", timedelta(0))
-    blind, hidden = f"blind_{uuid4().hex[:8]}", f"hidden_{uuid4().hex[:8]}"
-    with closing(psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True)) as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(sql.Identifier(blind)))
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(sql.Identifier(hidden)))
-    pipeline = LoadPipeline.new(SourceDatabase(postgres, new_database(postgres, blind)), project, tmp_path)
-    address = f"127.0.0.1:{postgres.port}/{pipeline.source.database}"
-    with closing(psycopg.connect(f"postgresql://{blind}:p@{address}")) as owner:
-        install(owner)
-        grant_loader_access(owner, "loader")
-        with owner.transaction():
-            owner.execute(sql.SQL("GRANT USAGE ON SCHEMA edtech TO {}").format(sql.Identifier(hidden)))
-            owner.execute(sql.SQL("GRANT SELECT, INSERT ON edtech.students TO {}").format(sql.Identifier(hidden)))
-            owner.execute("INSERT INTO edtech.students (first_name) VALUES ('first')")
-    pipeline.load("edtech.students")
-    with psycopg.connect(f"postgresql://{hidden}:p@{address}") as late:
-        late.execute("INSERT INTO edtech.students (first_name) VALUES ('late')")
-        during = pipeline.load("edtech.students")
-
-    after = pipeline.load("edtech.students")
-
-    assert during.loads["edtech.students"].watermark is None
-    assert after.cursor_start == {"edtech.students": None}
-    assert {name for (name,) in pipeline.query("SELECT first_name FROM edtech.students")} == {"first", "late"}
-    assert pipeline.load("edtech.students").cursor_start["edtech.students"] > during.started_at, (
-        "the watermark doesn't advance"
-    )
-
-
-def test_short_concurrent_transactions_do_not_make_loads_read_all_rows(source: SourceDatabase) -> None:
-    """A transaction may end after oldest_write() reads the locks and before it reads the sessions: it isn't hidden."""
-    stop = threading.Event()
-
-    def write() -> None:
-        with psycopg.connect(source.url, autocommit=True) as connection:
-            while not stop.is_set():
-                connection.execute("INSERT INTO edtech.students (first_name) VALUES ('short')")
-
-    writers = [threading.Thread(target=write) for _ in range(4)]
-    for writer in writers:
-        writer.start()
-    try:
-        with closing(psycopg.connect(source.loader_url, autocommit=True)) as connection:
-            results = [connection.execute("SELECT meshflow.oldest_write()::text").fetchone() for _ in range(2000)]
-    finally:
-        stop.set()
-        for writer in writers:
-            writer.join()
-    assert ("-infinity",) not in results
-
-
 def test_a_second_load_exits_while_the_first_holds_the_lock(loaded_pipeline: LoadPipeline) -> None:
-    with frozen_load(loaded_pipeline, 3) as (first, _):
+    with frozen_load(loaded_pipeline) as (first, _):
         second = loaded_pipeline.start()
         output, errors = second.communicate()
         assert (second.returncode, output) == (0, "")
@@ -344,10 +287,10 @@ def test_a_load_that_loses_its_lock_fails(loaded_pipeline: LoadPipeline) -> None
         "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
         "WHERE datname = %s AND locktype = 'advisory' AND granted AND application_name LIKE 'meshflow on %%'"
     )
-    with frozen_load(loaded_pipeline, 3) as (process, writer):
+    with frozen_load(loaded_pipeline) as (process, writer):
         with connect_as_superuser(loaded_pipeline.source) as connection:
             assert connection.execute(holders, [loaded_pipeline.source.database]).fetchall() == [(True,)]
-        writer.execute("SELECT pg_advisory_unlock_all()")
+        writer.commit()
         _, errors = process.communicate()
     assert process.returncode == 1
     assert "terminating connection due to administrator command" in error_line(errors)
@@ -378,7 +321,7 @@ def test_rows_of_a_load_that_is_missing_in_the_load_log_are_loaded_again(
         raise KeyboardInterrupt
 
     loaded_pipeline.source.execute("INSERT INTO edtech.students (first_name) VALUES ('Lise')")
-    monkeypatch.setattr(LoadLog, "record", die)
+    monkeypatch.setattr(LoadLog, "finish", die)
     with pytest.raises(KeyboardInterrupt):
         loaded_pipeline.load("edtech.students")
     monkeypatch.undo()
@@ -462,24 +405,28 @@ def test_a_load_waits_for_the_duckdb_lock_of_another_process(loaded_pipeline: Lo
     assert loaded_pipeline.in_raw("edtech.students") == loaded_pipeline.in_source("edtech.students")
 
 
+@pytest.mark.parametrize("cursor", ["updated_at", "xmin"])
 def test_a_prepared_transaction_is_loaded_after_its_commit(
-    own_server: Server, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_server: Server, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cursor: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reader, "LAG", timedelta(0))
+    monkeypatch.setattr("meshflow.loading.load.LAG", timedelta(0))
     pipeline = LoadPipeline.new(SourceDatabase.new(own_server), project, tmp_path)
+    if cursor == "xmin":
+        without_time_cursor(pipeline.source)
+    pipeline.load("edtech.students")
     with closing(psycopg.connect(pipeline.source.url)) as writer:
         writer.execute("INSERT INTO edtech.students (first_name) VALUES ('prepared')")
         writer.execute("PREPARE TRANSACTION 'late'")
-    during = pipeline.load("edtech.students")
+    for _ in range(2):
+        pipeline.load("edtech.students")
     assert pipeline.in_raw("edtech.students") == []
-    assert during.loads["edtech.students"].watermark is None
     with closing(psycopg.connect(pipeline.source.url, autocommit=True)) as writer:
         writer.execute("COMMIT PREPARED 'late'")
 
-    pipeline.load("edtech.students")
+    recorded = pipeline.load("edtech.students")
 
+    assert cursor in str(recorded.cursors["edtech.students"])
     assert pipeline.in_raw("edtech.students") == pipeline.in_source("edtech.students") != []
-    assert pipeline.load("edtech.students").cursor_start["edtech.students"] > during.started_at, (
-        "the watermark doesn't advance"
-    )
+    pipeline.load("edtech.students")
+    assert pipeline.load("edtech.students").loads["edtech.students"].rows == 0, "the cursor doesn't advance"

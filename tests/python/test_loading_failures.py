@@ -16,7 +16,6 @@ import pytest
 from loads import SOURCE_TABLES, LoadPipeline, error_line, frozen_load
 from pooler import rejecting_pooler
 from psycopg import sql
-from sources import new_database
 
 from meshflow.source.schema import grant_loader_access
 from meshflow.source.server import Server
@@ -41,7 +40,6 @@ FAILURES = {
     "unknown host": "failed to resolve host 'nowhere.invalid'",
     "closed port": os.strerror(errno.ECONNREFUSED),
     "no database": 'database "missing" does not exist',
-    "no schema": 'schema "meshflow" does not exist. `meshflow source up` creates what a load needs',
     "no folder for data": "missing: create it, or set MESHFLOW_DATA to one that exists",
     "a pooler": "unsupported startup parameter: options. This is a pooler such as PgBouncer: write the host and port",
     "no URL": "MESHFLOW_SOURCE_URL or MESHFLOW_LOADER_URL is no URL",
@@ -70,7 +68,6 @@ def failures(loaded_template: LoadPipeline, awkward: str, tmp_path_factory: pyte
     pipeline.source.execute("UPDATE edtech.students SET last_name = 'new'")
     pipeline.source.execute("UPDATE retail.sales SET quantity = 2")
     server = pipeline.source.server
-    empty = new_database(server, "source")
     password = quote(AWKWARD, safe="")
 
     def url(
@@ -94,7 +91,6 @@ def failures(loaded_template: LoadPipeline, awkward: str, tmp_path_factory: pyte
         "unknown host": {loader: url(address="nowhere.invalid")},
         "closed port": {loader: url(address="127.0.0.1:1")},
         "no database": {loader: url(database="missing")},
-        "no schema": {loader: url(database=empty)},
         "no folder for data": {"MESHFLOW_DATA": "missing"},
         "a pooler": {},
         "no URL": {loader: AWKWARD},
@@ -157,12 +153,12 @@ def test_a_password_appears_in_no_process_no_file_and_no_server_log(
         grant_loader_access(owner, awkward)
     server = loaded_pipeline.source.server
     url = f"postgresql://{awkward}:{quote(AWKWARD, safe='')}@127.0.0.1:{server.port}/{loaded_pipeline.source.database}"
-    with frozen_load(loaded_pipeline, 3, MESHFLOW_LOADER_URL=url) as (process, writer):
+    with frozen_load(loaded_pipeline, MESHFLOW_LOADER_URL=url) as (process, writer):
         commands = {path: read(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
         files = {path: read(path) for path in loaded_pipeline.data.rglob("*") if path.is_file()}
         assert f"/proc/{process.pid}/cmdline" in map(str, commands)
         assert loaded_pipeline.data / "loader" in {parent for path in files for parent in path.parents}
-        writer.execute("SELECT pg_advisory_unlock_all()")
+        writer.commit()
         output, errors = process.communicate()
     assert process.returncode == 0, "the password is right, so the load should succeed"
     log = (server.cluster / "log").read_bytes()

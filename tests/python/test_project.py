@@ -21,7 +21,7 @@ MAKE_DEV = re.compile(r"^```console\n\$ make dev\n(.*?)```", re.DOTALL | re.MULT
 LOADED = {f"staging.stg_{table}" for table in ("edtech__students", "edtech__courses", "edtech__enrollments")}
 LOADED.add("staging.stg_retail__sales")
 """Views whose audit stops a run before it writes what has been loaded."""
-RECONCILED = {"ops.row_reconciliation", "ops.source_reconciliation"}
+STORED_DAILY = {"ops.row_reconciliation", "ops.source_reconciliation", "staging.stg_loader__rejected_rows"}
 """Tables that read every row."""
 FILE = re.compile(r"[Ww]rite `(?P<path>[\w./]+)`[^\n]*\n\n```\w+\n(?P<text>.*?)```", re.DOTALL)
 
@@ -91,8 +91,8 @@ def test_a_loaded_table_has_the_columns_and_the_key_of_the_source(project: Path,
     loaded = {}
     for model in live_project.models.values():
         if model.name.startswith("raw.") and not model.name.startswith("raw.loader."):
-            *columns, loaded_at = [name.lower() for name in model.columns_to_types_or_raise]
-            assert loaded_at == "_loaded_at", model.name
+            *columns, deleted_at, loaded_at = [name.lower() for name in model.columns_to_types_or_raise]
+            assert (deleted_at, loaded_at) == ("_deleted_at", "_loaded_at"), model.name
             (grain,) = model.grains
             loaded[model.name] = columns, [column.name for column in grain.find_all(exp.Column)]
     assert loaded == in_source
@@ -104,7 +104,7 @@ def test_tables_and_loaded_rows_are_due_at_the_cadence_of_the_gateway_and_the_re
 ) -> None:
     context = {"local": warehouse, "live": live_project}[gateway]
     units = {model.name: model.interval_unit for model in context.models.values() if not model.kind.is_external}
-    daily = {name for name in units if context.get_model(name).kind.is_view} - LOADED | RECONCILED
+    daily = {name for name in units if context.get_model(name).kind.is_view} - LOADED | STORED_DAILY
     assert units == {name: IntervalUnit.DAY if name in daily else interval for name in units}
 
 
@@ -142,7 +142,7 @@ def test_examples_query_the_named_environment(
 
     result = CliRunner(env=workspace.environment).invoke(main, ["examples", "dev"], catch_exceptions=False)
     assert result.exit_code == 0
-    assert result.output.count("FROM ") == 3
+    assert result.output.count("FROM ") == 4
     [block] = MAKE_DEV.findall((project / "README.md").read_text(encoding="utf-8"))
     example = block.split("\n…\n")[2].rstrip("…\n")
     assert example in re.sub(r" +$", "", result.output, flags=re.MULTILINE), "as README shows it"

@@ -1,21 +1,26 @@
 """The signal `source_loaded`, called as by the models, on a load log in a real DuckDB."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import pytest
+from sqlglot import exp
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.context import Context, ExecutionContext
 from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 from sqlmesh.utils.date import to_timestamp
 
+from meshflow.loading.contract import contract
+
 HOURS = [
     (to_timestamp(datetime(2026, 11, 1, hour, tzinfo=UTC)), to_timestamp(datetime(2026, 11, 1, hour + 1, tzinfo=UTC)))
     for hour in range(10, 14)
 ]
 """The hours that start at 10, 11, 12 and 13 o'clock, in SQLMesh's format: milliseconds since 1970, end exclusive."""
+
+EDTECH = ("edtech.students", "edtech.courses", "edtech.enrollments")
 
 MODEL = "staging.stg_edtech__students"
 """Its MODEL header calls the signal for 'edtech'."""
@@ -40,7 +45,7 @@ def warehouse_with_load_log(request: pytest.FixtureRequest) -> Iterator[EngineAd
     adapter.execute("CREATE SCHEMA RAW.LOADER")
     adapter.execute(
         f"CREATE TABLE RAW.LOADER.LOADS (source VARCHAR, table_name VARCHAR, started_at {request.param}, "
-        f"finished_at {request.param}, cursor_start {request.param}, watermark {request.param}, row_count BIGINT)"
+        f"finished_at {request.param}, row_count BIGINT)"
     )
     yield adapter
     adapter.close()
@@ -67,9 +72,12 @@ def finish_load(  # noqa: PLR0913 - a row of the load log
     )
 
 
-def ready_hours(model: Snapshot, adapter: EngineAdapter) -> list[int]:
-    """The hours that SQLMesh would process now, by their start."""
-    intervals = model.check_ready_intervals(list(HOURS), ExecutionContext(adapter, {}))
+def ready_hours(
+    model: Snapshot, adapter: EngineAdapter, tables: Iterable[str] = ("edtech.students", "retail.sales")
+) -> list[int]:
+    """The hours that SQLMesh would process now, by their start. `tables` are those of the contract."""
+    snapshots = {exp.to_table(f"raw.{table}".upper()).sql(identify=True): model for table in tables}
+    intervals = model.check_ready_intervals(list(HOURS), ExecutionContext(adapter, snapshots))
     assert set(intervals) <= set(HOURS)
     return [datetime.fromtimestamp(start / 1000, tz=UTC).hour for start, _ in intervals]
 
@@ -122,7 +130,7 @@ def test_a_late_table_delays_its_source(on_live: Snapshot, warehouse_with_load_l
     finish_load(warehouse_with_load_log, "edtech.students", "13:30", "13:31")
     finish_load(warehouse_with_load_log, "edtech.courses", "11:10", "13:31")
     finish_load(warehouse_with_load_log, "edtech.enrollments", "12:20", "13:31")
-    assert ready_hours(on_live, warehouse_with_load_log) == [10]
+    assert ready_hours(on_live, warehouse_with_load_log, EDTECH) == [10]
 
 
 def test_only_the_newest_load_of_each_table_counts(on_live: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
@@ -130,7 +138,7 @@ def test_only_the_newest_load_of_each_table_counts(on_live: Snapshot, warehouse_
     finish_load(warehouse_with_load_log, "edtech.courses", "11:10", "11:11")
     finish_load(warehouse_with_load_log, "edtech.courses", "12:30", "12:31")
     finish_load(warehouse_with_load_log, "edtech.students", "13:00", "13:01")
-    assert ready_hours(on_live, warehouse_with_load_log) == [10, 11]
+    assert ready_hours(on_live, warehouse_with_load_log, EDTECH[:2]) == [10, 11]
 
 
 def test_a_load_of_another_source_does_not_count(on_live: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
@@ -151,11 +159,40 @@ def test_no_hour_is_ready_while_no_load_has_brought_a_row(
 ) -> None:
     finish_load(warehouse_with_load_log, "edtech.students", "09:59:59", "10:01")
     finish_load(warehouse_with_load_log, "edtech.students", "12:00", "12:01", rows=0)
-    assert ready_hours(on_live, warehouse_with_load_log) == []
     finish_load(warehouse_with_load_log, "edtech.courses", "12:30", "12:31", rows=0)
-    assert ready_hours(on_live, warehouse_with_load_log) == []
+    assert ready_hours(on_live, warehouse_with_load_log, EDTECH[:2]) == []
     finish_load(warehouse_with_load_log, "edtech.courses", "13:30", "13:31")
+    assert ready_hours(on_live, warehouse_with_load_log, EDTECH[:2]) == [10, 11]
+
+
+def test_a_load_that_did_not_finish_does_not_count(on_live: Snapshot, warehouse_with_load_log: EngineAdapter) -> None:
+    finish_load(warehouse_with_load_log, "edtech.students", "11:00", "11:01")
+    warehouse_with_load_log.execute(
+        "INSERT INTO RAW.LOADER.LOADS (source, table_name, started_at, row_count) "
+        "VALUES ('edtech', 'students', '2026-11-01 13:00', 0)"
+    )
+    assert ready_hours(on_live, warehouse_with_load_log) == [10]
+
+
+def test_a_table_that_has_never_been_loaded_delays_its_source(
+    on_live: Snapshot, warehouse_with_load_log: EngineAdapter
+) -> None:
+    finish_load(warehouse_with_load_log, "edtech.students", "13:30", "13:31")
+    assert ready_hours(on_live, warehouse_with_load_log, EDTECH[:2]) == []
+
+
+def test_a_table_that_was_taken_out_of_the_contract_delays_nothing(
+    on_live: Snapshot, warehouse_with_load_log: EngineAdapter
+) -> None:
+    finish_load(warehouse_with_load_log, "edtech.grades", "10:30", "10:31")
+    finish_load(warehouse_with_load_log, "edtech.students", "12:00", "12:01")
     assert ready_hours(on_live, warehouse_with_load_log) == [10, 11]
+
+
+def test_the_environment_has_the_tables_of_the_contract(live_project: Context) -> None:
+    names = [exp.to_table(name) for name in live_project.snapshots]
+    tables = {f"{table.db}.{table.name}".lower() for table in names if table.catalog == "RAW"}
+    assert tables == {str(table) for table in contract(live_project.path).values()}
 
 
 def test_without_a_row_the_hours_before_midnight_are_ready_after_it(

@@ -378,7 +378,7 @@ def build_warehouse(source: SourceDatabase, built: Workspace, root: Path) -> Con
     for table in TABLES:
         seed = workspace.path / f"seeds/{table.replace('.', '/')}.csv"
         header = seed.read_text(encoding="utf-8").partition("\n")[0]
-        columns = header.replace("_loaded_at", "now() AS _loaded_at")
+        columns = header.replace("_deleted_at,_loaded_at", "NULL AS _deleted_at, now() AS _loaded_at")
         with psycopg.connect(source.url, options="-c timezone=UTC -c datestyle=ISO") as connection:
             query = f"COPY (SELECT {columns} FROM {table}) TO STDOUT (FORMAT csv)"
             with connection.cursor().copy(query.encode()) as copy:
@@ -543,7 +543,7 @@ def test_a_database_without_tables_gives_a_one_line_error(postgres: Server) -> N
     url = postgres.url("postgres", "postgres")
     with pytest.raises(click.ClickException) as error:
         run_traffic(url, sales=1, batches=1, every=0, seed=1, fault_rate=0, days=0, on_batch=print)
-    assert error.value.message.endswith("doesn't have the source tables: run `meshflow source up`")
+    assert error.value.message.endswith("doesn't have the demo's tables: run `meshflow source install-demo`")
     assert "\n" not in error.value.message
 
 

@@ -26,6 +26,7 @@ MODEL (
     created_at TIMESTAMPNTZ,
     updated_at TIMESTAMPNTZ,
     deleted_at TIMESTAMPNTZ,
+    _deleted_at TIMESTAMPNTZ,
     _loaded_at TIMESTAMPNTZ
   ),
   column_descriptions (
@@ -47,6 +48,7 @@ MODEL (
     created_at = 'When the source first wrote the row, UTC',
     updated_at = 'When the source last wrote the row, UTC',
     deleted_at = 'When the source soft-deleted the row, UTC; NULL while the row is active',
+    _deleted_at = 'Start of the load that found the row missing in the source, UTC; NULL while the source has it',
     _loaded_at = 'Start of the load that wrote the row, UTC'
   ),
   enabled @IF(@gateway = 'local', TRUE, FALSE)

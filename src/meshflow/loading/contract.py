@@ -14,33 +14,47 @@ from sqlglot import exp
 from sqlglot.errors import ParseError
 
 LOADED_AT = "_loaded_at"
-"""The only column of a loaded table that the source doesn't have: when the load that wrote the row began, UTC."""
+"""A column of loaded tables that the source doesn't have: when the load that wrote the row began, UTC."""
+DELETED_AT = "_deleted_at"
+"""The other one: when the load began that found the row missing in the source, UTC. NULL while the source has it."""
 
 ARROW_TYPES = {
     exp.DType.BIGINT: pa.int64(),
     exp.DType.INT: pa.int32(),
+    exp.DType.DOUBLE: pa.float64(),
     exp.DType.VARCHAR: pa.string(),
+    exp.DType.BINARY: pa.binary(),
     exp.DType.DATE: pa.date32(),
+    exp.DType.TIME: pa.time64("us"),
     exp.DType.TIMESTAMPNTZ: pa.timestamp("us"),
     exp.DType.BOOLEAN: pa.bool_(),
 }
 DLT_TYPES: dict[exp.DType, dict[str, Any]] = {
     exp.DType.BIGINT: {"data_type": "bigint"},
     exp.DType.INT: {"data_type": "bigint", "precision": 32},
+    exp.DType.DOUBLE: {"data_type": "double"},
     exp.DType.VARCHAR: {"data_type": "text"},
+    exp.DType.BINARY: {"data_type": "binary"},
     exp.DType.DATE: {"data_type": "date"},
+    exp.DType.TIME: {"data_type": "time"},
     exp.DType.TIMESTAMPNTZ: {"data_type": "timestamp", "timezone": False},
     exp.DType.BOOLEAN: {"data_type": "bool"},
 }
 POSTGRES_TYPES = {
     exp.DType.BIGINT: r"bigint|integer|smallint",
     exp.DType.INT: r"integer|smallint",
-    exp.DType.VARCHAR: r"text|character( varying)?(\(\d+\))?",
+    exp.DType.DOUBLE: r"double precision|real",
+    exp.DType.VARCHAR: r".+",  # any type has a text
+    exp.DType.BINARY: r"bytea",
     exp.DType.DATE: r"date",
+    exp.DType.TIME: r"time(\(\d\))? without time zone",
     exp.DType.TIMESTAMPNTZ: r"timestamp(\(\d\))? with(out)? time zone",
     exp.DType.BOOLEAN: r"boolean",
 }
-"""Patterns of the PostgreSQL types, as format_type() prints them, whose values all fit."""
+"""Patterns of PostgreSQL's types, as format_type() prints them, whose values fit, except a few such as infinity."""
+
+MAX_PRECISION = 38
+INTEGER_DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}
 
 
 @dataclass(frozen=True)
@@ -50,43 +64,52 @@ class Column:
 
     @property
     def arrow(self) -> pa.DataType:
-        return pa.decimal128(*self._precision) if self._is_decimal else ARROW_TYPES[self.type.this]
+        return pa.decimal128(*self.precision) if self.is_decimal else ARROW_TYPES[self.type.this]
 
     @property
     def hint(self) -> dict[str, Any]:
         """The column as dlt declares it."""
-        if self._is_decimal:
-            precision, scale = self._precision
+        if self.is_decimal:
+            precision, scale = self.precision
             return {"data_type": "decimal", "precision": precision, "scale": scale, "nullable": True}
         return {**DLT_TYPES[self.type.this], "nullable": True}
 
     def accepts(self, postgres_type: str) -> bool:
-        """Whether all values of a PostgreSQL type, such as 'numeric(18,2)', fit into this column."""
-        if not self._is_decimal:
+        """Whether values of a PostgreSQL type, such as 'numeric(18,2)', fit into this column."""
+        if not self.is_decimal:
             return bool(re.fullmatch(POSTGRES_TYPES[self.type.this], postgres_type))
-        precision, scale = self._precision
-        numeric = re.fullmatch(r"numeric\((\d+),(\d+)\)", postgres_type)
-        return bool(numeric) and int(numeric[2]) <= scale and int(numeric[1]) - int(numeric[2]) <= precision - scale  # type: ignore[index]
+        precision, scale = self.precision
+        if postgres_type in INTEGER_DIGITS:
+            return INTEGER_DIGITS[postgres_type] <= precision - scale
+        numeric = re.fullmatch(r"numeric(?:\((\d+),(-?\d+)\))?", postgres_type)
+        if not numeric:
+            return False
+        if numeric[1] is None or int(numeric[1]) > MAX_PRECISION:
+            return True  # no type of the contract has all its values: each row is checked
+        return int(numeric[2]) <= scale and int(numeric[1]) - int(numeric[2]) <= precision - scale
 
     @property
-    def _is_decimal(self) -> bool:
+    def is_decimal(self) -> bool:
         return bool(self.type.this == exp.DType.DECIMAL)
 
     @property
-    def _precision(self) -> tuple[int, int]:
+    def precision(self) -> tuple[int, int]:
         precision, *scale = (int(parameter.name) for parameter in self.type.expressions)
         return precision, scale[0] if scale else 0
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of RAW. `schema` is 'edtech' or 'retail', as in the source, or 'loader' for the loader's own tables."""
+    """A table of RAW. `schema` is as in the source, such as 'retail', or 'loader' for the loader's own tables."""
 
     schema: str
     name: str
     key: tuple[str, ...]
+    """Empty if no columns are unique. Then each load with a change replaces all rows."""
     columns: tuple[Column, ...]
     file: Path
+    max_rows: int = 100_000
+    """The size up to which a table without a key is loaded."""
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -102,7 +125,13 @@ class Table:
     @property
     def source_columns(self) -> tuple[Column, ...]:
         """The columns that exist in the source."""
-        return tuple(column for column in self.columns if column.name != LOADED_AT)
+        return tuple(column for column in self.columns if column.name not in {LOADED_AT, DELETED_AT})
+
+    def time(self, name: str) -> Column | None:
+        """The source's column `name`, such as 'updated_at' or updatedAt, if it is a time or a date."""
+        kinds = {exp.DType.TIMESTAMPNTZ, exp.DType.DATE}
+        times = (column for column in self.source_columns if column.type.this in kinds)
+        return next((column for column in times if snake_case(column.name) == name), None)
 
 
 def contract(project: Path = Path()) -> dict[str, Table]:
@@ -130,6 +159,11 @@ def source_tables(tables: dict[str, Table]) -> list[Table]:
     return [table for table in tables.values() if LOADED_AT in table.arrow.names]
 
 
+def snake_case(name: str) -> str:
+    """`name` as the models write it: createdAt becomes created_at."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
 def _table(entry: dict[str, Any], file: Path) -> Table:
     name = exp.to_table(entry["name"])
     key = tuple(re.findall(r"\w+", entry.get("grain", "")))
@@ -145,10 +179,9 @@ def _table(entry: dict[str, Any], file: Path) -> Table:
                 f"{file}: {entry['name']}.{column} is {type_}, which can't be loaded; use {supported}"
             )
         columns.append(Column(column, data_type))
-    if not key:
-        raise click.ClickException(f"{file}: {entry['name']} has no key: name its columns, `grain: (one, other)`")
     if unknown := set(key) - {column.name for column in columns}:
         raise click.ClickException(
             f"{file}: {entry['name']} has no column {', '.join(sorted(unknown))}, which is in its grain"
         )
-    return Table(name.db, name.name, key, tuple(columns), file)
+    limits = {name: int(value) for name, value in entry.get("physical_properties", {}).items() if name == "max_rows"}
+    return Table(name.db, name.name, key, tuple(columns), file, **limits)

@@ -5,23 +5,28 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
-from meshflow.loading.contract import Table, contract, source_tables
+from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table, contract, source_tables
+from meshflow.loading.deletions import Deletions, mark_deleted
 from meshflow.loading.destination import Destination, open_destination
 from meshflow.loading.load_log import Load, LoadLog
-from meshflow.loading.reader import Reader, TableError
+from meshflow.loading.reader import LAG, Cursor, Reader, Snapshot, Storage, TableError
+from meshflow.loading.rejections import Rejections
+from meshflow.postgres import unverified
 
 
 class Reporter(Protocol):
     """Receives the events of a load as they happen."""
 
     def waiting(self, message: str) -> None: ...
+    def warned(self, message: str) -> None: ...
     def locked(self, holder: str) -> None: ...
-    def started(self, table: Table, cursor_start: datetime | None) -> None: ...
+    def started(self, table: Table, cursor: Cursor) -> None: ...
     def rows(self, table: Table, count: int) -> None: ...
     def new_column(self, table: Table, name: str, type_: str) -> None: ...
     def finished(self, load: Load) -> None: ...
@@ -37,7 +42,7 @@ class Session:
     load_log: LoadLog
     tables: list[Table]
     started_at: datetime
-    watermark: datetime | None
+    snapshot: Snapshot
 
 
 @contextmanager
@@ -51,6 +56,8 @@ def session(  # noqa: PLR0913 - source, destination and how to wait
     """
     tables = contract()
     with Reader.open(url) as reader:
+        if warning := unverified(url):
+            reporter.warned(warning)
         destination_id = f"{gateway} {socket.gethostname()} {data.resolve()}" if gateway == "live" else gateway
         if holder := reader.lock(destination_id):
             reporter.locked(holder)
@@ -60,7 +67,8 @@ def session(  # noqa: PLR0913 - source, destination and how to wait
             load_log = LoadLog(destination, tables)
             # The start precedes the snapshot: a row that this snapshot misses is loaded by a later load.
             started_at = load_log.next_start(at or datetime.now(UTC))
-            yield Session(reader, destination, load_log, source_tables(tables), started_at, reader.take_snapshot())
+            loaded = source_tables(tables)
+            yield Session(reader, destination, load_log, loaded, started_at, reader.take_snapshot(loaded))
 
 
 def load_tables(session: Session, reporter: Reporter, *, only: Iterable[str] = (), full_refresh: bool = False) -> bool:
@@ -78,30 +86,86 @@ def load_tables(session: Session, reporter: Reporter, *, only: Iterable[str] = (
 def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: bool) -> bool:
     count = 0
 
-    def count_rows(batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
+    def rows(cursor: Cursor, rejections: Rejections) -> Generator[pa.RecordBatch, None, None]:
         nonlocal count
-        for batch in batches:
+        loaded_at = pa.scalar(session.started_at.replace(tzinfo=None), pa.timestamp("us"))
+        for read, unfit in session.reader.rows(table, cursor):
+            batch = rejections.sort_out(read, unfit)
+            columns = {name: batch.column(name) for name in batch.schema.names}
+            columns[LOADED_AT] = pa.repeat(loaded_at, batch.num_rows)
+            columns[DELETED_AT] = pa.nulls(batch.num_rows, pa.timestamp("us"))
             count += batch.num_rows
             reporter.rows(table, count)
-            yield batch
+            yield pa.record_batch([columns[name] for name in table.arrow.names], schema=table.arrow)
 
     try:
         for name, type_ in session.reader.new_columns(table).items():
             reporter.new_column(table, name, type_)
         has_types = _require_types(session, table, recreate=full_refresh)
-        cursor_start = None if full_refresh else session.load_log.cursor_start(table)
-        reporter.started(table, cursor_start)
+        storage = session.reader.storage(table)
+        cursor = Cursor() if full_refresh else _cursor(session, table, storage)
+        load = Load(table, session.started_at, cursor, storage, session.snapshot)
+        reporter.started(table, cursor)
+        rejections = Rejections(session.destination, table, all_rows=cursor == Cursor())
+        deletions = Deletions()
+        # Before the load is recorded, which the next one takes for a failed one until it is finished.
+        is_replaced = not table.key and (full_refresh or _has_changed(session, table, storage))
         # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
-        with closing(count_rows(session.reader.rows(table, cursor_start, session.started_at))) as rows:
-            session.destination.write(table, rows, "merge", recreate=not has_types)
+        with closing(rows(cursor, rejections)) as batches:
+            session.load_log.begin(load)
+            if table.key:
+                # Checked before the write: without the lock, another load may have written newer rows.
+                check = session.reader.check
+                session.destination.write(table, batches, "merge", recreate=not has_types, before_write=check)
+                deletions = mark_deleted(session.reader, session.destination, table, session.started_at, rejections)
+                rejections.save(session.started_at)
+            elif is_replaced:
+                check = partial(session.reader.require_same_files, table)
+                session.destination.write(table, batches, "replace", recreate=not has_types, before_write=check)
+                rejections.save(session.started_at)
         session.reader.check()
     except TableError as error:
         reporter.rejected(table, str(error))
         return False
-    load = Load(table, session.started_at, datetime.now(UTC), cursor_start, session.watermark, count)
-    session.load_log.record(load)
-    reporter.finished(load)
+    if summary := rejections.summary():
+        reporter.warned(summary)
+    if deletions.unmarked:
+        reporter.warned(
+            f"{table}: {deletions.unmarked:,} rows of RAW are missing in the source, and the table is too large to "
+            "compare its keys in every load; `meshflow reconcile --repair` marks them as deleted"
+        )
+    reporter.finished(session.load_log.finish(load, count, deletions))
     return True
+
+
+def _cursor(session: Session, table: Table, storage: Storage) -> Cursor:
+    """The rows to read: what the previous load's snapshot has missed."""
+    if not {name.lower() for name in table.arrow.names} <= session.destination.columns(table):
+        return Cursor()  # a column was added to the contract: its past values are missing
+    previous = session.load_log.previous(table, storage, session.snapshot) if table.key else None
+    if not previous:
+        return Cursor()
+    if previous.time:
+        return Cursor(time=previous.time - LAG)
+    return Cursor(xid=previous.xmin, new_parts=tuple(sorted(storage.files.keys() - previous.files)))
+
+
+def _has_changed(session: Session, table: Table, storage: Storage) -> bool:
+    """Whether a table without a key has other rows than RAW. Raises TableError if it is too large to be replaced."""
+    count = session.reader.count(table)
+    if count > table.max_rows:
+        raise TableError(
+            f"{table}: {count:,} rows without a key would be replaced in each load; name a key, `grain: (one, other)`, "
+            f"or raise the {table.max_rows:,} allowed in {table.file}, `physical_properties: {{max_rows: {count}}}`"
+        )
+    names = {name.lower() for name in table.arrow.names}
+    previous = session.load_log.previous(table, storage, session.snapshot)
+    # A view's rows don't show when they were written.
+    if not previous or not storage.files or not names <= session.destination.columns(table):
+        return True
+    written = Cursor(xid=previous.xmin, new_parts=tuple(sorted(storage.files.keys() - previous.files)))
+    in_raw = session.destination.count(table) + len(Rejections(session.destination, table, all_rows=False).keys)
+    return bool(session.reader.count(table, written)) or in_raw != count
 
 
 def _require_types(session: Session, table: Table, *, recreate: bool) -> bool:

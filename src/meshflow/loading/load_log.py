@@ -1,33 +1,50 @@
-"""The load log, RAW.LOADER.LOADS: one row per table and finished load. Loads keep no other state.
+"""The load log, RAW.LOADER.LOADS: one row per table and load, also of those that failed. Loads keep no other state.
 
-A row is written after the commit of the table's rows. SQLMesh's signal `source_loaded` reads it to find intervals that
-can't change any more. The next load reads its watermark.
+A row is written before the table in RAW changes, and completed after its rows have been committed. SQLMesh's signal
+`source_loaded` reads completed rows to find intervals that can't change any more. The next load finds its cursor here.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from meshflow.loading.contract import Table
+from meshflow.loading.contract import LOADED_AT, Table
+from meshflow.loading.deletions import Deletions
 from meshflow.loading.destination import Destination
+from meshflow.loading.reader import COMPARABLE_IDS, Cursor, Snapshot, Storage
 
 
 @dataclass(frozen=True)
 class Load:
-    """A finished load of one table. Times are UTC."""
+    """A load of one table. Times are UTC."""
 
     table: Table
     started_at: datetime
-    finished_at: datetime
-    cursor_start: datetime | None
-    """Rows written at or after this time were read; None: all rows."""
-    watermark: datetime | None
-    """Where the next load starts; None: all rows."""
-    rows: int
+    cursor: Cursor
+    storage: Storage
+    snapshot: Snapshot
+    rows: int = 0
+    """New and changed rows."""
+    deletions: Deletions = field(default_factory=Deletions)
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The newest finished load of a table."""
+
+    xmin: int
+    files: set[int]
+    """The oids of the partitions that it has read."""
+    time: datetime | None
+    """Nothing that its snapshot misses has an older updated_at; None if that isn't known."""
 
 
 class LoadLog:
     def __init__(self, destination: Destination, contract: dict[str, Table]) -> None:
         self._destination = destination
+        self.finished: dict[Table, Load] = {}
+        """The newest load of each table that this process has finished."""
         self.reconciliations = contract["loader.reconciliations"]
         for table in contract.values():
             if table.schema == "loader":
@@ -38,28 +55,103 @@ class LoadLog:
         ((last,),) = self._destination.query("SELECT MAX(started_at) FROM loader.loads")
         return max(now, last.replace(tzinfo=UTC) + timedelta(microseconds=1)) if last else now
 
-    def cursor_start(self, table: Table) -> datetime | None:
-        """The watermark of the newest load of `table`; None if all rows have to be read.
+    def previous(self, table: Table, storage: Storage, snapshot: Snapshot) -> Previous | None:
+        """The newest finished load of `table`; None if all rows have to be read.
 
-        That applies to its first load, and after a column was added to the contract: its past values are missing.
+        That applies to its first load, to the load after a failed one that had to read all rows, and if the ids of
+        transactions can't be compared with those of then.
         """
-        if not set(table.arrow.names) <= self._destination.columns(table):
-            return None
         rows = self._destination.query(
-            "SELECT watermark FROM loader.loads WHERE source = %s AND table_name = %s ORDER BY started_at DESC LIMIT 1",
-            table.schema,
-            table.name,
+            """
+            SELECT finished_at, rows_since, storage, files, snapshot_xmin, snapshot_next_id
+            FROM loader.loads
+            WHERE source = %s AND table_name = %s AND started_at >= (
+              SELECT MAX(started_at) FROM loader.loads
+              WHERE source = %s AND table_name = %s AND finished_at IS NOT NULL
+            )
+            ORDER BY started_at DESC
+            """,
+            *(table.schema, table.name) * 2,
         )
-        return rows[0][0].replace(tzinfo=UTC) if rows and rows[0][0] else None
+        if not rows or any(rows_since == str(Cursor()) for finished_at, rows_since, *_ in rows if not finished_at):
+            return None
+        _, _, stored, files, xmin, next_id = rows[-1]
+        if stored != storage.id or not next_id <= snapshot.next_id < xmin + COMPARABLE_IDS:
+            return None
+        is_same = files == _text(storage.files) and storage.trigger
+        time = self._known_time(table, storage, xmin, snapshot.taken_at) if is_same else None
+        return Previous(xmin, set(map(int, json.loads(files))), time)
 
-    def record(self, load: Load) -> None:
-        times = (load.started_at, load.finished_at, load.cursor_start, load.watermark)
+    def _known_time(self, table: Table, storage: Storage, xmin: int, now: datetime) -> datetime | None:
+        """A time before which nothing was written by transaction `xmin` or later ones.
+
+        It is when the newest snapshot was taken before these transactions began. Since then, the trigger has to be the
+        same, and the source's clock must not have gone back.
+        """
+        rows = self._destination.query(
+            """
+            SELECT started_at, snapshot_taken_at FROM loader.loads
+            WHERE source = %s AND table_name = %s AND storage = %s AND snapshot_next_id <= %s
+            ORDER BY started_at DESC LIMIT 1
+            """,
+            *(table.schema, table.name, storage.id, xmin),
+        )
+        if not rows:
+            return None
+        started_at, known = rows[0]
+        ((newest, others),) = self._destination.query(
+            """
+            SELECT MAX(snapshot_taken_at), SUM(CASE WHEN updated_at_trigger = %s THEN 0 ELSE 1 END) FROM loader.loads
+            WHERE source = %s AND table_name = %s AND started_at >= %s
+            """,
+            *(storage.trigger, table.schema, table.name, started_at),
+        )
+        return known.replace(tzinfo=UTC) if not others and newest.replace(tzinfo=UTC) <= now else None
+
+    def begin(self, load: Load) -> None:
+        """Record a load before it touches the table in RAW."""
         self._destination.query(
-            "INSERT INTO loader.loads "
-            "(source, table_name, started_at, finished_at, cursor_start, watermark, row_count) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO loader.loads (source, table_name, started_at, rows_since, storage, files, updated_at_trigger, "
+            "snapshot_xmin, snapshot_next_id, snapshot_taken_at, row_count) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0)",
             load.table.schema,
             load.table.name,
-            *(time and time.replace(tzinfo=None) for time in times),
-            load.rows,
+            _naive(load.started_at),
+            str(load.cursor),
+            load.storage.id,
+            _text(load.storage.files),
+            load.storage.trigger,
+            load.snapshot.xmin,
+            load.snapshot.next_id,
+            _naive(load.snapshot.taken_at),
         )
+
+    def finish(self, load: Load, rows: int, deletions: Deletions) -> Load:
+        """Record that the load's rows have been committed. Returns the finished load."""
+        finished_at, names = datetime.now(UTC), (load.table.schema, load.table.name)
+        raw = self._destination.quoted(*names)
+        # Not only those of this load: one that has failed since the last finished one may have written rows too.
+        ((row_count,),) = self._destination.query(
+            f"""
+            SELECT COUNT(*) FROM {raw} WHERE {LOADED_AT} > COALESCE((
+              SELECT MAX(started_at) FROM loader.loads
+              WHERE source = %s AND table_name = %s AND finished_at IS NOT NULL
+            ), CAST('0001-01-01' AS TIMESTAMP))
+            """,  # noqa: S608 - names from the contract
+            *names,
+        )
+        self._destination.query(
+            "UPDATE loader.loads SET finished_at = %s, row_count = %s "
+            "WHERE source = %s AND table_name = %s AND started_at = %s",
+            *(_naive(finished_at), row_count, *names, _naive(load.started_at)),
+        )
+        self.finished[load.table] = replace(load, rows=rows, deletions=deletions, finished_at=finished_at)
+        return self.finished[load.table]
+
+
+def _text(files: dict[int, int]) -> str:
+    return json.dumps({str(oid): file for oid, file in sorted(files.items())})
+
+
+def _naive(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(tzinfo=None)

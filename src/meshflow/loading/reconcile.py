@@ -1,46 +1,72 @@
 """Reconciliation of RAW with the sources: counts and hashes by day, then keys of the days that differ, in one snapshot.
 
-Loads find rows by `updated_at`. Reconciliation also finds hard-deleted rows and writes that bypassed the trigger. Days
-are the UTC dates of `updated_at`. Soft-deleted rows are counted separately and not hashed: a row that a repair marked
-as deleted isn't in the source, and would differ forever.
+It compares what loads don't: all values, and the keys of very large tables. Days are the UTC dates of `updated_at`;
+rows without one, and those of tables that don't record it, have the day NULL. Soft-deleted rows are counted separately
+and not hashed. Rows with a value that doesn't fit the contract aren't counted: RAW can't have them.
 """
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, Protocol
 
 import pyarrow as pa
 from sqlglot import exp
 
-from meshflow.loading.contract import LOADED_AT, Column, Table
+from meshflow.loading.contract import DELETED_AT, Column, Table
+from meshflow.loading.deletions import Deletions, mark
 from meshflow.loading.load import Reporter, Session, load_tables
-from meshflow.loading.load_log import Load
 from meshflow.loading.reader import TableError
+from meshflow.loading.values import MAX_TEXT_BYTES
 
 TEXT = {
     "postgres": {
         exp.DType.DATE: "({0} - DATE '1970-01-01')::text",
         exp.DType.TIMESTAMPNTZ: "(EXTRACT(EPOCH FROM {0}) * 1000000)::bigint::text",
+        exp.DType.TIME: "(EXTRACT(EPOCH FROM {0}) * 1000000)::bigint::text",
         exp.DType.DECIMAL: "{0}::{1}::text",
         exp.DType.BOOLEAN: "{0}::int::text",
+        exp.DType.BINARY: "UPPER(ENCODE({0}, 'hex'))",
     },
     "duckdb": {
         exp.DType.DATE: "DATE_DIFF('day', DATE '1970-01-01', {0})::TEXT",
         exp.DType.TIMESTAMPNTZ: "EPOCH_US({0})::TEXT",
+        exp.DType.TIME: "EPOCH_US({0})::TEXT",
         exp.DType.BOOLEAN: "{0}::INT::TEXT",
+        exp.DType.BINARY: "HEX({0})",
     },
     "snowflake": {
         exp.DType.DATE: "DATEDIFF(DAY, '1970-01-01'::DATE, {0})::TEXT",
         exp.DType.TIMESTAMPNTZ: "DATE_PART(EPOCH_MICROSECOND, {0})::TEXT",
+        exp.DType.TIME: "DATEDIFF(MICROSECOND, '00:00:00'::TIME, {0})::TEXT",
         exp.DType.BOOLEAN: "{0}::INT::TEXT",
+        exp.DType.BINARY: "HEX_ENCODE({0})",
     },
 }
 """Expressions by type that produce the same text on every engine; values of other types are cast to text."""
 
+DOUBLE = (
+    "CASE WHEN {0} IS NULL THEN NULL WHEN ABS({0}) < 1e15 THEN CONCAT("
+    "CASE WHEN {0} < 0 THEN '-' ELSE '' END, FLOOR(ABS({0}))::BIGINT, '.', "
+    "FLOOR((ABS({0}) - FLOOR(ABS({0}))) * 1e15)::BIGINT) ELSE 'large' END"
+)
+"""The text of a double, on every engine. Its steps are exact or rounded alike. It cuts digits after the 15th decimal,
+and doesn't tell values from 1e15 on apart."""
+
 BYTES = {"postgres": "OCTET_LENGTH({0})", "duckdb": "STRLEN({0})", "snowflake": "OCTET_LENGTH({0})"}
 """The length of a text in bytes. Each value is preceded by its own, so that no two rows have the same text."""
+
+FITS = {
+    exp.DType.DATE: "{0} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'",
+    exp.DType.TIMESTAMPNTZ: "{0} BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'",
+    exp.DType.TIME: "{0} < '24:00'",
+    exp.DType.DECIMAL: "ABS({0}) < 1e{digits} AND {0} = ROUND({0}, {scale})",
+    exp.DType.DOUBLE: "{0} NOT IN ('NaN', 'Infinity', '-Infinity')",
+    exp.DType.VARCHAR: f"OCTET_LENGTH({{0}}) <= {MAX_TEXT_BYTES}",
+    exp.DType.BINARY: f"OCTET_LENGTH({{0}}) <= {MAX_TEXT_BYTES}",
+}
+"""By type, whether PostgreSQL's value fits the contract. The loader decides it by the values it has read."""
 
 HASH = {
     "postgres": "('x' || SUBSTR(MD5({0}), 1, 15))::bit(60)::bigint",
@@ -48,12 +74,6 @@ HASH = {
     "snowflake": "TO_NUMBER(SUBSTR(MD5({0}), 1, 15), 'XXXXXXXXXXXXXXX')",
 }
 """60 bits of a row's MD5 as a number. Their sum over a day doesn't depend on the order of rows."""
-
-DAY = {
-    "postgres": "(updated_at AT TIME ZONE 'UTC')::date",
-    "duckdb": "updated_at::DATE",
-    "snowflake": "updated_at::DATE",
-}
 
 TOTALS = pa.schema(
     [("updated_date", pa.date32()), ("active", pa.int64()), ("deleted", pa.int64()), ("checksum", pa.string())]
@@ -71,7 +91,7 @@ class DayTotals:
 
 @dataclass(frozen=True)
 class Day:
-    date: date
+    date: date | None
     source: DayTotals
     raw: DayTotals
     missing_in_raw: int = 0
@@ -87,7 +107,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """The result for one table; `missing_in_source` contains the rows of RAW."""
+    """The result for one table; `missing_in_source` contains keys of RAW."""
 
     table: Table
     days: list[Day]
@@ -110,11 +130,11 @@ def reconcile_all(session: Session, reporter: ReconciliationReporter, *, repair:
     """
     complete = load_tables(session, reporter)
     results = []
-    for table in session.tables:
+    for table in session.load_log.finished.copy():
         try:
             result, marked = reconcile(session, table), 0
             if repair and (marked := result.missing_in_source.num_rows):
-                mark_deleted(session, result)
+                mark_missing(session, result)
                 result = reconcile(session, table)
         except TableError as error:
             reporter.rejected(table, str(error))
@@ -131,30 +151,36 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
 
     Raises TableError if the source table can't be read, click.ClickException if the source or the destination fails.
     """
-    dialect = session.destination.dialect
-    source = _totals_by_day(_read(session, table, _totals_query(table, "postgres"), TOTALS))
-    raw = _totals_by_day(session.destination.arrow(_totals_query(table, dialect)))
-    days = [Day(day, source.get(day, DayTotals()), raw.get(day, DayTotals())) for day in sorted({*source, *raw})]
+    in_source, in_raw = _Queries.source(session, table), _Queries.raw(session, table)
+    source = _totals_by_day(_read(session, table, in_source.totals_query(), TOTALS))
+    raw = _totals_by_day(session.destination.arrow(in_raw.totals_query()))
+    session.reader.require_same_files(table)
+    dates = sorted({*source, *raw}, key=lambda day: (day is None, day))
+    days = [Day(day, source.get(day, DayTotals()), raw.get(day, DayTotals())) for day in dates]
     differing = [day.date for day in days if not day.is_equal]
-    if not differing:
-        return Reconciliation(table, days, table.arrow.empty_table())
+    if not differing or not table.key:
+        return Reconciliation(table, days, table.arrow.empty_table().select(table.key))
 
-    key = list(table.key)
-    keys = pa.schema([*(table.arrow.field(name) for name in key), ("updated_date", pa.date32())])
-    source_keys = _read(session, table, _active_rows_query(table, "postgres", differing, key), keys)
+    key, updated_at = list(table.key), table.time("updated_at")
+    times = [updated_at.name] if updated_at else []
+    source_keys = session.reader.keys(table, in_source.active_rows(differing), *times)
+    session.reader.require_same_files(table)
     # Snowflake returns upper-case names, and integers as decimals.
-    schema = table.arrow.append(keys.field("updated_date"))
-    raw_rows = session.destination.arrow(_active_rows_query(table, dialect, differing, table.arrow.names))
-    raw_rows = raw_rows.rename_columns(schema.names).cast(schema)
-    missing_in_raw = source_keys.join(raw_rows.select(key), key, join_type="left anti")
-    missing_in_source = raw_rows.join(source_keys.select(key), key, join_type="left anti")
-    in_raw, in_source = (
-        Counter(rows.column("updated_date").to_pylist()) for rows in (missing_in_raw, missing_in_source)
+    raw_keys = session.destination.arrow(in_raw.keys_query(source_keys.column_names, differing))
+    raw_keys = raw_keys.rename_columns(source_keys.column_names).cast(source_keys.schema)
+    missing_in_raw = source_keys.join(raw_keys.select(key), key, join_type="left anti")
+    missing_in_source = raw_keys.join(source_keys.select(key), key, join_type="left anti")
+    only_in_source, only_in_raw = (
+        Counter(rows.column(times[0]).cast(pa.date32()).to_pylist() if times else [None] * rows.num_rows)
+        for rows in (missing_in_raw, missing_in_source)
     )
     return Reconciliation(
         table,
-        [replace(day, missing_in_raw=in_raw[day.date], missing_in_source=in_source[day.date]) for day in days],
-        missing_in_source.select(table.arrow.names),
+        [
+            replace(day, missing_in_raw=only_in_source[day.date], missing_in_source=only_in_raw[day.date])
+            for day in days
+        ],
+        missing_in_source.select(key),
     )
 
 
@@ -181,22 +207,18 @@ def record(session: Session, results: Iterable[Reconciliation]) -> None:
     session.destination.write(reconciliations, [pa.RecordBatch.from_pylist(rows, reconciliations.arrow)], "append")
 
 
-def mark_deleted(session: Session, result: Reconciliation) -> None:
-    """Set `deleted_at` of the rows missing in the source and merge them into RAW, as soft deletes.
+def mark_missing(session: Session, result: Reconciliation) -> None:
+    """Mark the rows that are missing in the source.
 
     The repair is a load of its own, which starts after the session's load. A row written by both is then a newer
     version, and SQLMesh processes the interval after a later load, so none is missed.
     """
     started_at = session.load_log.next_start(session.started_at)
-    start = pa.scalar(started_at.replace(tzinfo=None), pa.timestamp("us"))
-    rows = result.missing_in_source
-    for name in ("deleted_at", LOADED_AT):
-        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.repeat(start, rows.num_rows))
-    session.destination.write(result.table, rows.to_batches(), "merge")
-    # It has read nothing of the source, so the next load starts where it would have started.
-    cursor_start = session.load_log.cursor_start(result.table)
-    repair = Load(result.table, started_at, datetime.now(UTC), cursor_start, cursor_start, rows.num_rows)
-    session.load_log.record(repair)
+    # It reads nothing of the source, so the next load starts where it would have started.
+    load = replace(session.load_log.finished[result.table], started_at=started_at)
+    session.load_log.begin(load)
+    mark(session.destination, result.table, result.missing_in_source, started_at)
+    session.load_log.finish(load, 0, Deletions(marked=result.missing_in_source.num_rows))
 
 
 def _read(session: Session, table: Table, statement: str, schema: pa.Schema) -> pa.Table:
@@ -205,34 +227,80 @@ def _read(session: Session, table: Table, statement: str, schema: pa.Schema) -> 
     return pa.Table.from_batches(batches).cast(schema) if batches else schema.empty_table()
 
 
-def _totals_query(table: Table, dialect: str) -> str:
-    values = (_text(column, dialect) for column in table.source_columns)
-    text = " || ".join(f"COALESCE({BYTES[dialect].format(value)} || ':' || {value}, '~')" for value in values)
-    return f"""
-        SELECT
-          updated_date,
-          CAST(SUM(CASE WHEN deleted_at IS NULL THEN 1 ELSE 0 END) AS BIGINT) AS active,
-          CAST(COUNT(deleted_at) AS BIGINT) AS deleted,
-          CAST(SUM(CASE WHEN deleted_at IS NULL THEN row_hash ELSE 0 END) AS VARCHAR(40)) AS checksum
-        FROM (
-          SELECT {DAY[dialect]} AS updated_date, deleted_at, {HASH[dialect].format(text)} AS row_hash FROM {table}
-        ) AS hashed
-        GROUP BY updated_date
-        """  # noqa: S608 - names from the contract
+@dataclass(frozen=True)
+class _Queries:
+    """The queries on the source or on RAW, in its dialect."""
+
+    dialect: str
+    table: Table
+    name: str
+    """The table in SQL."""
+    values: dict[str, str]
+    """SQL for the value of each column."""
+    condition: str
+    """Which rows both have, unless they differ."""
+
+    @classmethod
+    def source(cls, session: Session, table: Table) -> "_Queries":
+        values = session.reader.values(table)
+        fitting = [_fits(column, values[column.name]) for column in table.source_columns if column.type.this in FITS]
+        return cls("postgres", table, session.reader.quoted(table), values, " AND ".join(fitting) or "true")
+
+    @classmethod
+    def raw(cls, session: Session, table: Table) -> "_Queries":
+        quoted = session.destination.quoted
+        values = {column.name: quoted(column.name) for column in table.source_columns}
+        name = quoted(table.schema, table.name)
+        return cls(session.destination.dialect, table, name, values, f"{DELETED_AT} IS NULL")
+
+    def totals_query(self) -> str:
+        texts = (self._text(column) for column in self.table.source_columns)
+        row = " || ".join(f"COALESCE({BYTES[self.dialect].format(text)} || ':' || {text}, '~')" for text in texts)
+        return f"""
+            SELECT
+              updated_date,
+              CAST(SUM(CASE WHEN is_active THEN 1 ELSE 0 END) AS BIGINT) AS active,
+              CAST(SUM(CASE WHEN is_active THEN 0 ELSE 1 END) AS BIGINT) AS deleted,
+              CAST(SUM(CASE WHEN is_active THEN row_hash ELSE 0 END) AS VARCHAR(40)) AS checksum
+            FROM (
+              SELECT
+                {self._day} AS updated_date, {self._is_active} AS is_active,
+                {HASH[self.dialect].format(row)} AS row_hash
+              FROM {self.name} WHERE {self.condition}
+            ) AS hashed
+            GROUP BY updated_date
+            """  # noqa: S608 - names from the contract
+
+    def active_rows(self, days: list[date | None]) -> str:
+        """The condition that selects the active rows of `days`."""
+        dates = ", ".join(f"DATE '{day}'" for day in days if day) or "NULL"
+        is_without_date = f" OR {self._day} IS NULL" if None in days else ""
+        return f"{self.condition} AND {self._is_active} AND ({self._day} IN ({dates}){is_without_date})"
+
+    def keys_query(self, columns: list[str], days: list[date | None]) -> str:
+        values = ", ".join(self.values[name] for name in columns)
+        return f"SELECT {values} FROM {self.name} WHERE {self.active_rows(days)}"  # noqa: S608 - names from the contract
+
+    @property
+    def _day(self) -> str:
+        updated_at = self.table.time("updated_at")
+        return f"CAST({self.values[updated_at.name] if updated_at else 'NULL'} AS DATE)"
+
+    @property
+    def _is_active(self) -> str:
+        deleted_at = self.table.time("deleted_at")
+        return f"({self.values[deleted_at.name]} IS NULL)" if deleted_at else "(1 = 1)"
+
+    def _text(self, column: Column) -> str:
+        kind, value = column.type.this, self.values[column.name]
+        template = DOUBLE if kind == exp.DType.DOUBLE else TEXT[self.dialect].get(kind, "CAST({0} AS VARCHAR)")
+        return template.format(value, column.type.sql("postgres"))
 
 
-def _text(column: Column, dialect: str) -> str:
-    name = f'"{column.name}"' if dialect == "postgres" else column.name
-    template = TEXT[dialect].get(column.type.this, "CAST({0} AS VARCHAR)")
-    return template.format(name, column.type.sql("postgres"))
-
-
-def _active_rows_query(table: Table, dialect: str, days: list[date], columns: list[str]) -> str:
-    dates = ", ".join(f"'{day}'" for day in days)
-    return (
-        f"SELECT {', '.join(columns)}, {DAY[dialect]} AS updated_date FROM {table} "  # noqa: S608 - names from the contract
-        f"WHERE deleted_at IS NULL AND {DAY[dialect]} IN ({dates})"
-    )
+def _fits(column: Column, value: str) -> str:
+    """SQL for whether a value in PostgreSQL fits the contract. NULL does."""
+    precision, scale = column.precision if column.is_decimal else (0, 0)
+    return f"({FITS[column.type.this].format(value, digits=precision - scale, scale=scale)}) IS NOT FALSE"
 
 
 def _totals_by_day(totals: pa.Table) -> dict[Any, DayTotals]:

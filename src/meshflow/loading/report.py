@@ -11,6 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from meshflow.loading.contract import Table
 from meshflow.loading.load_log import Load
+from meshflow.loading.reader import Cursor
 from meshflow.loading.reconcile import Reconciliation
 from meshflow.terminal import grid, show
 
@@ -30,8 +31,8 @@ class ConsoleReporter:
             disable=not self._errors.is_terminal,
         )
         self._tasks: dict[Table, TaskID] = {}
-        figures = ("rows", "seconds", "rows/s")
-        self._summary = grid("table", "rows since", *figures, "result", right=figures)
+        figures = ("rows", "deleted", "seconds", "rows/s")
+        self._summary = grid("table", "cursor", *figures, "result", right=figures)
         counts = ("source", "RAW", "days mismatched", "missing in RAW", "missing in source", "marked deleted")
         self._comparison = grid("table", *counts, right=counts)
 
@@ -50,38 +51,45 @@ class ConsoleReporter:
     def waiting(self, message: str) -> None:
         self._errors.print(message, highlight=False, markup=False)
 
+    def warned(self, message: str) -> None:
+        self._errors.print(f"Warning: {message}", highlight=False, markup=False)
+
     def locked(self, holder: str) -> None:
         self._errors.print(f"Nothing done: another load holds the lock, {holder}", highlight=False, markup=False)
 
-    def started(self, table: Table, cursor_start: datetime | None) -> None:  # noqa: ARG002 - the summary shows it
+    def started(self, table: Table, cursor: Cursor) -> None:  # noqa: ARG002 - the summary shows it
         self._tasks[table] = self._progress.add_task(str(table), total=None, rate=0.0)
 
     def rows(self, table: Table, count: int) -> None:
-        task = self._tasks[table]
-        elapsed = self._progress.tasks[task].elapsed or 0
-        self._progress.update(task, completed=count, rate=count / elapsed if elapsed else 0.0)
+        elapsed = self._elapsed(table)
+        self._progress.update(self._tasks[table], completed=count, rate=count / elapsed if elapsed else 0.0)
 
     def new_column(self, table: Table, name: str, type_: str) -> None:
         self._errors.print(_new_column(table, name, type_), highlight=False, markup=False)
 
     def finished(self, load: Load) -> None:
-        seconds = (load.finished_at - load.started_at).total_seconds()
-        task = self._tasks[load.table]
-        elapsed = self._progress.tasks[task].elapsed or seconds
-        self._progress.update(task, total=load.rows, completed=load.rows, rate=load.rows / elapsed)
+        elapsed = self._elapsed(load.table)
+        rate = load.rows / elapsed if elapsed else 0.0
+        self._progress.update(self._tasks[load.table], total=load.rows, completed=load.rows, rate=rate)
         self._summary.add_row(
             str(load.table),
-            _format_time(load.cursor_start),
+            load.cursor.name,
             f"{load.rows:,}",
+            f"{load.deletions.marked:,}",
             f"{elapsed:.1f}",
-            f"{load.rows / elapsed:,.0f}",
+            f"{rate:,.0f}",
             "loaded",
         )
+
+    def _elapsed(self, table: Table) -> float:
+        """Seconds since the table's start. By id: a removed task leaves no gap in the list of tasks."""
+        tasks = {task.id: task for task in self._progress.tasks}
+        return tasks[self._tasks[table]].elapsed or 0.0
 
     def rejected(self, table: Table, message: str) -> None:
         if table in self._tasks:
             self._progress.remove_task(self._tasks[table])
-        self._summary.add_row(str(table), "", "", "", "", "rejected")
+        self._summary.add_row(str(table), *[""] * 5, "rejected")
         self._errors.print(f"Error: {message}", highlight=False, markup=False)
 
     def reconciled(self, result: Reconciliation, marked: int) -> None:
@@ -106,11 +114,14 @@ class JsonReporter:
     def waiting(self, message: str) -> None:
         self._write("waiting", message=message)
 
+    def warned(self, message: str) -> None:
+        self._write("warning", message=message)
+
     def locked(self, holder: str) -> None:
         self._write("locked", holder=holder)
 
-    def started(self, table: Table, cursor_start: datetime | None) -> None:
-        self._write("started", table=str(table), cursor_start=cursor_start)
+    def started(self, table: Table, cursor: Cursor) -> None:
+        self._write("started", table=str(table), rows_since=str(cursor))
 
     def rows(self, table: Table, count: int) -> None:
         pass  # a log needs the result only
@@ -123,9 +134,10 @@ class JsonReporter:
             "loaded",
             table=str(load.table),
             rows=load.rows,
+            deleted=load.deletions.marked,
             started_at=load.started_at,
             finished_at=load.finished_at,
-            cursor_start=load.cursor_start,
+            rows_since=str(load.cursor),
         )
 
     def rejected(self, table: Table, message: str) -> None:
@@ -136,10 +148,6 @@ class JsonReporter:
 
     def _write(self, event: str, **details: object) -> None:
         click.echo(json.dumps({"event": event, "at": datetime.now(UTC), **details}, default=_to_json))
-
-
-def _format_time(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S}" if time else "the beginning"
 
 
 def _to_json(value: object) -> str:
@@ -171,9 +179,10 @@ def _advice(result: Reconciliation) -> list[str]:
             f"{table}: {missing_in_source:,} rows of RAW are missing in the source; "
             f"`meshflow reconcile --repair` marks them as deleted"
         )
-    if days := [f"{day.date}" for day in result.differing if day.missing_in_raw or not day.missing_in_source]:
+    if days := [day.date for day in result.differing if day.missing_in_raw or not day.missing_in_source]:
+        dates = [str(day) for day in days if day]
+        which = f" of {len(dates)} days ({', '.join(dates[:3])} …)" if dates else ""
         advice.append(
-            f"{table}: rows of {len(days)} days ({', '.join(days[:3])} …) were written without a new updated_at; "
-            f"`meshflow load --full-refresh --only {table}` loads them"
+            f"{table}: rows{which} differ from the source; `meshflow load --full-refresh --only {table}` loads them"
         )
     return advice

@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL below the data folder: the source database and SQLMesh's state.
+"""An embedded PostgreSQL below the data folder: the source database of the demo, and SQLMesh's state.
 
 Listens on 127.0.0.1. Its generated passwords are in a file that only its owner can read. After `up` it runs until
 `down`, regardless of which process started it.
@@ -102,8 +102,10 @@ class Server:
             "MESHFLOW_STATE_DATABASE": "sqlmesh",
         }
 
-    def up(self) -> None:
+    def up(self, *, with_source: bool = True) -> None:
         """Create the server if it is missing, start it if it is stopped, and create missing roles and tables.
+
+        Without a source, it has SQLMesh's state only.
 
         Raises click.ClickException with PostgreSQL's message if it doesn't start.
         """
@@ -113,7 +115,7 @@ class Server:
                 self._initialize()
             if not self.is_running:
                 self._start()
-            self._install()
+            self._install(with_source=with_source)
 
     def down(self) -> None:
         """Stop the server and end its connections. Its data stay."""
@@ -127,18 +129,18 @@ class Server:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _install(self) -> None:
+    def _install(self, *, with_source: bool) -> None:
         """Create the roles, databases and tables that are missing."""
         with closing(connect(self.url("postgres", "postgres"), autocommit=True)) as connection:
-            for role in ("source", "loader", "sqlmesh"):
+            for role in ("source", "loader", "sqlmesh") if with_source else ("sqlmesh",):
                 self._ensure_role(connection, role)
-            connection.execute("GRANT pg_read_all_stats TO source")
-            for role in ("source", "sqlmesh"):
+            for role in ("source", "sqlmesh") if with_source else ("sqlmesh",):
                 if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [role]).fetchone():
                     connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(role)))
-        with closing(connect(self.url("source"))) as connection:
-            install(connection)
-            grant_loader_access(connection, "loader")
+        if with_source:
+            with closing(connect(self.url("source"))) as connection:
+                install(connection)
+                grant_loader_access(connection, "loader")
 
     def _initialize(self) -> None:
         """Create the cluster. It gets its final name once it is complete."""

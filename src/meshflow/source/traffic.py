@@ -181,7 +181,7 @@ def _clear_errors(url: str) -> Iterator[None]:
         yield
     except psycopg.errors.UndefinedTable:
         raise click.ClickException(
-            f"PostgreSQL at {address(url)} doesn't have the source tables: run `meshflow source up`"
+            f"PostgreSQL at {address(url)} doesn't have the demo's tables: run `meshflow source install-demo`"
         ) from None
     except psycopg.OperationalError as error:
         raise unreachable(url, error) from None

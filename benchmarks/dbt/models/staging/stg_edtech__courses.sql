@@ -6,6 +6,6 @@ select
     start_date::date as start_date,
     end_date::date as end_date,
     updated_at::timestamp as updated_at,
-    deleted_at::timestamp as deleted_at,
+    coalesce(deleted_at, _deleted_at)::timestamp as deleted_at,
     _loaded_at::timestamp as _loaded_at
 from {{ source('edtech', 'courses') }}

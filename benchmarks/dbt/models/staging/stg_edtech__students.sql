@@ -7,6 +7,6 @@ select
     date_of_birth::date as date_of_birth,
     enrollment_date::date as enrollment_date,
     updated_at::timestamp as updated_at,
-    deleted_at::timestamp as deleted_at,
+    coalesce(deleted_at, _deleted_at)::timestamp as deleted_at,
     _loaded_at::timestamp as _loaded_at
 from {{ source('edtech', 'students') }}

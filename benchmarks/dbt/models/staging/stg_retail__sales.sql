@@ -19,6 +19,6 @@ select
     purchased_at::timestamp as purchased_at,
     order_date_at::date as order_date,
     updated_at::timestamp as updated_at,
-    deleted_at::timestamp as deleted_at,
+    coalesce(deleted_at, _deleted_at)::timestamp as deleted_at,
     _loaded_at::timestamp as _loaded_at
 from {{ source('retail', 'sales') }}

@@ -1,0 +1,34 @@
+"""The check of sources before a load: `meshflow source check`."""
+
+import click
+
+from meshflow.loading.contract import contract, source_tables
+from meshflow.loading.reader import Reader, TableError
+from meshflow.postgres import unverified
+from meshflow.terminal import grid, show
+
+
+def check_tables(url: str) -> bool:
+    """Print for each table of the contract whether the role of `url` can load it, and with which cursor.
+
+    Returns whether it can load all of them. Raises click.ClickException if the server can't be loaded from.
+    """
+    tables = source_tables(contract())
+    summary, errors = grid("table", "cursor", "result"), []
+    with Reader.open(url) as reader:
+        if warning := unverified(url):
+            click.echo(f"Warning: {warning}", err=True)
+        reader.take_snapshot(tables)
+        for table in tables:
+            try:
+                reader.new_columns(table)
+            except TableError as error:
+                errors.append(str(error))
+                summary.add_row(str(table), "", "rejected")
+            else:
+                cursor = "updated_at" if reader.storage(table).trigger else "xmin"
+                summary.add_row(str(table), cursor, "can be loaded")
+    show(summary)
+    for message in errors:
+        click.echo(f"Error: {message}", err=True)
+    return not errors

@@ -1,0 +1,87 @@
+"""Rows of RAW that are missing in the source: their number, then their keys, then the column `_deleted_at`.
+
+A load has merged or rejected every row that its snapshot sees and earlier ones have missed. So RAW has all keys of the
+source but the rejected ones, and equal numbers of rows prove that it has no others.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table
+from meshflow.loading.destination import Destination
+from meshflow.loading.reader import Reader, TableError
+from meshflow.loading.rejections import Rejections, row_keys
+
+COMPARABLE_KEYS = 5_000_000
+"""The largest table, in rows, whose keys a load compares. It reads these from source and RAW in 8 s and 0.5 GB."""
+
+MARKED_AT_ONCE = 4_000
+"""Keys per statement. Snowflake allows 16,384, and 1 MB."""
+
+
+@dataclass(frozen=True)
+class Deletions:
+    """Rows of RAW that are missing in the source: those marked by this load, and those that stay unmarked."""
+
+    marked: int = 0
+    unmarked: int = 0
+
+
+def mark_deleted(
+    reader: Reader, destination: Destination, table: Table, at: datetime, rejections: Rejections
+) -> Deletions:
+    """Mark the rows of RAW that are missing in the source or rejected, as of the load that began `at`.
+
+    Those of a table with more than COMPARABLE_KEYS rows stay unmarked. Raises TableError if RAW misses rows.
+    """
+    raw = f"FROM {destination.quoted(table.schema, table.name)} WHERE {DELETED_AT} IS NULL"
+    in_raw = destination.count(table)
+    in_source = reader.count(table)
+    surplus = in_raw + len(rejections.keys) - in_source
+    if surplus == 0:
+        return Deletions()
+    reader.require_same_files(table)
+    if surplus > 0 and max(in_raw, in_source) > COMPARABLE_KEYS:
+        return Deletions(unmarked=surplus)
+    key = list(table.key)
+    source_keys = reader.keys(table)
+    reader.require_same_files(table)
+    if rejections.keys:
+        names = row_keys(source_keys, table)
+        rejections.forget_all_but(set(names))
+        source_keys = source_keys.filter(pa.array([name not in rejections.keys for name in names]))
+    raw_keys = destination.arrow(f"SELECT {', '.join(map(destination.quoted, key))} {raw}")
+    raw_keys = raw_keys.rename_columns(key).cast(source_keys.schema)  # Snowflake returns integers as decimals
+    if missing := source_keys.join(raw_keys, key, join_type="left anti").num_rows:
+        raise TableError(
+            f"{table}: {missing:,} rows of the source are missing in RAW; "
+            f"`meshflow load --full-refresh --only {table}` loads them"
+        )
+    deleted = raw_keys.join(source_keys, key, join_type="left anti")
+    mark(destination, table, deleted, at)
+    return Deletions(marked=deleted.num_rows)
+
+
+def mark(destination: Destination, table: Table, keys: pa.Table, at: datetime) -> None:
+    """Set `_deleted_at` and `_loaded_at` of the rows with these keys.
+
+    `_loaded_at` stays if the source had soft-deleted the row before: its purge deletes nothing that models show.
+    """
+    name = destination.quoted(table.schema, table.name)
+    time = loaded_at = f"CAST('{at.replace(tzinfo=None)}' AS TIMESTAMP)"
+    if soft_deleted := table.time("deleted_at"):
+        loaded_at = (
+            f"CASE WHEN {name}.{destination.quoted(soft_deleted.name)} IS NULL THEN {time} ELSE {name}.{LOADED_AT} END"
+        )
+    columns = [destination.quoted(column) for column in table.key]
+    condition = " AND ".join(f"{name}.{column} = missing.{column}" for column in columns)
+    for batch in keys.to_batches(MARKED_AT_ONCE):
+        rows = [tuple(row[column] for column in table.key) for row in batch.to_pylist()]
+        values = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(rows))
+        destination.query(
+            f"UPDATE {name} SET {DELETED_AT} = {time}, {LOADED_AT} = {loaded_at} "  # noqa: S608 - names from the contract
+            f"FROM (VALUES {values}) AS missing ({', '.join(columns)}) WHERE {condition}",
+            *(value for row in rows for value in row),
+        )

@@ -1,0 +1,117 @@
+"""`meshflow load` of tables without a key and of views: a load with a change replaces all of their rows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+import pytest
+from loads import LoadPipeline, add_contract, change_contract, run_meshflow
+
+pytest_plugins = ("load_fixtures",)
+
+TABLE = "shop.visits"
+COLUMNS = {"page": "VARCHAR", "seconds": "DOUBLE"}
+Create = Callable[[str], LoadPipeline]
+
+
+@pytest.fixture
+def create(pipeline: LoadPipeline) -> Create:
+    """Create shop.visits as a table or a view, with two equal rows."""
+
+    def create(kind: str) -> LoadPipeline:
+        statements = [
+            "CREATE SCHEMA shop",
+            "CREATE TABLE shop.stored (page text, seconds float8)",
+            "ALTER TABLE shop.stored RENAME TO visits"
+            if kind == "table"
+            else f"CREATE {kind} shop.visits AS SELECT * FROM shop.stored",
+            f"INSERT INTO {stored(kind)} VALUES ('home', 1), ('home', 1)",
+            *(["REFRESH MATERIALIZED VIEW shop.visits"] if kind == "materialized view" else []),
+            "GRANT USAGE ON SCHEMA shop TO loader",
+            "GRANT SELECT ON shop.visits TO loader",
+        ]
+        for statement in statements:
+            pipeline.source.execute(statement)
+        add_contract(pipeline, TABLE, None, COLUMNS)
+        return pipeline
+
+    return create
+
+
+def stored(kind: str) -> str:
+    """The table that has the rows."""
+    return TABLE if kind == "table" else "shop.stored"
+
+
+def load(pipeline: LoadPipeline) -> tuple[int, list[tuple[Any, ...]]]:
+    """Load. Returns the number of rows that were written, and all rows of RAW."""
+    recorded = pipeline.load(TABLE)
+    assert recorded.rejections == {}
+    return recorded.loads[TABLE].rows, pipeline.in_raw(TABLE)
+
+
+@pytest.mark.parametrize("kind", ["table", "view", "materialized view"])
+def test_rows_without_a_key_are_replaced_by_a_load_with_a_change(create: Create, kind: str) -> None:
+    pipeline = create(kind)
+    refresh = ["REFRESH MATERIALIZED VIEW shop.visits"] if kind == "materialized view" else []
+    assert load(pipeline) == (2, [("home", 1), ("home", 1)])
+    for change, expected in (
+        ("INSERT INTO {} VALUES ('cart', 2)", [("cart", 2), ("home", 1), ("home", 1)]),
+        ("UPDATE {} SET seconds = 3 WHERE page = 'cart'", [("cart", 3), ("home", 1), ("home", 1)]),
+        ("DELETE FROM {} WHERE page = 'home'", [("cart", 3)]),
+        ("DELETE FROM {}", []),
+    ):
+        for statement in (change.format(stored(kind)), *refresh):
+            pipeline.source.execute(statement)
+        assert load(pipeline) == (len(expected), expected)
+    assert run_meshflow(pipeline, "reconcile").exit_code == 0
+
+
+def test_an_unchanged_table_is_not_written_again(create: Create) -> None:
+    pipeline = create("table")
+    load(pipeline)
+    before = pipeline.query(f"FROM {TABLE}")
+    assert load(pipeline)[0] == 0
+    assert pipeline.query(f"FROM {TABLE}") == before
+
+
+def test_a_table_that_is_too_large_is_rejected_and_the_contract_raises_the_limit(create: Create) -> None:
+    pipeline = create("table")
+    columns = "  columns:\n    page: VARCHAR"
+    change_contract(pipeline, "retail.yaml", columns, "  physical_properties: {max_rows: 1}\n" + columns)
+    message = pipeline.load(TABLE).rejections[TABLE]
+    assert message.startswith("shop.visits: 2 rows without a key would be replaced in each load")
+    assert "`physical_properties: {max_rows: 2}`" in message
+    change_contract(pipeline, "retail.yaml", "max_rows: 1", "max_rows: 2")
+    assert load(pipeline)[0] == 2
+
+
+def test_a_view_with_a_key_is_rejected(create: Create) -> None:
+    pipeline = create("view")
+    columns = "  columns:\n    page: VARCHAR"
+    change_contract(pipeline, "retail.yaml", columns, "  grain: page\n" + columns)
+    message = pipeline.load(TABLE).rejections[TABLE]
+    assert message.startswith("shop.visits: it isn't a table in the source, so nothing makes its key unique")
+
+
+def test_a_row_that_does_not_fit_is_rejected_alone(create: Create) -> None:
+    pipeline = create("table")
+    pipeline.source.execute("INSERT INTO shop.visits VALUES ('broken', 'NaN')")
+    recorded = pipeline.load(TABLE)
+    assert "1 rows don't fit" in recorded.warnings[0]
+    assert pipeline.in_raw(TABLE) == [("home", 1), ("home", 1)]
+    assert load(pipeline)[0] == 0, "it is read in every load"
+    assert run_meshflow(pipeline, "reconcile").exit_code == 0
+
+
+def test_a_difference_without_a_key_is_found_and_the_advice_repairs_it(create: Create) -> None:
+    pipeline = create("table")
+    load(pipeline)
+    with duckdb.connect(str(pipeline.raw)) as raw:
+        raw.execute(f"UPDATE {TABLE} SET seconds = 2")
+    result = run_meshflow(pipeline, "reconcile")
+    assert result.exit_code == 1
+    command = result.stderr.split("`")[1].split()
+    assert command == ["meshflow", "load", "--full-refresh", "--only", TABLE]
+    assert run_meshflow(pipeline, *command[1:]).exit_code == 0
+    assert run_meshflow(pipeline, "reconcile").exit_code == 0

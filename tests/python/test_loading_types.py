@@ -1,0 +1,245 @@
+"""`meshflow load` of a foreign table with one column of every type, and of rows with values that don't fit."""
+
+import json
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from loads import LoadPipeline, RecordingReporter, add_contract, run_meshflow
+
+from meshflow.loading import rejections
+from meshflow.loading.load import load_tables, session
+from meshflow.loading.reconcile import Reconciliation, reconcile
+
+pytest_plugins = ("load_fixtures",)
+
+ID = "0f0e0d0c-0000-0000-0000-000000000001"
+TYPES: dict[str, tuple[str, str, str, Any]] = {
+    # column: type in the contract, type in PostgreSQL, a value in SQL, the same value in RAW
+    "id": (
+        "VARCHAR",
+        "uuid PRIMARY KEY",
+        "'0F0E0D0C-0000-0000-0000-000000000001'",
+        "0f0e0d0c-0000-0000-0000-000000000001",
+    ),
+    "mood": ("VARCHAR", "shop.mood", "'good'", "good"),
+    "email": ("VARCHAR", "citext", "'Ada@Example.org'", "Ada@Example.org"),
+    "code": ("VARCHAR", "char(5)", "'ab'", "ab"),
+    "document": ("VARCHAR", "jsonb", """'{"b": [1, 2.50], "a": null}'""", '{"a": null, "b": [1, 2.50]}'),
+    "text_document": ("VARCHAR", "json", """'{"b":  1}'""", '{"b":  1}'),
+    "numbers": ("VARCHAR", "integer[]", "'{{1,2},{3,NULL}}'", "[[1,2],[3,null]]"),
+    "words": ("VARCHAR", "text[]", """ARRAY['a"b', 'c,d']""", '["a\\"b","c,d"]'),
+    "point": ("VARCHAR", "shop.location", "ROW(1.5, 'x')", '{"x":1.5,"name":"x"}'),
+    "picture": ("BINARY", "bytea", r"'\x00ff'", b"\x00\xff"),
+    "amount": ("DECIMAL(38, 9)", "numeric", "123456789012345678.000000001", Decimal("123456789012345678.000000001")),
+    "total": ("DECIMAL(21, 2)", "bigint", "9007199254740993", Decimal("9007199254740993.00")),
+    "price": ("DECIMAL(10, 2)", "shop.money_", "19.99", Decimal("19.99")),
+    "ratio": ("DOUBLE", "double precision", "0.1", 0.1),
+    "weight": ("DOUBLE", "real", "0.5", 0.5),
+    "opens_at": ("TIME", "time", "'23:59:59.999999'", time(23, 59, 59, 999_999)),
+    "closes_at": ("VARCHAR", "timetz", "'12:00+02'", "12:00:00+02"),
+    "lasts": ("VARCHAR", "interval", "'1 year 2 days 03:04:05'", "1 year 2 days 03:04:05"),
+    "address": ("VARCHAR", "inet", "'192.168.0.1/24'", "192.168.0.1/24"),
+    "valid": ("VARCHAR", "int4range", "'[1,5)'", "[1,5)"),
+    "flags": ("VARCHAR", "bit(3)", "B'101'", "101"),
+    "local_at": ("TIMESTAMPNTZ", "timestamp", "'2026-02-03 04:05:06.789'", datetime(2026, 2, 3, 4, 5, 6, 789_000)),
+    "day": ("DATE", "date", "'2024-02-29'", date(2024, 2, 29)),
+    "is_open": ("BOOLEAN", "boolean", "true", True),
+    "small": ("INT", "smallint", "-32768", -32768),
+}
+GENERATED: dict[str, tuple[str, str, Any]] = {
+    "stored": ("INT", "integer GENERATED ALWAYS AS (small * 2) STORED", -65536),
+    "computed": ("INT", "integer GENERATED ALWAYS AS (small * 3) VIRTUAL", -98304),
+}
+
+
+@pytest.fixture
+def shop(pipeline: LoadPipeline) -> LoadPipeline:
+    """A table with a row with a value of every type, and a row of NULLs. It has no updated_at and no trigger."""
+    columns = [f"{name} {type_}" for name, (_, type_, *_) in {**TYPES, **GENERATED}.items()]
+    names, values = ", ".join(TYPES), ", ".join(value for _, _, value, _ in TYPES.values())
+    for statement in (
+        "CREATE EXTENSION citext",
+        "CREATE SCHEMA shop",
+        "CREATE TYPE shop.mood AS ENUM ('good', 'bad')",
+        "CREATE TYPE shop.location AS (x numeric, name text)",
+        "CREATE DOMAIN shop.money_ AS numeric(10, 2) CHECK (VALUE >= 0)",
+        f"CREATE TABLE shop.things ({', '.join(columns)})",
+        f"INSERT INTO shop.things ({names}) VALUES ({values})",
+        "INSERT INTO shop.things (id) VALUES ('00000000-0000-0000-0000-000000000000')",
+        "GRANT USAGE ON SCHEMA shop TO loader",
+        "GRANT SELECT ON shop.things TO loader",
+    ):
+        pipeline.source.execute(statement)
+    contract = {name: type_ for name, (type_, *_) in {**TYPES, **GENERATED}.items()}
+    add_contract(pipeline, "shop.things", "id", contract)
+    return pipeline
+
+
+def test_every_type_is_loaded(shop: LoadPipeline) -> None:
+    recorded = shop.load("shop.things")
+    assert recorded.rejections == {}
+    nulls, row = shop.in_raw("shop.things")
+    expected = {name: value for name, (*_, value) in {**TYPES, **GENERATED}.items()}
+    assert dict(zip(expected, row, strict=True)) == expected
+    assert nulls == ("00000000-0000-0000-0000-000000000000", *[None] * (len(expected) - 1))
+
+
+def test_a_foreign_table_is_loaded_by_xmin_and_its_deletions_are_found(shop: LoadPipeline) -> None:
+    shop.load("shop.things")
+    shop.source.execute("UPDATE shop.things SET mood = 'bad' WHERE small IS NULL")
+    recorded = shop.load("shop.things")
+    assert (recorded.cursors["shop.things"].name, recorded.loads["shop.things"].rows) == ("xmin", 1)
+    shop.source.execute("DELETE FROM shop.things WHERE small IS NULL")
+    assert shop.load("shop.things").loads["shop.things"].deletions.marked == 1
+    assert len(shop.in_raw("shop.things")) == 1
+
+
+def test_a_renamed_enum_value_changes_old_rows(shop: LoadPipeline) -> None:
+    shop.load("shop.things")
+    shop.source.execute("ALTER TYPE shop.mood RENAME VALUE 'good' TO 'happy'")
+    shop.load("shop.things")
+    assert shop.query("SELECT mood FROM shop.things WHERE mood IS NOT NULL") == [("happy",)]
+
+
+def test_another_expression_of_a_virtual_column_changes_old_rows(shop: LoadPipeline) -> None:
+    shop.load("shop.things")
+    shop.source.execute("ALTER TABLE shop.things ALTER computed SET EXPRESSION AS (small * 5)")
+    shop.load("shop.things")
+    assert shop.query("SELECT computed FROM shop.things WHERE computed IS NOT NULL") == [(5 * -32768,)]
+
+
+UNFIT = {
+    "amount": ("amount is NaN, infinite, or no DECIMAL(38, 9)", ["'NaN'", "'Infinity'", "1e29", "1e-10"]),
+    "ratio": ("ratio is NaN or infinite", ["'NaN'", "'-Infinity'"]),
+    "weight": ("weight is NaN or infinite", ["'Infinity'"]),
+    "local_at": ("local_at is infinite or outside years 1", ["'infinity'", "'0001-12-31 BC'", "'294276-12-31'"]),
+    "day": ("day is infinite or outside years 1 to 9999", ["'-infinity'", "'4714-11-24 BC'", "'10000-01-01'"]),
+    "opens_at": ("opens_at is 24:00:00", ["'24:00'"]),
+}
+"""By column: what is said of values that don't fit, and such values."""
+
+
+def rejected(pipeline: LoadPipeline) -> dict[str, str]:
+    """The rejected rows: reasons by the first column of the key."""
+    rows = pipeline.query("SELECT row_key, reject_reasons FROM loader.rejected_rows ORDER BY row_key")
+    return {json.loads(key)[0]: reasons for key, reasons in rows}
+
+
+@pytest.mark.parametrize("column", UNFIT)
+def test_a_row_with_a_value_that_does_not_fit_is_rejected_with_its_key_and_the_others_are_loaded(
+    shop: LoadPipeline, column: str
+) -> None:
+    fault, values = UNFIT[column]
+    keys = []
+    for number, value in enumerate(values):
+        keys.append(f"00000000-0000-0000-0000-00000000000{number + 1}")
+        shop.source.execute(f"INSERT INTO shop.things (id, {column}) VALUES ('{keys[-1]}', {value})")
+    result = run_meshflow(shop, "load", "--only", "shop.things")
+    assert result.exit_code == 0
+    assert f"shop.things: {len(keys)} rows don't fit" in result.stderr
+    assert fault in result.stderr
+    assert not [key for key in keys if key in result.stderr], "a key is data"
+    assert len(shop.in_raw("shop.things")) == 2
+    assert rejected(shop) == dict.fromkeys(keys, f"unloadable_{column}")
+
+    again = shop.load("shop.things")
+    assert (again.complete, again.warnings, again.loads["shop.things"].rows) == (True, [], 0)
+    assert list(rejected(shop)) == keys
+
+
+def test_a_rejected_row_is_loaded_once_it_fits_and_marked_once_it_does_not(shop: LoadPipeline) -> None:
+    key = ID
+    shop.load("shop.things")
+    shop.source.execute("UPDATE shop.things SET ratio = 'NaN', day = 'infinity' WHERE small IS NOT NULL")
+    shop.load("shop.things")
+    assert rejected(shop) == {key: "unloadable_ratio, unloadable_day"}
+    assert len(shop.in_raw("shop.things")) == 1, "RAW shows an old version"
+
+    shop.source.execute("UPDATE shop.things SET ratio = 1, day = NULL WHERE small IS NOT NULL")
+    shop.load("shop.things")
+    assert rejected(shop) == {}
+    assert len(shop.in_raw("shop.things")) == 2
+
+    shop.source.execute("UPDATE shop.things SET ratio = 'NaN'")
+    shop.load("shop.things")
+    shop.source.execute("DELETE FROM shop.things WHERE small IS NULL")
+    shop.load("shop.things")
+    assert list(rejected(shop)) == [key]
+    shop.load("shop.things", full=True)
+    assert list(rejected(shop)) == [key]
+    assert shop.in_raw("shop.things") == []
+
+
+def test_too_many_rejected_rows_reject_the_table(shop: LoadPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its first rows, and the tables after it are loaded."""
+    monkeypatch.setattr(rejections, "MAX_REJECTED", 0)
+    shop.source.execute("UPDATE edtech.students SET first_name = 'x'")
+    shop.source.execute("UPDATE shop.things SET ratio = 'NaN'")
+    shop.source.execute("INSERT INTO retail.sales (order_id, product_id) VALUES (1, 1)")
+    result = run_meshflow(shop, "load")
+    assert result.exit_code == 1
+    assert "shop.things: more than 0 rows don't fit" in result.stderr
+    words = [line.split() for line in result.stdout.splitlines()]
+    assert {line[0]: line[-1] for line in words if "." in line[0]} == {
+        "edtech.students": "loaded", "edtech.courses": "loaded", "edtech.enrollments": "loaded",
+        "retail.sales": "loaded", "shop.things": "rejected",
+    }  # fmt: skip
+
+
+OTHER_VALUES = {
+    "BINARY": "'\\x00\\xFE'::BLOB",
+    "BOOLEAN": "NOT {0}",
+    "DATE": "{0} + INTERVAL 1 DAY",
+    "DECIMAL": "-{0}",
+    "DOUBLE": "{0} + 1e-12",
+    "INT": "{0} + 1",
+    "TIME": "{0} - INTERVAL 1 MICROSECOND",
+    "TIMESTAMPNTZ": "{0} + INTERVAL 1 MICROSECOND",
+    "VARCHAR": "{0} || ' '",
+}
+
+
+def test_a_reconciliation_compares_values_of_every_type(shop: LoadPipeline) -> None:
+    shop.source.execute("INSERT INTO shop.things (id, amount, day) VALUES (gen_random_uuid(), 'NaN', 'infinity')")
+    with session(shop.source.loader_url, "live", shop.data, 30, RecordingReporter()) as opened:
+        assert opened
+        assert load_tables(opened, RecordingReporter(), only=["shop.things"])
+        table = next(table for table in opened.tables if table.name == "things")
+
+        def compared(statement: str) -> Reconciliation:
+            """The result after a statement that damages RAW, and is rolled back."""
+            opened.destination.query("CREATE TABLE shop.copy AS FROM shop.things")
+            opened.destination.query(statement)
+            result = reconcile(opened, table)
+            opened.destination.query("DELETE FROM shop.things")
+            opened.destination.query("INSERT INTO shop.things FROM shop.copy")
+            opened.destination.query("DROP TABLE shop.copy")
+            return result
+
+        [day] = reconcile(opened, table).days
+        assert (day.date, day.source.active, day.is_equal) == (None, 2, True), "of rows that fit"
+        for column in table.source_columns:
+            for value in ("NULL", OTHER_VALUES[column.type.this.name]):
+                damage = f"UPDATE shop.things SET {column.name} = {value.format(column.name)} WHERE id = '{ID}'"
+                assert not compared(damage).days[0].is_equal, damage
+        result = compared(f"DELETE FROM shop.things WHERE id = '{ID}'")
+        assert (result.days[0].missing_in_raw, result.days[0].missing_in_source) == (1, 0)
+        result = compared("INSERT INTO shop.things (id) VALUES ('another')")
+        assert result.missing_in_source.to_pylist() == [{"id": "another"}]
+
+
+def test_names_that_are_keywords_or_mixed_case_are_loaded(pipeline: LoadPipeline) -> None:
+    pipeline.source.execute('CREATE SCHEMA "order"')
+    pipeline.source.execute('CREATE TABLE "order"."group" ("select" integer PRIMARY KEY, "from" text, "userName" text)')
+    pipeline.source.execute("""INSERT INTO "order"."group" VALUES (1, 'a', 'Ada')""")
+    pipeline.source.execute('GRANT USAGE ON SCHEMA "order" TO loader')
+    pipeline.source.execute('GRANT SELECT ON "order"."group" TO loader')
+    add_contract(pipeline, "order.group", "select", {"select": "INT", "from": "VARCHAR", "userName": "VARCHAR"})
+    assert pipeline.load("order.group").rejections == {}
+    assert pipeline.query('SELECT "select", "from", "userName" FROM "order"."group"') == [(1, "a", "Ada")]
+    result = run_meshflow(pipeline, "reconcile")
+    assert result.exit_code == 0
+    pipeline.source.execute('DELETE FROM "order"."group"')
+    assert pipeline.load("order.group").loads["order.group"].deletions.marked == 1
