@@ -14,8 +14,8 @@ PROJECT_FILES = (
 def write(target: Path, copies: int) -> tuple[int, int]:
     """Write the project with so many copies of each model and unit test; returns the numbers of both.
 
-    Copy 2 of retail.fct_sales is retail.fct_sales_2. It reads only copies 2 of other models. Models in Python, which read
-    all tables of the contract, macros, audits, linter, config.yaml and the files of seeds are not copied.
+    Copy 2 of retail.fct_sales is retail.fct_sales_2. It reads only copies 2 of other models. Models in Python, which
+    read all tables of the contract, macros, audits, linter, config.yaml and the files of seeds are not copied.
     """
     copy_project(target, *PROJECT_FILES)
     (target / "data").mkdir()

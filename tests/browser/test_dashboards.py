@@ -26,7 +26,7 @@ HOSTILE = "<img src=x onerror=\"document.title='hacked'\">![x](http://x.invalid)
 ORDER = (
     '99001,"<img src=x onerror=alert(1)>",'
     'Desk Lamp,Home,2,500.00,2026-10-30 12:00:00,5,9001,2026-10-30 11:00:00,0.1,0,"{}",Bizkaia,Spain,'
-    "2026-10-30 12:00:00,2026-10-30 12:00:00,,2026-10-31 00:00:00\n"
+    "2026-10-30 12:00:00,2026-10-30 12:00:00,,,2026-10-31 00:00:00\n"
 )
 PERIOD = "order_date BETWEEN '2026-08-02' AND '2026-10-30'"
 SALES = "{0} LEFT JOIN shared{1}.dim_location USING (location_id) LEFT JOIN retail{1}.dim_product USING (product_id)"
