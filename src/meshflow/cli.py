@@ -63,14 +63,22 @@ def up() -> None:
     With a source of your own (MESHFLOW_SOURCE_URL) it has the state only, and nothing is created in the source.
     """
     from meshflow import settings
-    from meshflow.postgres import address, clear_errors, connect
+    from meshflow.postgres import address, connect
 
     if settings.own_server():
-        url = settings.loader_url()
-        with clear_errors(url), closing(connect(url)):
-            click.echo(f"The source is your own: {address(url)}. Nothing is created in it")
-        if host := settings.own_state():
-            click.echo(f"SQLMesh's state is your own: MESHFLOW_STATE_HOST={host}")
+        url, state = settings.loader_url(), settings.own_state()
+        connect(url).close()
+        if state:
+            try:
+                connect(state).close()
+            except click.ClickException as error:
+                raise click.ClickException(
+                    f"SQLMesh's state can't be reached. {error.message}. Correct MESHFLOW_STATE_* in .env, or remove "
+                    "these lines for an embedded one"
+                ) from None
+        click.echo(f"The source is your own: {address(url)}. Nothing is created in it")
+        if state:
+            click.echo(f"SQLMesh's state is your own: {address(state)}")
             return
     server = settings.server()
     server.up(with_source=not settings.own_server())
@@ -99,10 +107,10 @@ def install_demo() -> None:
     from meshflow.postgres import address, clear_errors, connect
     from meshflow.source.schema import grant_loader_access, install
 
-    url = settings.source_url()
+    url, role = settings.source_url(), settings.loader_role()
     with clear_errors(url), closing(connect(url)) as connection:
         install(connection)
-        if role := settings.loader_role():
+        if role:
             grant_loader_access(connection, role)
     click.echo(f"The demo's tables are ready at {address(url)}")
 
@@ -281,9 +289,10 @@ def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool
 @click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for the DuckDB lock.")
 @click.option("--json", "as_json", is_flag=True, help="Output newline-delimited JSON.")
 def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None:
-    """Load new and changed rows, then compare all rows of the sources with RAW, in one snapshot.
+    """Load new and changed rows, then compare the active rows of the sources with RAW, in one snapshot.
 
-    Finds what loads don't compare: values, and the keys of very large tables. Prints the results at once.
+    Finds what loads don't compare: values, and the keys of very large tables. Of soft-deleted rows it compares nothing,
+    of doubles 15 decimals below 1e15. Prints the results at once.
     The table ops.source_reconciliation shows them after the first run of the next day (UTC), or earlier. Exit status 1
     if anything differs.
     """

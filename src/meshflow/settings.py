@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 from dotenv import set_key
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from meshflow.environment import ENV_FILE, data_folder, make_private, require_supported
 from meshflow.postgres import address
@@ -36,10 +36,13 @@ def own_server() -> bool:
 
 
 def own_state() -> str | None:
-    """The host of SQLMesh's state if that is on a server of your own; None if it is on the embedded one, or nowhere."""
-    embedded, password = server(), os.environ.get("MESHFLOW_STATE_PASSWORD")
-    is_embedded = embedded.exists and password == embedded.state["MESHFLOW_STATE_PASSWORD"]
-    return None if is_embedded else os.environ.get("MESHFLOW_STATE_HOST")
+    """The connection string of SQLMesh's state on a server of your own; None if that is the embedded one, or none."""
+    host, password = os.environ.get("MESHFLOW_STATE_HOST"), os.environ.get("MESHFLOW_STATE_PASSWORD")
+    if not host or server().has_password("sqlmesh", password):
+        return None
+    names = {"port": "PORT", "user": "USER", "dbname": "DATABASE", "sslmode": "SSLMODE"}
+    found = {name: os.environ.get(f"MESHFLOW_STATE_{variable}") for name, variable in names.items()}
+    return make_conninfo(host=host, password=password, **{name: value for name, value in found.items() if value})
 
 
 def source_url() -> str:
@@ -53,9 +56,17 @@ def loader_url() -> str:
 
 
 def loader_role() -> str | None:
-    """The loader's role on a server of your own, which needs read access; None without MESHFLOW_LOADER_URL."""
+    """The loader's role on a server of your own, which needs read access; None without MESHFLOW_LOADER_URL.
+
+    Raises click.ClickException if the URL is none, or names no role.
+    """
     url = os.environ.get("MESHFLOW_LOADER_URL")
-    return str(conninfo_to_dict(url)["user"]) if url and address(url) else None
+    if not url or not address(url):
+        return None
+    role = conninfo_to_dict(url).get("user") or os.environ.get("PGUSER")
+    if not role:
+        raise click.ClickException("MESHFLOW_LOADER_URL names no role: write postgresql://user:password@host:port/name")
+    return str(role)
 
 
 def snowflake() -> dict[str, Any]:

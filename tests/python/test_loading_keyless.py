@@ -115,3 +115,28 @@ def test_a_difference_without_a_key_is_found_and_the_advice_repairs_it(create: C
     assert command == ["meshflow", "load", "--full-refresh", "--only", TABLE]
     assert run_meshflow(pipeline, *command[1:]).exit_code == 0
     assert run_meshflow(pipeline, "reconcile").exit_code == 0
+
+
+def test_a_key_that_is_added_later_makes_the_names_of_rejected_rows_outdated(create: Create) -> None:
+    pipeline = create("table")
+    pipeline.source.execute("UPDATE shop.visits SET page = ctid::text")
+    pipeline.source.execute("INSERT INTO shop.visits VALUES ('broken', 'NaN')")
+    load(pipeline)
+    pipeline.source.execute("ALTER TABLE shop.visits ADD PRIMARY KEY (page)")
+    columns = "  columns:\n    page: VARCHAR"
+    change_contract(pipeline, "retail.yaml", columns, "  grain: page\n" + columns)
+    pipeline.source.execute("DELETE FROM shop.visits WHERE page <> 'broken'")
+    assert pipeline.load(TABLE, full=True).complete
+    assert pipeline.in_raw(TABLE) == []
+    assert pipeline.query("SELECT row_key FROM loader.rejected_rows") == [('["broken"]',)]
+
+
+def test_a_check_says_that_a_table_is_too_large(create: Create) -> None:
+    pipeline = create("table")
+    result = run_meshflow(pipeline, "source", "check")
+    assert ["shop.visits", "all", "can", "be", "loaded"] in [line.split() for line in result.stdout.splitlines()]
+    columns = "  columns:\n    page: VARCHAR"
+    change_contract(pipeline, "retail.yaml", columns, "  physical_properties: {max_rows: 1}\n" + columns)
+    result = run_meshflow(pipeline, "source", "check")
+    assert result.exit_code == 1
+    assert "shop.visits: 2 rows without a key would be replaced in each load" in result.stderr

@@ -34,6 +34,7 @@ TYPES: dict[str, tuple[str, str, str, Any]] = {
     "picture": ("BINARY", "bytea", r"'\x00ff'", b"\x00\xff"),
     "amount": ("DECIMAL(38, 9)", "numeric", "123456789012345678.000000001", Decimal("123456789012345678.000000001")),
     "total": ("DECIMAL(21, 2)", "bigint", "9007199254740993", Decimal("9007199254740993.00")),
+    "share": ("DECIMAL(4, 4)", "numeric(4, 4)", "-0.05", Decimal("-0.0500")),
     "price": ("DECIMAL(10, 2)", "shop.money_", "19.99", Decimal("19.99")),
     "ratio": ("DOUBLE", "double precision", "0.1", 0.1),
     "weight": ("DOUBLE", "real", "0.5", 0.5),
@@ -110,6 +111,17 @@ def test_another_expression_of_a_virtual_column_changes_old_rows(shop: LoadPipel
     assert shop.query("SELECT computed FROM shop.things WHERE computed IS NOT NULL") == [(5 * -32768,)]
 
 
+@pytest.mark.parametrize("value", ["1." + "0" * 40, "-0." + "0" * 50, "1" * 29 + ".123456789", "0.5"])
+def test_a_number_fits_whatever_its_zeros(shop: LoadPipeline, value: str) -> None:
+    shop.source.execute(f"INSERT INTO shop.things (id, amount) VALUES (gen_random_uuid(), {value}), ('{KEY}', 'NaN')")
+    recorded = shop.load("shop.things")
+    assert (recorded.rejections, list(rejected(shop))) == ({}, [KEY])
+    found = shop.query("SELECT amount FROM shop.things WHERE amount IS NOT NULL AND small IS NULL")
+    assert found == [(Decimal(value),)]
+    assert run_meshflow(shop, "reconcile").exit_code == 0
+
+
+KEY = "00000000-0000-0000-0000-00000000000f"
 UNFIT = {
     "amount": ("amount is NaN, infinite, or no DECIMAL(38, 9)", ["'NaN'", "'Infinity'", "1e29", "1e-10"]),
     "ratio": ("ratio is NaN or infinite", ["'NaN'", "'-Infinity'"]),

@@ -25,6 +25,7 @@ import psycopg
 import pytest
 from dotenv import dotenv_values
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from sources import SPECIAL_NAME, SourceDatabase, new_database
 
 from meshflow.source.server import NOBODY_UID, Server
@@ -445,11 +446,18 @@ def test_up_creates_nothing_on_a_source_of_your_own_and_starts_a_server_for_the_
     assert postgres.is_running
 
 
-def test_up_keeps_a_state_of_your_own(own: tuple[Project, dict[str, str]]) -> None:
+def test_up_keeps_a_state_of_your_own(own: tuple[Project, dict[str, str]], postgres: Server) -> None:
     project, environment = own
-    status, output, _ = project.run("up", **environment, MESHFLOW_STATE_HOST="db.example.org")
+    port = int(environment["MESHFLOW_SOURCE_URL"].split(":")[-1].split("/")[0])
+    state = {"HOST": "127.0.0.1", "PORT": str(port), "USER": "sqlmesh", "DATABASE": "sqlmesh"}
+    state["PASSWORD"] = conninfo_to_dict(postgres.url("sqlmesh", "sqlmesh"))["password"]
+    variables = {f"MESHFLOW_STATE_{name}": value for name, value in state.items()}
+    status, output, _ = project.run("up", **environment, **variables)
     assert status == 0
-    assert "MESHFLOW_STATE_HOST=db.example.org" in output
+    assert f"SQLMesh's state is your own: sqlmesh@127.0.0.1:{port}/sqlmesh" in output
+    message = error_line(*project.run("up", **environment, **variables | {"MESHFLOW_STATE_PASSWORD": "another"}))
+    assert "SQLMesh's state can't be reached. " in message
+    assert "password authentication failed" in message
     assert not (project.root / ".env").exists()
     assert not project.server.home.exists()
     assert "server of your own" in error_line(*project.run("down", **environment))
@@ -477,6 +485,8 @@ def test_an_error_of_your_own_server_is_printed_in_one_line(
     nobody = {**environment, "MESHFLOW_LOADER_URL": f"postgresql://nobody:p@127.0.0.1:{postgres.port}/postgres"}
     assert 'role "nobody" does not exist' in error_line(*project.run("install-demo", **nobody))
     assert 'password authentication failed for user "nobody"' in error_line(*project.run("up", **nobody))
+    nameless = {**environment, "MESHFLOW_LOADER_URL": f"postgresql://127.0.0.1:{postgres.port}/postgres"}
+    assert "MESHFLOW_LOADER_URL names no role" in error_line(*project.run("install-demo", **nameless))
     foreign = {**environment, "MESHFLOW_SOURCE_URL": postgres.url("source", "sqlmesh")}
     assert "permission denied for database sqlmesh" in error_line(*project.run("install-demo", **foreign))
 

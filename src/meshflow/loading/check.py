@@ -22,11 +22,14 @@ def check_tables(url: str) -> bool:
         for table in tables:
             try:
                 reader.new_columns(table)
+                if not table.key:
+                    reader.replaceable_count(table)
             except TableError as error:
                 errors.append(str(error))
                 summary.add_row(str(table), "", "rejected")
             else:
-                cursor = "updated_at" if reader.storage(table).trigger else "xmin"
+                by_key = "updated_at" if reader.storage(table).trigger else "xmin"
+                cursor = by_key if table.key else "all"
                 summary.add_row(str(table), cursor, "can be loaded")
     show(summary)
     for message in errors:

@@ -152,12 +152,7 @@ def _cursor(session: Session, table: Table, storage: Storage) -> Cursor:
 
 def _has_changed(session: Session, table: Table, storage: Storage) -> bool:
     """Whether a table without a key has other rows than RAW. Raises TableError if it is too large to be replaced."""
-    count = session.reader.count(table)
-    if count > table.max_rows:
-        raise TableError(
-            f"{table}: {count:,} rows without a key would be replaced in each load; name a key, `grain: (one, other)`, "
-            f"or raise the {table.max_rows:,} allowed in {table.file}, `physical_properties: {{max_rows: {count}}}`"
-        )
+    count = session.reader.replaceable_count(table)
     names = {name.lower() for name in table.arrow.names}
     previous = session.load_log.previous(table, storage, session.snapshot)
     # A view's rows don't show when they were written.

@@ -445,6 +445,17 @@ class Reader:
         [batch] = self.query(table, f"SELECT count(*) FROM {self.quoted(table)} WHERE {cursor.condition}")  # noqa: S608
         return int(batch.column(0)[0].as_py())
 
+    def replaceable_count(self, table: Table) -> int:
+        """The number of rows of a table without a key. Raises TableError if they are too many to be replaced."""
+        count = self.count(table)
+        if count > table.max_rows:
+            raise TableError(
+                f"{table}: {count:,} rows without a key would be replaced in each load; name a key, "
+                f"`grain: (one, other)`, or raise the {table.max_rows:,} allowed in {table.file}, "
+                f"`physical_properties: {{max_rows: {count}}}`"
+            )
+        return count
+
     def _typed_rows(
         self, table: Table, columns: Sequence[Column], condition: str
     ) -> Iterator[tuple[pa.RecordBatch, dict[Column, pa.Array]]]:

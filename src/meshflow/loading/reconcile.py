@@ -1,8 +1,8 @@
 """Reconciliation of RAW with the sources: counts and hashes by day, then keys of the days that differ, in one snapshot.
 
-It compares what loads don't: all values, and the keys of very large tables. Days are the UTC dates of `updated_at`;
-rows without one, and those of tables that don't record it, have the day NULL. Soft-deleted rows are counted separately
-and not hashed. Rows with a value that doesn't fit the contract aren't counted: RAW can't have them.
+It compares what loads don't: values of active rows, and the keys of very large tables. Days are the UTC dates of
+`updated_at`; rows without one, and those of tables that don't record it, have the day NULL. Soft-deleted rows are
+counted separately and not hashed. Rows with a value that doesn't fit the contract aren't counted: RAW can't have them.
 """
 
 from collections import Counter
@@ -18,12 +18,14 @@ from meshflow.loading.contract import DELETED_AT, Column, Table
 from meshflow.loading.deletions import Deletions, mark
 from meshflow.loading.load import Reporter, Session, load_tables
 from meshflow.loading.reader import TableError
-from meshflow.loading.values import MAX_TEXT_BYTES
+from meshflow.loading.values import MAX_BYTES
 
 TEXT = {
     "postgres": {
         exp.DType.DATE: "({0} - DATE '1970-01-01')::text",
-        exp.DType.TIMESTAMPNTZ: "(EXTRACT(EPOCH FROM {0}) * 1000000)::bigint::text",
+        # In two parts: PostgreSQL 13 returns a double, which has no microseconds in distant centuries.
+        exp.DType.TIMESTAMPNTZ: "(EXTRACT(EPOCH FROM DATE_TRUNC('second', {0}))::bigint * 1000000 "
+        "+ EXTRACT(MICROSECONDS FROM {0})::bigint % 1000000)::text",
         exp.DType.TIME: "(EXTRACT(EPOCH FROM {0}) * 1000000)::bigint::text",
         exp.DType.DECIMAL: "{0}::{1}::text",
         exp.DType.BOOLEAN: "{0}::int::text",
@@ -33,6 +35,7 @@ TEXT = {
         exp.DType.DATE: "DATE_DIFF('day', DATE '1970-01-01', {0})::TEXT",
         exp.DType.TIMESTAMPNTZ: "EPOCH_US({0})::TEXT",
         exp.DType.TIME: "EPOCH_US({0})::TEXT",
+        exp.DType.DECIMAL: r"REGEXP_REPLACE({0}::TEXT, '^(-?)[.]', '\10.')",  # .50 is 0.50 elsewhere
         exp.DType.BOOLEAN: "{0}::INT::TEXT",
         exp.DType.BINARY: "HEX({0})",
     },
@@ -54,7 +57,7 @@ DOUBLE = (
 """The text of a double, on every engine. Its steps are exact or rounded alike. It cuts digits after the 15th decimal,
 and doesn't tell values from 1e15 on apart."""
 
-BYTES = {"postgres": "OCTET_LENGTH({0})", "duckdb": "STRLEN({0})", "snowflake": "OCTET_LENGTH({0})"}
+BYTES = {"postgres": "OCTET_LENGTH(CONVERT_TO({0}, 'UTF8'))", "duckdb": "STRLEN({0})", "snowflake": "OCTET_LENGTH({0})"}
 """The length of a text in bytes. Each value is preceded by its own, so that no two rows have the same text."""
 
 FITS = {
@@ -63,13 +66,13 @@ FITS = {
     exp.DType.TIME: "{0} < '24:00'",
     exp.DType.DECIMAL: "ABS({0}) < 1e{digits} AND {0} = ROUND({0}, {scale})",
     exp.DType.DOUBLE: "{0} NOT IN ('NaN', 'Infinity', '-Infinity')",
-    exp.DType.VARCHAR: f"OCTET_LENGTH({{0}}) <= {MAX_TEXT_BYTES}",
-    exp.DType.BINARY: f"OCTET_LENGTH({{0}}) <= {MAX_TEXT_BYTES}",
+    exp.DType.VARCHAR: f"OCTET_LENGTH(CONVERT_TO({{0}}, 'UTF8')) <= {MAX_BYTES[exp.DType.VARCHAR]}",
+    exp.DType.BINARY: f"OCTET_LENGTH({{0}}) <= {MAX_BYTES[exp.DType.BINARY]}",
 }
 """By type, whether PostgreSQL's value fits the contract. The loader decides it by the values it has read."""
 
 HASH = {
-    "postgres": "('x' || SUBSTR(MD5({0}), 1, 15))::bit(60)::bigint",
+    "postgres": "('x' || SUBSTR(MD5(CONVERT_TO({0}, 'UTF8')), 1, 15))::bit(60)::bigint",
     "duckdb": "('0x' || SUBSTR(MD5({0}), 1, 15))::BIGINT",
     "snowflake": "TO_NUMBER(SUBSTR(MD5({0}), 1, 15), 'XXXXXXXXXXXXXXX')",
 }

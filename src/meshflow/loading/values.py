@@ -1,7 +1,5 @@
 """Values on their way from PostgreSQL to RAW: how they are selected, and which ones don't fit the contract."""
 
-from decimal import Decimal
-
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlglot import exp
@@ -11,8 +9,8 @@ from meshflow.loading.contract import Column
 ARRAY, COMPOSITE = "A", "C"
 """Categories of types in pg_type.typcategory."""
 
-MAX_TEXT_BYTES = 16 * 2**20
-"""Snowflake's limit of a VARCHAR."""
+MAX_BYTES = {exp.DType.VARCHAR: 16 * 2**20, exp.DType.BINARY: 8 * 2**20}
+"""Snowflake's limits of a VARCHAR and a BINARY without a length."""
 
 # Years 1 to 9999, which all engines and Python have. ADBC returns infinity, and times after Arrow's last year, 294246,
 # as earlier ones than the first.
@@ -27,7 +25,7 @@ FAULTS = {
     exp.DType.TIME: "is 24:00:00",
     exp.DType.DOUBLE: "is NaN or infinite",
     exp.DType.VARCHAR: "has more than 16 MB",
-    exp.DType.BINARY: "has more than 16 MB",
+    exp.DType.BINARY: "has more than 8 MB",
 }
 
 
@@ -69,9 +67,7 @@ def convert(column: Column, values: pa.Array) -> tuple[pa.Array, pa.Array | None
     try:
         return values.cast(column.arrow), None
     except pa.ArrowInvalid:  # one by one: few batches have such a value
-        fitting = [
-            text if text is None or _is_decimal(text, *column.precision) else None for text in values.to_pylist()
-        ]
+        fitting = [text and _decimal(text, *column.precision) for text in values.to_pylist()]
         typed = pa.array(fitting, pa.string()).cast(column.arrow)
         return typed, pc.and_(pc.is_null(typed), pc.is_valid(values))
 
@@ -87,19 +83,20 @@ def _within_limits(column: Column, values: pa.Array) -> tuple[pa.Array, pa.Array
         unfit = pc.or_(pc.less(numbers, lowest), pc.greater(numbers, highest))
     elif kind == exp.DType.DOUBLE:
         unfit = pc.invert(pc.is_finite(values))
-    elif kind in {exp.DType.VARCHAR, exp.DType.BINARY}:
-        if values.nbytes <= MAX_TEXT_BYTES:
+    elif kind in MAX_BYTES:
+        if values.nbytes <= MAX_BYTES[kind]:
             return values, None
-        unfit = pc.greater(pc.binary_length(values), MAX_TEXT_BYTES)
+        unfit = pc.greater(pc.binary_length(values), MAX_BYTES[kind])
     else:
         return values, None
     unfit = pc.fill_null(unfit, fill_value=False)
     return pc.if_else(unfit, pa.scalar(None, values.type), values), unfit if pc.any(unfit).as_py() else None
 
 
-def _is_decimal(text: str, precision: int, scale: int) -> bool:
-    value = Decimal(text)
-    if not value.is_finite() or not value:
-        return value.is_finite()
-    _, digits, exponent = value.normalize().as_tuple()
-    return int(exponent) >= -scale and len(digits) + int(exponent) <= precision - scale
+def _decimal(text: str, precision: int, scale: int) -> str | None:
+    """A text of NUMERIC without zeros at its end, which Arrow would count as digits; None if it doesn't fit."""
+    if not text.lstrip("-")[0].isdigit():  # NaN, Infinity
+        return None
+    trimmed = text.rstrip("0").rstrip(".") if "." in text else text
+    integer, _, fraction = trimmed.lstrip("-").partition(".")
+    return trimmed if len(fraction) <= scale and len(integer.lstrip("0")) <= precision - scale else None

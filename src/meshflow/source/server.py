@@ -83,6 +83,10 @@ class Server:
         passwords: dict[str, str] = json.loads(path.read_text())
         return passwords
 
+    def has_password(self, role: str, password: str | None) -> bool:
+        """Whether `password` is that of `role` on this server, which may not exist yet."""
+        return self.exists and self._secrets[role] == password
+
     @property
     def port(self) -> int:
         return int((self.home / "port").read_text())
