@@ -46,7 +46,7 @@ test: .venv/dev.installed ## Run the tests that need nothing but Python
 chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare the result with the sources
 	@$(PYTEST) tests/chaos
 
-chaos-long: .venv/dev.installed ## Go on with random histories for an hour, then kill loads and runs in real time for another
+chaos-long: .venv/dev.installed ## A thousand histories of loads, an hour of histories of runs, an hour of kills in real time
 	@MESHFLOW_LOAD_HISTORIES=1000 $(PYTEST) -rP tests/chaos/test_load_histories.py
 	@MESHFLOW_CHAOS_SECONDS=3600 $(PYTEST) tests/chaos/test_histories.py
 	@MESHFLOW_CLOCK=real $(PYTEST) tests/chaos/test_kills.py
