@@ -109,7 +109,7 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
         rejections = Rejections(session.destination, table, all_rows=cursor == Cursor())
         deletions = Deletions()
         # Before the load is recorded, which the next one takes for a failed one until it is finished.
-        is_replaced = not table.key and (full_refresh or _has_changed(session, table, storage))
+        is_replaced = not table.key and (full_refresh or _has_changed(session, table, storage, rejections))
         # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
         with closing(rows(cursor, rejections)) as batches:
             session.load_log.begin(load)
@@ -150,7 +150,7 @@ def _cursor(session: Session, table: Table, storage: Storage) -> Cursor:
     return Cursor(xid=previous.xmin, new_parts=tuple(sorted(storage.files.keys() - previous.files)))
 
 
-def _has_changed(session: Session, table: Table, storage: Storage) -> bool:
+def _has_changed(session: Session, table: Table, storage: Storage, rejections: Rejections) -> bool:
     """Whether a table without a key has other rows than RAW. Raises TableError if it is too large to be replaced."""
     count = session.reader.replaceable_count(table)
     names = {name.lower() for name in table.arrow.names}
@@ -159,8 +159,8 @@ def _has_changed(session: Session, table: Table, storage: Storage) -> bool:
     if not previous or not storage.files or not names <= session.destination.columns(table):
         return True
     written = Cursor(xid=previous.xmin, new_parts=tuple(sorted(storage.files.keys() - previous.files)))
-    in_raw = session.destination.count(table) + len(Rejections(session.destination, table, all_rows=False).keys)
-    return bool(session.reader.count(table, written)) or in_raw != count
+    in_raw = session.destination.count(table)
+    return bool(session.reader.count(table, written)) or in_raw + rejections.earlier_count != count
 
 
 def _require_types(session: Session, table: Table, *, recreate: bool) -> bool:

@@ -85,7 +85,7 @@ class Storage:
     """Where the rows of a table are, in the snapshot."""
 
     id: str
-    """The database, and the columns of the contract by number and type."""
+    """The database, the columns of the contract by number and type, and its key."""
     files: dict[int, int]
     """The file of each partition, or of the table: a rewrite, such as by ALTER TABLE, makes another one."""
     trigger: str | None
@@ -374,7 +374,8 @@ class Reader:
             relation,
             [column.name for column in table.source_columns],
         )
-        return Storage(f"{self.snapshot.source}/{columns}", self._files[table], self._trigger(relation))
+        key = ",".join(table.key)
+        return Storage(f"{self.snapshot.source}/{columns}/{key}", self._files[table], self._trigger(relation))
 
     def require_same_files(self, table: Table) -> None:
         """Raises TableError if `table` has been rewritten since the snapshot.

@@ -26,9 +26,12 @@ class Rejections:
         self._stored = {key for (key,) in rows}
         self._reasons: dict[str, str] = {}
         self._faults: set[str] = set()
-        # Names of rows without a key say nothing once the contract names a key, and the other way round.
-        current = {name for name in self._stored if name.startswith("[") == bool(table.key)}
-        self._pending = set() if all_rows else current
+        self._pending = set() if all_rows else self._stored.copy()
+
+    @property
+    def earlier_count(self) -> int:
+        """The number of rows that earlier loads have rejected."""
+        return len(self._stored)
 
     @property
     def keys(self) -> set[str]:
