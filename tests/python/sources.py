@@ -20,9 +20,9 @@ class SourceDatabase:
     database: str
 
     @classmethod
-    def new(cls, server: Server) -> "SourceDatabase":
-        """A database with the empty tables that `meshflow source up` creates."""
-        source = cls(server, new_database(server, "source"))
+    def new(cls, server: Server, options: str = "") -> "SourceDatabase":
+        """A database with the empty tables of the demo. `options` are those of CREATE DATABASE."""
+        source = cls(server, new_database(server, "source", options))
         with closing(psycopg.connect(source.url)) as connection:
             install(connection)
             grant_loader_access(connection, "loader")
@@ -49,10 +49,11 @@ class SourceDatabase:
             return cursor.fetchall() if cursor.description else []
 
 
-def new_database(server: Server, owner: str) -> str:
+def new_database(server: Server, owner: str, options: str = "") -> str:
     name = f"{owner}_{uuid4().hex[:12]}"
     with closing(psycopg.connect(server.url("postgres", "postgres"), autocommit=True)) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner)))
+        statement = sql.SQL("CREATE DATABASE {} OWNER {} {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(owner), sql.SQL(options)))
     return name
 
 

@@ -43,6 +43,12 @@ def stored(kind: str) -> str:
     return TABLE if kind == "table" else "shop.stored"
 
 
+def add_to_contract(pipeline: LoadPipeline, line: str) -> None:
+    """Add a line to the table's entry."""
+    columns = "  columns:\n    page: VARCHAR"
+    change_contract(pipeline, "retail.yaml", columns, f"  {line}\n{columns}")
+
+
 def load(pipeline: LoadPipeline) -> tuple[int, list[tuple[Any, ...]]]:
     """Load. Returns the number of rows that were written, and all rows of RAW."""
     recorded = pipeline.load(TABLE)
@@ -77,8 +83,7 @@ def test_an_unchanged_table_is_not_written_again(create: Create) -> None:
 
 def test_a_table_that_is_too_large_is_rejected_and_the_contract_raises_the_limit(create: Create) -> None:
     pipeline = create("table")
-    columns = "  columns:\n    page: VARCHAR"
-    change_contract(pipeline, "retail.yaml", columns, "  physical_properties: {max_rows: 1}\n" + columns)
+    add_to_contract(pipeline, "physical_properties: {max_rows: 1}")
     message = pipeline.load(TABLE).rejections[TABLE]
     assert message.startswith("shop.visits: 2 rows without a key would be replaced in each load")
     assert "`physical_properties: {max_rows: 2}`" in message
@@ -88,8 +93,7 @@ def test_a_table_that_is_too_large_is_rejected_and_the_contract_raises_the_limit
 
 def test_a_view_with_a_key_is_rejected(create: Create) -> None:
     pipeline = create("view")
-    columns = "  columns:\n    page: VARCHAR"
-    change_contract(pipeline, "retail.yaml", columns, "  grain: page\n" + columns)
+    add_to_contract(pipeline, "grain: page")
     message = pipeline.load(TABLE).rejections[TABLE]
     assert message.startswith("shop.visits: it isn't a table in the source, so nothing makes its key unique")
 
@@ -123,8 +127,7 @@ def test_after_a_key_was_added_to_the_contract_all_rows_are_read(create: Create)
     pipeline.source.execute("INSERT INTO shop.visits VALUES ('broken', 'NaN')")
     load(pipeline)
     pipeline.source.execute("ALTER TABLE shop.visits ADD PRIMARY KEY (page)")
-    columns = "  columns:\n    page: VARCHAR"
-    change_contract(pipeline, "retail.yaml", columns, "  grain: page\n" + columns)
+    add_to_contract(pipeline, "grain: page")
     pipeline.source.execute("DELETE FROM shop.visits WHERE page <> 'broken'")
     recorded = pipeline.load(TABLE)
     assert (recorded.rejections, recorded.cursors[TABLE].name) == ({}, "all")
@@ -136,8 +139,7 @@ def test_a_check_says_that_a_table_is_too_large(create: Create) -> None:
     pipeline = create("table")
     result = run_meshflow(pipeline, "source", "check")
     assert ["shop.visits", "all", "can", "be", "loaded"] in [line.split() for line in result.stdout.splitlines()]
-    columns = "  columns:\n    page: VARCHAR"
-    change_contract(pipeline, "retail.yaml", columns, "  physical_properties: {max_rows: 1}\n" + columns)
+    add_to_contract(pipeline, "physical_properties: {max_rows: 1}")
     result = run_meshflow(pipeline, "source", "check")
     assert result.exit_code == 1
     assert "shop.visits: 2 rows without a key would be replaced in each load" in result.stderr

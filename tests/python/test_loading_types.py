@@ -15,6 +15,7 @@ from meshflow.loading.reconcile import Reconciliation, reconcile
 pytest_plugins = ("load_fixtures",)
 
 ID = "0f0e0d0c-0000-0000-0000-000000000001"
+REJECTED_ID = "00000000-0000-0000-0000-00000000000f"
 TYPES: dict[str, tuple[str, str, str, Any]] = {
     # column: type in the contract, type in PostgreSQL, a value in SQL, the same value in RAW
     "id": (
@@ -113,15 +114,16 @@ def test_another_expression_of_a_virtual_column_changes_old_rows(shop: LoadPipel
 
 @pytest.mark.parametrize("value", ["1." + "0" * 40, "-0." + "0" * 50, "1" * 29 + ".123456789", "0.5"])
 def test_a_number_fits_whatever_its_zeros(shop: LoadPipeline, value: str) -> None:
-    shop.source.execute(f"INSERT INTO shop.things (id, amount) VALUES (gen_random_uuid(), {value}), ('{KEY}', 'NaN')")
+    shop.source.execute(
+        f"INSERT INTO shop.things (id, amount) VALUES (gen_random_uuid(), {value}), ('{REJECTED_ID}', 'NaN')"
+    )
     recorded = shop.load("shop.things")
-    assert (recorded.rejections, list(rejected(shop))) == ({}, [KEY])
+    assert (recorded.rejections, list(rejected(shop))) == ({}, [REJECTED_ID])
     found = shop.query("SELECT amount FROM shop.things WHERE amount IS NOT NULL AND small IS NULL")
     assert found == [(Decimal(value),)]
     assert run_meshflow(shop, "reconcile").exit_code == 0
 
 
-KEY = "00000000-0000-0000-0000-00000000000f"
 UNFIT = {
     "amount": ("amount is NaN, infinite, or no DECIMAL(38, 9)", ["'NaN'", "'Infinity'", "1e29", "1e-10"]),
     "ratio": ("ratio is NaN or infinite", ["'NaN'", "'-Infinity'"]),

@@ -13,6 +13,7 @@ from loads import backdate
 from sources import SourceDatabase
 
 from meshflow.cli import main
+from meshflow.source.server import Server
 
 AWKWARD = "E'Zo\\u00eb | ~ ''quoted''\\n'"
 Meshflow = Callable[..., Result]
@@ -130,6 +131,16 @@ def test_text_that_moves_from_one_column_to_the_next_is_found(
     meshflow("load")
     change_raw(f"UPDATE edtech.students SET (first_name, last_name) = {after} WHERE student_id = 1")
     assert compared(meshflow("reconcile", "--json"))["edtech.students"]["differing_days"] == 1
+
+
+@pytest.mark.usefixtures("meshflow")
+def test_text_of_a_database_in_another_encoding_is_equal(postgres: Server) -> None:
+    source = SourceDatabase.new(postgres, "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    source.execute("INSERT INTO edtech.students (first_name) VALUES ('Zo' || chr(233))")
+    result = CliRunner(env=source.environment).invoke(main, ["reconcile", "--json"])
+    assert result.exit_code == 0, result.output
+    assert compared(result)["edtech.students"]["source_rows"] == 1
+    assert raw("SELECT first_name FROM edtech.students") == [("Zoé",)]
 
 
 def test_a_repair_is_a_load_that_brings_rows_and_does_not_move_the_cursor(

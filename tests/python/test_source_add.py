@@ -12,14 +12,13 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
-from loads import RecordingReporter
+from loads import LoadPipeline
 from sources import SourceDatabase, new_database, new_state
 from sqlglot import exp
 from sqlmesh.core.context import Context
 from workspace import Workspace, plan, run
 
 from meshflow.cli import main
-from meshflow.loading.load import load_tables, session
 from meshflow.source import add as add_module
 from meshflow.source.server import BIN, Server
 from meshflow.source.tables import SourceColumn
@@ -293,8 +292,10 @@ def test_a_project_without_the_demo_does_everything_with_own_tables(
     foreign.execute("DELETE FROM pgbench_accounts WHERE aid = 8")
     foreign.execute("INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (1, 1, 7, 100, now())")
     foreign.execute("INSERT INTO types.every_type (id, an_integer, a_double) VALUES (gen_random_uuid(), 1, 'NaN')")
-    for minutes in (15, 25):  # the second one completes the interval of the first
-        load_at(workspace, foreign, datetime.now(UTC) + timedelta(minutes=minutes))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workspace.path)
+        for minutes in (15, 25):  # the second load completes the interval of the first
+            LoadPipeline(foreign, workspace.root).load(at=datetime.now(UTC) + timedelta(minutes=minutes))
     with closing(workspace.context("live")) as context:
         run(context, at=datetime.now(UTC) + timedelta(days=1))
         found = tables(context)
@@ -308,14 +309,6 @@ def test_a_project_without_the_demo_does_everything_with_own_tables(
     for command in (["reconcile"], ["catalog", "build", "--output", str(tmp_path / "catalog")]):
         result = meshflow(workspace, foreign, *command)
         assert result.exit_code == 0, result.output
-
-
-def load_at(workspace: Workspace, source: SourceDatabase, at: datetime) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(workspace.path)
-        with session(source.loader_url, "live", workspace.data, 30, RecordingReporter(), at=at) as opened:
-            assert opened
-            assert load_tables(opened, RecordingReporter())
 
 
 def tables(context: Context) -> dict[str, tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import click
 
-from meshflow.loading.contract import contract, source_tables
+from meshflow.loading.contract import Table, contract, source_tables
 from meshflow.loading.reader import Reader, TableError
 from meshflow.postgres import unverified
 from meshflow.terminal import grid, show
@@ -22,16 +22,21 @@ def check_tables(url: str) -> bool:
         for table in tables:
             try:
                 reader.new_columns(table)
-                if not table.key:
-                    reader.replaceable_count(table)
+                cursor = _cursor(reader, table)
             except TableError as error:
                 errors.append(str(error))
                 summary.add_row(str(table), "", "rejected")
             else:
-                by_key = "updated_at" if reader.storage(table).trigger else "xmin"
-                cursor = by_key if table.key else "all"
                 summary.add_row(str(table), cursor, "can be loaded")
     show(summary)
     for message in errors:
         click.echo(f"Error: {message}", err=True)
     return not errors
+
+
+def _cursor(reader: Reader, table: Table) -> str:
+    """The cursor of the loads after the first. Raises TableError if a table without a key is too large."""
+    if not table.key:
+        reader.replaceable_count(table)
+        return "all"
+    return "updated_at" if reader.storage(table).trigger else "xmin"

@@ -135,10 +135,11 @@ class Server:
 
     def _install(self, *, with_source: bool) -> None:
         """Create the roles, databases and tables that are missing."""
+        owners = ("sqlmesh", "source") if with_source else ("sqlmesh",)
         with closing(connect(self.url("postgres", "postgres"), autocommit=True)) as connection:
-            for role in ("source", "loader", "sqlmesh") if with_source else ("sqlmesh",):
+            for role in (*owners, "loader") if with_source else owners:
                 self._ensure_role(connection, role)
-            for role in ("source", "sqlmesh") if with_source else ("sqlmesh",):
+            for role in owners:
                 if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [role]).fetchone():
                     connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(role)))
         if with_source:
