@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-lo
 PORT ?= 8000
 
 .NOTPARALLEL: # several locks go into one environment
-.PHONY: help dev demo dashboard ui catalog test chaos-test chaos-long install-test snowflake-test infra-test ci-test browser-test bench bench-full bench-test lint hooks format sample lock clean
+.PHONY: help dev demo dashboard ui catalog test chaos-test chaos-long install-test snowflake-test snowflake-check infra-test ci-test browser-test bench bench-full bench-test lint hooks format sample lock scan clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -22,14 +22,14 @@ help: ## List the commands
 	@$(PYTHON) requirements/install $@ $<
 
 dev: .venv/base.installed ## Build all models from sample data in environment dev, then run example queries
-	@$(BIN)/sqlmesh plan dev --auto-apply --skip-tests
+	@$(BIN)/meshflow plan dev --auto-apply --skip-tests
 	@$(BIN)/meshflow examples dev
 
 demo: .venv/loading.installed ## Run the end-to-end demo: source database, load, plan, run, figures before and after
 	@$(BIN)/meshflow demo
 
 dashboard: .venv/dashboards.installed ## Open the dashboards on the first warehouse found: Snowflake, live, sample
-	@$(BIN)/streamlit run dashboards/app.py
+	@$(BIN)/streamlit run dashboards/server.py
 
 # The UI shows the project, not the warehouse. Databases and logs in .cache/ui keep it from blocking a plan. A log
 # elsewhere in the project would make it reload for ever.
@@ -60,8 +60,11 @@ snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/ins
 ci-test: .venv/dev.installed .venv/loading.installed .venv/snowflake.installed .venv-emulator/installed ## Test hooks, `meshflow ci` and the GitHub Actions workflows, against a fake GitHub and an emulated Snowflake
 	@$(PYTEST) tests/ci tests/workflows
 
-browser-test: .venv/dev.installed .venv/dashboards.installed .venv/browser.installed .venv-ui/installed ## Test dashboards, UI and catalog in Chromium, which must be on PATH
+browser-test: .venv/dev.installed .venv/loading.installed .venv/dashboards.installed .venv/browser.installed .venv-ui/installed ## Test dashboards, UI and catalog in Chromium, which must be on PATH
 	@$(PYTEST) tests/browser
+
+snowflake-check: .venv/loading.installed .venv/snowflake.installed ## Check a real account, ACCOUNT=myorg-myaccount, and write a report: docs/snowflake-readiness.md
+	@$(BIN)/python -m meshflow.snowflake_check $(ACCOUNT) $(if $(PIPELINE),--pipeline)
 
 infra-test: .venv/dev.installed .venv/snowddl.installed ## Test Snowflake roles and grants (SnowDDL, offline), and the AWS stack (emulated)
 	@$(PYTEST) tests/infra
@@ -91,6 +94,10 @@ sample: .venv/dev.installed ## Regenerate the sample data in seeds/
 
 lock: .venv/dev.installed ## Resolve pyproject.toml into requirements/*.lock
 	@requirements/lock
+
+# The locks that production installs, and jobs with secrets.
+scan: .venv/base.installed ## List the packages of production's locks in .cache/sbom, and their known vulnerabilities
+	@$(BIN)/python requirements/scan .cache/sbom $(foreach lock,installer base loading snowflake dashboards,requirements/$(lock).lock)
 
 clean: ## Remove databases, caches and environments
 	@if [ -d data/postgres ]; then $(BIN)/meshflow source down; fi

@@ -8,7 +8,8 @@ AUDIT (
 
 /* loaded = accepted + rejected: validation neither loses nor duplicates a row of staging, the table to compare against.
 Keys loaded at or after since are compared one by one. The other keys are compared by their total count, and reported as one row without a key.
-Keys loaded again after the model was written are left to the next run. */
+Keys loaded again after the model was written are left to the next run.
+NULL equals NULL: keys are compared as texts, which every engine hashes. For IS NOT DISTINCT FROM, Snowflake may compare each row with each other row. */
 WITH mismatches AS (
   SELECT
     @EACH(@key, column -> column)
@@ -54,7 +55,12 @@ WITH mismatches AS (
       1 AS validated_count
     FROM @this_model
   ) AS all_rows
-    ON @AND(@EACH(@key, column -> mismatches.@column IS NOT DISTINCT FROM all_rows.@column))
+    ON @AND(
+      @EACH(
+        @key,
+        column -> COALESCE('=' || mismatches.@column::VARCHAR, '') = COALESCE('=' || all_rows.@column::VARCHAR, '')
+      )
+    )
   GROUP BY
     @EACH(@key, column -> mismatches.@column)
 ), other_counts AS (

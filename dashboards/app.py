@@ -8,8 +8,9 @@ import click
 import data_quality
 import edtech
 import retail
+import runs
 import streamlit as st
-from panel import View, caption, format_age
+from panel import View, caption
 
 from meshflow.environment import load_env
 from meshflow.serve import ENVIRONMENTS, State, Warehouse, environments, warehouses
@@ -35,26 +36,34 @@ def choose_warehouse() -> Warehouse | None:
     if not found:
         return None
     with st.sidebar:
-        gateway = st.selectbox("Warehouse", list(found), format_func=lambda name: found[name].title, key="warehouse")
+        gateway = st.selectbox(
+            "Warehouse",
+            list(found),
+            format_func=lambda name: found[name].title,
+            key="warehouse",
+            bind="query-params",
+        )
     return found[gateway]
 
 
 def choose_environments(warehouse: Warehouse, state: State) -> View:
     """Raises click.ClickException if there is none, or the warehouse can't be reached."""
-    built = environments(View(warehouse, state, ()).run("prod", ENVIRONMENTS).rows)
+    built = environments(View(warehouse, state, ()).run("prod", ENVIRONMENTS))
     if not built:
         raise click.ClickException("No environment is built yet: run `sqlmesh plan prod` or `sqlmesh plan dev`.")
     with st.sidebar:
         # Without keys, a selection would be reset when the list of environments changes.
-        first = st.selectbox("Environment", built, key="environment")
+        first = st.selectbox("Environment", built, key="environment", bind="query-params")
         others = [environment for environment in built if environment != first]
-        second = st.selectbox("Compare with", others, index=None, placeholder="nothing", key="compare")
+        second = st.selectbox(
+            "Compare with", others, index=None, placeholder="nothing", key="compare", bind="query-params"
+        )
     return View(warehouse, state, (first, second) if second else (first,))
 
 
 @st.fragment(run_every="30s")
 def watch(warehouse: Warehouse, shown_version: str) -> None:
-    """Show how old the data is, and rerun the page when the warehouse has a newer state."""
+    """Rerun the page when the warehouse has a newer state, and say if it can't be read."""
     try:
         state = warehouse.now()
     except click.ClickException as error:
@@ -64,9 +73,7 @@ def watch(warehouse: Warehouse, shown_version: str) -> None:
         st.rerun()
     if state.note:
         st.info(state.note)
-    if state.snapshot:
-        caption(f"The warehouse was last written {format_age(state.snapshot.written_at)}.")
-    else:
+    if not state.snapshot:
         caption("Results are at most ten minutes old.")
 
 
@@ -86,14 +93,15 @@ def main() -> None:
             view = choose_environments(warehouse, state)
         except click.ClickException as error:
             problem = error.message
-    pages = {"Retail": retail.page, "EdTech": edtech.page, "Data quality": data_quality.page}
+    pages = {"Retail": retail.page, "EdTech": edtech.page, "Data quality": data_quality.page, "Runs": runs.page}
 
     def show(title: str) -> None:
         st.title(title)
         if not warehouse:
             st.info(NO_WAREHOUSE)
             return
-        watch(warehouse, state.version if state else "")
+        with st.container():  # one element, with or without a note
+            watch(warehouse, state.version if state else "")
         if problem:
             st.info(problem)
         if view:

@@ -7,6 +7,7 @@ import altair as alt
 import pandas as pd
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+STATUS_COLORS = {"succeeded": BLUE, "nothing_due": "#757575", "failed": VERMILION, "killed": ORANGE, "running": GREEN}
 # SVG marks are elements that screen readers read.
 SVG = {"embedOptions": {"renderer": "svg"}}
 
@@ -20,7 +21,7 @@ def line(  # noqa: PLR0913 - what it draws
     """
     names = list(dict.fromkeys(rows[series]))
     return (
-        alt.Chart(rows, usermeta=SVG)
+        alt.Chart(_in_utc(rows, day), usermeta=SVG)
         .mark_line(point=True, interpolate="step-after" if steps else "linear")
         .encode(
             x=alt.X(f"utcyearmonthdate({day}):T", title=None),  # the same day in every time zone
@@ -36,10 +37,35 @@ def line(  # noqa: PLR0913 - what it draws
     )
 
 
+def points(  # noqa: PLR0913 - what it draws
+    rows: pd.DataFrame, scale_max: float, *, x: str, measure: str, by: str, unit: str
+) -> alt.Chart:
+    """A point for each row at its time `x`, with a colour and a shape for each value of `by`."""
+    return (
+        alt.Chart(_in_utc(rows, x), usermeta=SVG)
+        .mark_point(filled=True, size=70)
+        .encode(
+            x=alt.X(f"utcyearmonthdatehoursminutes({x}):T", title=None),
+            y=_height(measure, scale_max, unit),
+            color=alt.Color(f"{by}:N", title=None)
+            .scale(domain=[*STATUS_COLORS], range=[*STATUS_COLORS.values()])
+            .legend(orient="top"),
+            shape=alt.Shape(f"{by}:N", title=None).scale(
+                domain=[*STATUS_COLORS], range=["circle", "square", "cross", "triangle-up", "diamond"]
+            ),
+            tooltip=[
+                alt.Tooltip(f"utcyearmonthdatehoursminutes({x}):T", title="time"),
+                f"{by}:N",
+                alt.Tooltip(f"{measure}:Q", title=unit, format=_format(unit)),
+            ],
+        )
+    )
+
+
 def bars(rows: pd.DataFrame, scale_max: float, *, by: str, measure: str, unit: str) -> alt.LayerChart:
     """A bar for each row, in the rows' order, with its figure."""
     base = alt.Chart(rows).encode(
-        y=alt.Y(f"{by}:N", title=None, sort=None).axis(labelLimit=200),
+        y=alt.Y(f"{by}:N", title=None, sort=None).axis(labelLimit=260),
         x=alt.X(f"{measure}:Q", title=unit).scale(domain=[0, scale_max * 1.2 or 1]),
         tooltip=[f"{by}:N", alt.Tooltip(f"{measure}:Q", title=unit, format=_format(unit))],
     )
@@ -83,9 +109,14 @@ def heat_map(  # noqa: PLR0913 - what it draws
     return alt.layer(cells, figures, usermeta=SVG).properties(height=alt.Step(26))
 
 
+def _in_utc(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Days and timestamps as those of UTC. Without a zone, Streamlit takes them for the browser's."""
+    return rows.assign(**{column: pd.to_datetime(rows[column], utc=True)})
+
+
 def _format(unit: str) -> str:
-    """Dollars to the cent, counts without decimals."""
-    return ",.2f" if unit == "USD" else ",.0f"
+    """Dollars to the cent, seconds to the hundredth, counts without decimals."""
+    return ",.2f" if unit in {"USD", "seconds"} else ",.0f"
 
 
 def _height(measure: str, scale_max: float, unit: str) -> alt.Y:

@@ -1,24 +1,21 @@
 """Data quality: freshness, rejected rows with their reasons, reconciliation with the source databases."""
 
-from datetime import date, timedelta
 from functools import partial
 
 import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, select_values, show_panel, show_totals, warn_if_late
+from panel import View, select_values, show_panel, show_totals
+from period import select_period
+from status import show_status
 
 from meshflow.serve import Query
 
 LAST_LOAD = Query("SELECT MAX(last_loaded_at) AS loaded_at FROM ops.table_freshness")
-OLDEST_LAST_LOAD = Query(
-    "SELECT MIN(loaded_at) AS loaded_at FROM ("
-    "SELECT MAX(last_loaded_at) AS loaded_at FROM ops.table_freshness GROUP BY SPLIT_PART(source_table, '.', 1)"
-    ") AS sources"
-)
-"""The last load of the source database that is furthest behind: one may be late while the other isn't."""
-TABLES = Query("SELECT source_table FROM ops.table_freshness")
+TABLES = ("ops.rejected_rows", "ops.row_reconciliation", "ops.source_reconciliation", "ops.table_freshness")
+"""The tables that the page reads."""
+SOURCE_TABLES = Query("SELECT source_table FROM ops.table_freshness")
 DAYS = Query(
     "SELECT COALESCE(MIN(updated_date), CURRENT_DATE) AS first_day, "
     "COALESCE(MAX(updated_date), CURRENT_DATE) AS last_day FROM ops.row_reconciliation HAVING COUNT(*) > 0"
@@ -87,18 +84,21 @@ ORDER BY counts.source_table
 
 
 def page(view: View) -> None:
-    warn_if_late(view, OLDEST_LAST_LOAD)
+    show_status(view, TABLES)
     bounds = view.options(DAYS).dropna()
     if bounds.empty:
         st.info("No rows have been loaded yet: `ops.row_reconciliation` is empty.")
         return
-    tables, first, last = _filters(view, bounds["first_day"].min(), bounds["last_day"].max())
-    if first > last:
-        st.warning("The period ends before it begins. Select another day in From or To.")
+    left, right = st.columns(2)
+    with left:
+        tables = select_values("Table", view.options(SOURCE_TABLES)["source_table"], "table")
+    with right:
+        period = select_period(bounds["last_day"].max(), "last 12 months", "updated")
+    if not period:
         return
     show = partial(show_panel, view, last_load=LAST_LOAD)
-    dates = "By date of last update in the source. Totals include rows without one."
-    show_totals(view, Query(TOTAL, (first, last)).only("counts.source_table", tables), FIGURES, LAST_LOAD, dates)
+    dates = f"By date of last update in the source, {period}. Totals include rows without one."
+    show_totals(view, Query(TOTAL, period.days).only("counts.source_table", tables), FIGURES, LAST_LOAD, dates)
     show(
         "Last loads and freshness",
         Query(FRESHNESS).only("freshness.source_table", tables),
@@ -106,14 +106,14 @@ def page(view: View) -> None:
     )
     show(
         "Accepted and rejected rows by month",
-        Query(OVER_TIME, (first, last)).only("counts.source_table", tables),
+        Query(OVER_TIME, period.days).only("counts.source_table", tables),
         _outcomes,
         maximum=lambda rows: rows[list(OUTCOMES)].sum(axis=1).max(),
         note=dates,
     )
     show(
         "Rejected rows by reason",
-        Query(REASONS, (first, last)).only("rejected.source_table", tables),
+        Query(REASONS, period.days).only("rejected.source_table", tables),
         lambda rows, scale_max: charts.bars(
             rows.assign(reject_reason=rows["reject_reason"] + " · " + rows["source_table"]),
             scale_max,
@@ -126,7 +126,7 @@ def page(view: View) -> None:
     )
     show(
         "Reject reasons by month",
-        Query(REASONS_OVER_TIME, (first, last)).only("rejected.source_table", tables),
+        Query(REASONS_OVER_TIME, period.days).only("rejected.source_table", tables),
         lambda rows, scale_max: charts.heat_map(
             rows.assign(month=rows["month"].map("{:%Y-%m}".format)),
             scale_max,
@@ -143,17 +143,6 @@ def page(view: View) -> None:
         note="The newest `meshflow reconcile` of each table, at counted_at. The period doesn't apply.",
         empty="Run `meshflow reconcile` to fill this.",
     )
-
-
-def _filters(view: View, first: date, last: date) -> tuple[list[str], date, date]:
-    left, middle, right = st.columns(3)
-    with left:
-        tables = select_values("Table", view.options(TABLES)["source_table"])
-    start = middle.date_input(
-        "From", max(first, last - timedelta(days=364)), min_value=first, max_value=last, key="data quality from"
-    )
-    end = right.date_input("To", last, min_value=first, max_value=last, key="data quality to")
-    return tables, start, end
 
 
 def _outcomes(rows: pd.DataFrame, scale_max: float) -> alt.Chart:

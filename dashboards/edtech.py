@@ -6,11 +6,21 @@ import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
-from panel import View, select_values, show_panel, show_totals, warn_if_late
+from panel import View, select_values, show_panel, show_totals
+from status import show_status
 
 from meshflow.publish import MONTH_COLUMNS
 from meshflow.serve import Query
 
+TABLES = (
+    "edtech.dim_course",
+    "edtech.fct_enrollment",
+    "edtech.rpt_course_enrollments_by_month",
+    "edtech.rpt_student_credits",
+    "edtech.rpt_student_enrollment_running_total",
+    "edtech.rpt_students_by_age_band",
+)
+"""The tables that the page reads."""
 LAST_LOAD = Query("SELECT MAX(_loaded_at) AS loaded_at FROM edtech.fct_enrollment")
 COURSES = Query("SELECT course_name, course_level, course_status FROM edtech.dim_course")
 YEARS = Query("SELECT DISTINCT enrollment_year FROM edtech.rpt_course_enrollments_by_month")
@@ -62,7 +72,7 @@ AGES = "SELECT age_band, student_count FROM edtech.rpt_students_by_age_band ORDE
 
 
 def page(view: View) -> None:
-    warn_if_late(view, LAST_LOAD)
+    show_status(view, TABLES)
     courses = view.options(COURSES)
     if courses.empty:
         st.info("There are no courses yet: `edtech.dim_course` is empty.")
@@ -74,7 +84,7 @@ def page(view: View) -> None:
         strict=True,
     ):
         with column:
-            filters[f"courses.{name}"] = select_values(label, courses[name])
+            filters[f"courses.{name}"] = select_values(label, courses[name], name)
         courses = courses[courses[name].isin(filters[f"courses.{name}"] or courses[name])]
 
     def filtered(sql: str, *values: object) -> Query:
@@ -93,7 +103,7 @@ def page(view: View) -> None:
     )
     years = sorted(view.options(YEARS)["enrollment_year"], reverse=True)
     if years:
-        year = st.selectbox("Year", years, key="year")
+        year = st.selectbox("Year", years, key="year", bind="query-params")
         show(
             f"Enrollments by course and month, {year}",
             filtered(BY_MONTH, year),

@@ -1,9 +1,9 @@
-"""Panels: a query's result for each selected environment, as chart, table and CSV, with its tables and timestamps."""
+"""Panels: a query's result for each selected environment, as chart, table and CSV, with the freshness of its tables."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import altair as alt
@@ -11,10 +11,15 @@ import click
 import pandas as pd
 import streamlit as st
 
-from meshflow.serve import Query, QueryResult, State, Warehouse
+from meshflow.serve import Query, State, Warehouse
 
-LATE_AFTER = timedelta(days=1)
-"""Live data older than this are late: the source systems write every few minutes."""
+FRESHNESS = """
+SELECT freshness.model, freshness.processed_until, freshness.late_at, freshness.laggard, freshness.failed_models
+FROM ops.model_freshness AS freshness
+WHERE freshness.environment = ?
+ORDER BY freshness.late_at, freshness.processed_until, freshness.model
+"""
+"""By model; the one that is late first comes first."""
 
 Draw = Callable[[pd.DataFrame, float], alt.TopLevelMixin]
 """Draws rows; the number is the largest value of all environments' charts, so that they share a scale."""
@@ -29,12 +34,12 @@ class View:
     environments: tuple[str, ...]
     """One, or two to compare."""
 
-    def run(self, environment: str, query: Query) -> QueryResult:
+    def run(self, environment: str, query: Query) -> pd.DataFrame:
         return _run(self.warehouse, self.state, self.state.version, environment, query.sql, query.parameters)
 
     def options(self, query: Query) -> pd.DataFrame:
         """Values for filters: the distinct rows of all selected environments."""
-        return pd.concat([self.run(environment, query).rows for environment in self.environments]).drop_duplicates()
+        return pd.concat([self.run(environment, query) for environment in self.environments]).drop_duplicates()
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
@@ -45,7 +50,7 @@ def _run(
     environment: str,
     sql: str,
     parameters: tuple[Any, ...],
-) -> QueryResult:
+) -> pd.DataFrame:
     return _warehouse.run(_state, environment, Query(sql, parameters))
 
 
@@ -68,8 +73,8 @@ def show_panel(  # noqa: PLR0913 - what a panel shows
     st.header(title)
     if note:
         caption(note)
-    results = [_run_or_error(view, environment, query) for environment in view.environments]
-    filled = [result.rows for result in results if isinstance(result, QueryResult) and not result.rows.empty]
+    results = [run_or_error(view, environment, query) for environment in view.environments]
+    filled = [result for result in results if isinstance(result, pd.DataFrame) and not result.empty]
     scale_max = max((float(maximum(rows)) for rows in filled), default=0) if maximum else 0
     for column, environment, result in zip(st.columns(len(results)), view.environments, results, strict=True):
         with column:
@@ -77,12 +82,12 @@ def show_panel(  # noqa: PLR0913 - what a panel shows
                 st.markdown(f"**{environment}**")
             if isinstance(result, click.ClickException):
                 st.warning(result.message)
-            elif result.rows.empty:
+            elif result.empty:
                 st.info(empty)
             else:
-                _show_rows(environment, title, result.rows, draw, scale_max)
-            if isinstance(result, QueryResult):
-                caption(describe_origin(view, environment, query, result, last_load))
+                _show_rows(environment, title, result, draw, scale_max)
+            if isinstance(result, pd.DataFrame):
+                caption(describe_origin(view, environment, query, last_load))
 
 
 def show_totals(  # noqa: PLR0913, PLR0917 - what it shows
@@ -97,17 +102,19 @@ def show_totals(  # noqa: PLR0913, PLR0917 - what it shows
 
     With `previous`, a query for another such row, each figure shows its relative change.
     """
+    # One element of the page, as in show_status.
+    box = st.container()
     for environment in view.environments:
-        result = view.run(environment, query)
-        new = result.rows.iloc[0]
-        old = view.run(environment, previous).rows.iloc[0] if previous else None
+        new = view.run(environment, query).iloc[0]
+        old = view.run(environment, previous).iloc[0] if previous else None
         if len(view.environments) > 1:
-            st.markdown(f"**{environment}**")
-        for column, (label, (measure, unit)) in zip(st.columns(len(figures)), figures.items(), strict=True):
+            box.markdown(f"**{environment}**")
+        for column, (label, (measure, unit)) in zip(box.columns(len(figures)), figures.items(), strict=True):
             figure = f"{new[measure]:,.2f} USD" if unit == "USD" else f"{new[measure]:,}"
             change = None if old is None or not old[measure] else f"{(new[measure] - old[measure]) / old[measure]:+.1%}"
             column.metric(label, figure, change, delta_color="off", border=True)
-        caption(f"{describe_origin(view, environment, query, result, last_load)} {note}".rstrip())
+        with box:
+            caption(f"{describe_origin(view, environment, query, last_load)} {note}".rstrip())
 
 
 def _show_rows(environment: str, title: str, rows: pd.DataFrame, draw: Draw | None, scale_max: float) -> None:
@@ -127,41 +134,55 @@ def _show_rows(environment: str, title: str, rows: pd.DataFrame, draw: Draw | No
         )
 
 
-def describe_origin(view: View, environment: str, query: Query, result: QueryResult, last_load: Query | None) -> str:
-    """Which tables of which environment the rows come from, and as of when."""
+def describe_origin(view: View, environment: str, query: Query, last_load: Query | None) -> str:
+    """Which tables of which environment the rows come from, and how far these are processed."""
     tables = ", ".join(f"`{table}`" for table in query.tables)
     newest = last_load and last_loaded_at(view, environment, last_load)
-    until = f"; newest row loaded {format_timestamp(newest)}" if newest else ""
-    return f"From {tables} in {environment}, as of {format_timestamp(result.as_of)}{until}."
+    loaded = f"; newest row loaded {format_timestamp(newest)}" if newest else ""
+    until = processed_until(view, environment, query.tables)
+    processed = f", processed until {format_timestamp(until)}" if until else ""
+    return f"From {tables} in {environment}{processed}{loaded}."
+
+
+def freshness(view: View, environment: str, tables: Collection[str] | None) -> pd.DataFrame:
+    """The rows of FRESHNESS that concern `tables`, or all; none if no run is recorded, and none of the sample."""
+    found = None if view.warehouse.is_sample else _run_or_none(view, environment, Query(FRESHNESS, (environment,)))
+    if found is None:
+        return pd.DataFrame(columns=["model", "processed_until", "late_at", "laggard", "failed_models"])
+    return found if tables is None else found[found["model"].isin(tables)]
+
+
+def processed_until(view: View, environment: str, tables: Collection[str]) -> datetime | None:
+    """All rows loaded before are shown in `tables`, UTC; None if that isn't recorded."""
+    found = freshness(view, environment, tables)["processed_until"]
+    return None if found.empty else to_utc(found.min())
 
 
 def last_loaded_at(view: View, environment: str, last_load: Query) -> datetime | None:
     """When the newest row was loaded, UTC; None if there is none or the query fails."""
-    result = _run_or_error(view, environment, last_load)
-    newest = result.rows.iloc[0, 0] if isinstance(result, QueryResult) else None
-    return None if newest is None or pd.isna(newest) else pd.Timestamp(newest).to_pydatetime().replace(tzinfo=UTC)
+    found = _run_or_none(view, environment, last_load)
+    newest = None if found is None else found.iloc[0, 0]
+    return None if newest is None or pd.isna(newest) else to_utc(newest)
 
 
-def warn_if_late(view: View, last_load: Query) -> None:
-    if view.warehouse.is_sample:
-        caption("Sample data up to 31 Oct 2026; relative dates use 1 Nov 2026.")
-        return
-    for environment in view.environments:
-        newest = last_loaded_at(view, environment, last_load)
-        if newest and datetime.now(UTC) - newest > LATE_AFTER:
-            st.warning(
-                f"Data in {environment} is late: the newest row was loaded {format_age(newest)}. "
-                "See docs/runbooks/late-data.md."
-            )
+def to_utc(timestamp: Any) -> datetime:
+    """A TIMESTAMP of a warehouse, which are UTC."""
+    found: datetime = pd.Timestamp(timestamp).to_pydatetime().replace(tzinfo=UTC)
+    return found
+
+
+FORMULA = tuple("=+-@＝＋－＠\t\r\n")  # noqa: RUF001 - a Japanese or Chinese spreadsheet reads full-width characters alike
+"""The first characters of text that a spreadsheet would run as a formula."""
 
 
 def to_csv(rows: pd.DataFrame) -> bytes:
     """The rows as CSV; text that a spreadsheet would run as a formula gets an apostrophe before it."""
 
     def escape_formula(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
-    return rows.map(escape_formula).to_csv(index=False).encode()
+    # With these line ends, a carriage return within a value is quoted. It would begin a row otherwise.
+    return rows.map(escape_formula).to_csv(index=False, lineterminator="\r\n").encode()
 
 
 def format_age(timestamp: datetime) -> str:
@@ -182,17 +203,22 @@ def caption(text: str) -> None:
     st.markdown(f":small[{text}]")
 
 
-def select_values(label: str, values: Sequence[Any]) -> list[Any]:
-    """Show a filter and return the selected values; none selected means all."""
+def select_values(label: str, values: Sequence[Any], key: str) -> list[Any]:
+    """Show a filter, whose selection is in the URL as `key`. Returns the selected values; none selected means all."""
     options = sorted({value for value in values if value is not None})
-    return st.multiselect(label, options, placeholder="all", key=f"filter {label}")
+    return st.multiselect(label, options, placeholder="all", key=key, bind="query-params")
 
 
-def _run_or_error(view: View, environment: str, query: Query) -> QueryResult | click.ClickException:
+def run_or_error(view: View, environment: str, query: Query) -> pd.DataFrame | click.ClickException:
     try:
         return view.run(environment, query)
     except click.ClickException as error:
         return error
+
+
+def _run_or_none(view: View, environment: str, query: Query) -> pd.DataFrame | None:
+    found = run_or_error(view, environment, query)
+    return None if isinstance(found, click.ClickException) else found
 
 
 def _decimals_to_floats(rows: pd.DataFrame) -> pd.DataFrame:

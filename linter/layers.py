@@ -8,7 +8,7 @@ from sqlmesh.core.model import Model
 # Layers, and the layers whose tables each may read.
 ALLOWED_LAYERS = {
     "raw": (),
-    "staging": ("raw",),
+    "staging": ("raw", "run_log"),
     "intermediate": ("staging", "intermediate"),
     "quarantine": ("intermediate",),
     "history": ("intermediate",),
@@ -27,6 +27,7 @@ ALLOWED_LAYERS = {
         "retail",
         "ops",
     ),
+    "run_log": (),
 }
 
 

@@ -1,5 +1,6 @@
 """Macros for SQL that would be repeated, each under a name that reads better than the SQL."""
 
+import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,13 @@ with suppress(ModuleNotFoundError):  # not installed for `make ui`, which shows 
 
 # Without analytics SQLMesh still writes the user's id to the home folder, and fails if that can't be written.
 analytics.collector = AnalyticsCollector(NoopEventDispatcher(), CACHE)
+
+# `sqlmesh fetchdf` prints what pandas makes of the result. By default that is the first and last columns and rows only.
+if "fetchdf" in sys.argv:
+    import pandas as pd  # type: ignore[import-untyped]
+
+    for limit in ("columns", "rows", "colwidth"):
+        pd.set_option(f"display.max_{limit}", None)
 
 # SQLMesh 0.236 parses the dates of seeds with a pandas argument that pandas 2.3 warns about, twice per column.
 warnings.filterwarnings("ignore", message="errors='ignore' is deprecated", category=FutureWarning)

@@ -18,9 +18,10 @@ def load() -> dict[str, Any]:
     """Load the project, as every command does first. `output` has the numbers of models and unit tests."""
     with count_statements() as counts:
         context = Context(paths=".")
+    models = sum(not model.kind.is_external for model in context.models.values())
     return {
         "statements": counts.statements,
-        "output": f"{len(context.models)} models, {len(context.select_tests())} tests",
+        "output": f"{models} models, {len(context.select_tests())} tests",
     }
 
 

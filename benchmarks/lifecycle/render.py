@@ -42,7 +42,7 @@ class Rendered:
 
 
 def render(target: str, *interval_ends: int) -> int:
-    """Write every model but the external ones to the file `target`, as JSON; returns their number.
+    """Write every model but the external ones and the run log to the file `target`, as JSON; returns their number.
 
     `interval_ends` are seconds since 1970: the end of the full build, then of each hour.
     """
@@ -50,10 +50,13 @@ def render(target: str, *interval_ends: int) -> int:
     start = to_datetime(context.config.model_defaults.start)
     ends = [datetime.fromtimestamp(end, UTC) for end in interval_ends]
     intervals = list(zip([start, *ends], ends, strict=False))
+    # Neither the baseline nor dbt records what it runs, and a commit may have no run log.
+    run_log = context.get_model("run_log.events")
+    left_out = context.dag.downstream(run_log.fqn) if run_log else []
     models = [
         context.models[name]
         for name in context.dag.sorted
-        if name in context.models and not context.models[name].kind.is_external
+        if name in context.models and name not in left_out and not context.models[name].kind.is_external
     ]
     Path(target).write_text(json.dumps([asdict(_rendered(model, intervals)) for model in models], indent=1))
     return len(models)

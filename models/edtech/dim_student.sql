@@ -14,7 +14,7 @@ MODEL (
 
 SELECT
   student_id::BIGINT AS student_id, /* Student */
-  @full_name(first_name, last_name)::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
+  @mask(@full_name(first_name, last_name))::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
   gender::VARCHAR AS gender, /* Gender as stated by the student */
   @completed_years(date_of_birth, @as_of_date())::INT AS age_years, /* Completed years of age */
   (
@@ -25,8 +25,4 @@ SELECT
   DATEDIFF(DAY, enrollment_date, @as_of_date())::INT AS days_since_enrollment /* Days since the sign-up date; negative if it is after as_of_date */
 FROM intermediate.int_edtech__students_validated
 WHERE
-  reject_reasons IS NULL AND NOT is_deleted;
-
-ON_VIRTUAL_UPDATE_BEGIN;
-@mask(mask_text, full_name);
-ON_VIRTUAL_UPDATE_END;
+  reject_reasons IS NULL AND NOT is_deleted

@@ -20,7 +20,7 @@ MODEL (
 
 SELECT
   students.student_id::BIGINT AS student_id, /* Student */
-  students.full_name::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
+  @mask(students.full_name)::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
   (
     NOT enrollments.enrollment_id IS NULL
   )::BOOLEAN AS has_enrollment, /* Whether the student has an enrollment */
@@ -35,8 +35,4 @@ FROM edtech.dim_student AS students
 LEFT JOIN edtech.fct_enrollment AS enrollments
   ON students.student_id = enrollments.student_id
 LEFT JOIN edtech.dim_course AS courses
-  ON enrollments.course_id = courses.course_id;
-
-ON_VIRTUAL_UPDATE_BEGIN;
-@mask(mask_text, full_name);
-ON_VIRTUAL_UPDATE_END;
+  ON enrollments.course_id = courses.course_id

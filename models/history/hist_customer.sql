@@ -25,7 +25,7 @@ WITH versions AS (
 )
 SELECT
   customer_id::BIGINT AS customer_id, /* Customer */
-  customer_name::VARCHAR AS customer_name, /* Name on the newest order; personal, masked on Snowflake */
+  @mask(customer_name)::VARCHAR AS customer_name, /* Name on the newest order; personal, masked on Snowflake */
   location_id::VARCHAR AS location_id, /* Ship-to location of the newest order */
   city::VARCHAR AS city, /* City of the newest order */
   province::VARCHAR AS province, /* Province or state of the newest order */
@@ -34,8 +34,4 @@ SELECT
   valid_to::TIMESTAMPNTZ AS valid_to /* When it ended, UTC; NULL while it is current */
 FROM ranges
 WHERE
-  is_present;
-
-ON_VIRTUAL_UPDATE_BEGIN;
-@mask(mask_text, customer_name);
-ON_VIRTUAL_UPDATE_END;
+  is_present

@@ -39,7 +39,7 @@ WITH versions AS (
 )
 SELECT
   student_id::BIGINT AS student_id, /* Student */
-  full_name::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
+  @mask(full_name)::VARCHAR AS full_name, /* Given and family name; personal, masked on Snowflake */
   gender::VARCHAR AS gender, /* Gender as stated by the student */
   enrollment_date::DATE AS enrollment_date, /* Sign-up date */
   updated_at::TIMESTAMPNTZ AS updated_at, /* When the source wrote the version, UTC */
@@ -47,8 +47,4 @@ SELECT
   valid_to::TIMESTAMPNTZ AS valid_to /* When it ended, UTC; NULL while it is current */
 FROM ranges
 WHERE
-  is_present;
-
-ON_VIRTUAL_UPDATE_BEGIN;
-@mask(mask_text, full_name);
-ON_VIRTUAL_UPDATE_END;
+  is_present

@@ -1,6 +1,9 @@
 MODEL (
   name ops.row_reconciliation,
   kind FULL,
+  physical_properties (
+    creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)
+  ),
   owner data_platform,
   cron '@daily',
   grain (source_table, updated_date),

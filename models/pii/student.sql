@@ -13,18 +13,13 @@ MODEL (
 
 SELECT
   student_id::BIGINT AS student_id, /* Student */
-  first_name::VARCHAR AS first_name, /* Given name */
-  last_name::VARCHAR AS last_name, /* Family name */
-  email::VARCHAR AS email, /* E-mail address */
+  @mask(first_name)::VARCHAR AS first_name, /* Given name */
+  @mask(last_name)::VARCHAR AS last_name, /* Family name */
+  @mask(email)::VARCHAR AS email, /* E-mail address */
   (
     NOT email IS NULL AND COUNT(*) OVER (PARTITION BY LOWER(email)) > 1
   )::BOOLEAN AS is_email_shared, /* Whether another student has the same address */
-  date_of_birth::DATE AS date_of_birth /* Date of birth */
+  @mask(date_of_birth, NULL)::DATE AS date_of_birth /* Date of birth */
 FROM intermediate.int_edtech__students_validated
 WHERE
-  reject_reasons IS NULL AND NOT is_deleted;
-
-ON_VIRTUAL_UPDATE_BEGIN;
-@mask(mask_text, first_name, last_name, email);
-@mask(mask_date, date_of_birth);
-ON_VIRTUAL_UPDATE_END;
+  reject_reasons IS NULL AND NOT is_deleted

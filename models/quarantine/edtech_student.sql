@@ -11,8 +11,8 @@ MODEL (
 SELECT
   student_id, /* Student */
   recency_rank, /* 1 for the newest row of a key, then 2, 3 … */
-  first_name, /* Given name */
-  last_name, /* Family name */
+  @mask(first_name) AS first_name, /* Given name */
+  @mask(last_name) AS last_name, /* Family name */
   gender, /* Gender as stated by the student */
   enrollment_date, /* Sign-up date */
   reject_reasons, /* Comma-separated reject reasons */
@@ -21,8 +21,4 @@ SELECT
   _loaded_at /* Start of the newest load that affected the row, UTC */
 FROM intermediate.int_edtech__students_validated
 WHERE
-  NOT reject_reasons IS NULL;
-
-ON_VIRTUAL_UPDATE_BEGIN;
-@mask(mask_text, first_name, last_name);
-ON_VIRTUAL_UPDATE_END;
+  NOT reject_reasons IS NULL

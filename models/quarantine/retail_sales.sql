@@ -13,7 +13,7 @@ SELECT
   product_id, /* Product */
   recency_rank, /* 1 for the newest row of a key, then 2, 3 … */
   customer_id, /* Customer */
-  customer_name, /* Name of the customer */
+  @mask(customer_name) AS customer_name, /* Name of the customer */
   product_name, /* Name of the product */
   product_category, /* Category of the product */
   city, /* Ship-to city */
@@ -31,8 +31,4 @@ SELECT
   _loaded_at /* Start of the newest load that affected the row, UTC */
 FROM intermediate.int_retail__sales_validated
 WHERE
-  NOT reject_reasons IS NULL;
-
-ON_VIRTUAL_UPDATE_BEGIN;
-@mask(mask_text, customer_name);
-ON_VIRTUAL_UPDATE_END;
+  NOT reject_reasons IS NULL

@@ -18,15 +18,11 @@ MODEL (
 
 SELECT
   customer_id::BIGINT AS customer_id, /* Customer */
-  customer_name::VARCHAR AS customer_name, /* Name on the newest order; personal, masked on Snowflake */
+  @mask(customer_name)::VARCHAR AS customer_name, /* Name on the newest order; personal, masked on Snowflake */
   location_id::VARCHAR AS location_id, /* Ship-to location of the newest order */
   city::VARCHAR AS city, /* City of the newest order */
   province::VARCHAR AS province, /* Province or state of the newest order */
   country::VARCHAR AS country, /* Country of the newest order */
   first_order_date::DATE AS first_order_date, /* Day of the first order */
   last_order_date::DATE AS last_order_date /* Day of the newest order */
-FROM intermediate.int_retail__customers_derived;
-
-ON_VIRTUAL_UPDATE_BEGIN;
-@mask(mask_text, customer_name);
-ON_VIRTUAL_UPDATE_END;
+FROM intermediate.int_retail__customers_derived

@@ -1,6 +1,9 @@
 MODEL (
   name staging.stg_loader__rejected_rows,
   kind FULL,
+  physical_properties (
+    creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)
+  ),
   owner data_platform,
   cron '@daily',
   tags (loader, staging),

@@ -1,49 +1,32 @@
 """Every audit of prod, over all of its history, and what to do about each that fails.
 
-`sqlmesh audit` runs the audits of the checkout and fails on warnings too. This runs those of the models in prod, and
+`sqlmesh audit` runs all audits of the checkout and fails on warnings too. This requires that prod is the checkout, and
 fails only on what would have stopped a run.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import click
 from sqlglot import exp
+from sqlmesh.core.model.definition import AuditResult
 from sqlmesh.utils.date import now
 
 from meshflow.catalog.contents import to_sql
+from meshflow.masking import find_unmasked
 from meshflow.project import open_project
-from meshflow.terminal import grid, show
-
-RUNBOOK = "docs/runbooks/failed-audit.md"
-"""A section for each audit, by name."""
-
-REMEDIES = {
-    "accepted_values": "Correct the value in the source, or accept it in the audit and wherever the column is read.",
-    "forall": "Correct the model's query, or the row of the seed.",
-    "forall_non_blocking": "A warning, which stops nothing. The remedy depends on the criterion.",
-    "max_deletion_rate": "Compare with the source. If the deletions are right, raise max_rate in a reviewed change.",
-    "not_null": "Reject such rows upstream with a reject reason, or give the column a value there.",
-    "relationships": "Reject such rows upstream, or find out why the parent table lost its row.",
-    "row_counts_reconcile": "Restate the model. If it fails again, find out what deletes rows in RAW.",
-    "totals_reconcile": "Correct the query, or restate the stored table that it reads.",
-    "unique_combination_of_columns": "Find the join that repeats rows, or correct the grain in the MODEL header.",
-}
-"""What to do first, by audit. The runbook's section begins with the same sentences."""
+from meshflow.remedies import REMEDIES, RUNBOOK, remedies
+from meshflow.terminal import echo_json, grid, show
 
 
-def audit(gateway: str) -> int:
+def audit(gateway: str, *, as_json: bool = False) -> int:
     """Run all audits of prod, print those that found rows with their remedies, and return how many of them block a run.
 
-    Raises click.ClickException if prod has never been built.
+    With `as_json` they are one JSON document. On Snowflake, columns that should be masked and aren't are printed and
+    counted as well. Raises click.ClickException if prod has never been built, or isn't the checkout.
     """
     context = open_project(gateway)
-    built = context.state_reader.get_environment("prod")
-    if built is None:
-        raise click.ClickException(
-            f"There is no prod on gateway {gateway} yet: `sqlmesh --gateway {gateway} plan prod` builds it"
-        )
-    snapshots = context.state_reader.get_snapshots(built.snapshots).values()
-    by_name = {snapshot.name: snapshot for snapshot in snapshots}
+    by_name = {snapshot.name: snapshot for snapshot in context.prod().values()}
     results = [
         result
         for snapshot in by_name.values()
@@ -52,12 +35,16 @@ def audit(gateway: str) -> int:
     ]
     findings = [result for result in results if result.count]
     failures = sum(result.blocking for result in findings)
+    unmasked = find_unmasked(context, by_name.values()) if context.engine_adapter.dialect == "snowflake" else {}
+    if as_json:
+        listed = [_to_json(result) for result in findings]
+        echo_json({"audits": len(results), "failed": failures, "findings": listed, "unmasked": list(unmasked)})
+        return failures + len(unmasked)
     if findings:
         table = grid("model", "audit", "checks", "rows found", "severity", right={"rows found"})
         for result in findings:
-            name = result.model.name if result.model else ""
-            severity = "error" if result.blocking else "warning"
-            table.add_row(name, result.audit.name, checks(result.audit_args), f"{result.count:,}", severity)
+            one = _to_json(result)
+            table.add_row(one["model"], one["audit"], one["checks"], f"{one['rows']:,}", one["severity"])
         show(table)
         for name, remedy in remedies(result.audit.name for result in findings).items():
             click.echo(f"{name}: {remedy}")
@@ -66,14 +53,28 @@ def audit(gateway: str) -> int:
         f"{len(results)} audits run on prod: {len(results) - len(findings)} passed, "
         f"{len(findings) - failures} warned, {failures} failed"
     )
-    return failures
+    for column, snapshot in unmasked.items():
+        # A plan replaces a view of prod only if its model has changed.
+        click.echo(
+            f"{column} isn't masked, because something other than SQLMesh has replaced its view. Run as prod's role: "  # noqa: S608 - printed
+            f"CREATE OR REPLACE VIEW {snapshot.name} COPY GRANTS AS SELECT * FROM {snapshot.table_name()}; "
+            f"then `sqlmesh --gateway {gateway} plan prod --restate-model {snapshot.model.name}`"
+        )
+    return failures + len(unmasked)
+
+
+def _to_json(result: AuditResult) -> dict[str, Any]:
+    return {
+        "model": result.model.name if result.model else "",
+        "audit": result.audit.name,
+        "checks": checks(result.audit_args),
+        "rows": result.count,
+        "severity": "error" if result.blocking else "warning",
+        "remedy": REMEDIES.get(result.audit.name, ""),
+    }
 
 
 def checks(arguments: Mapping[str, exp.Expr]) -> str:
-    """What an audit checks: its first argument as SQL, such as the columns, or the criteria."""
-    return next(map(to_sql, arguments.values()), "")
-
-
-def remedies(names: Iterable[str]) -> dict[str, str]:
-    """The remedy of each audit that has one, in the order of first appearance."""
-    return {name: REMEDIES[name] for name in names if name in REMEDIES}
+    """What an audit checks: its arguments as SQL, such as the columns, or the criteria, and for which rows."""
+    condition = [f"where {to_sql(value)}" for name, value in arguments.items() if name == "condition"]
+    return " ".join([", ".join(to_sql(value) for name, value in arguments.items() if name != "condition"), *condition])

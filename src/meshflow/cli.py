@@ -10,22 +10,27 @@ import click
 from meshflow.catalog.command import catalog
 from meshflow.ci.command import ci
 from meshflow.environment import load_env
+from meshflow.error_lines import one_line_errors
+from meshflow.failures import log_errors
+from meshflow.options import AS_JSON, AS_JSON_LINES, SECONDS, FiniteRange
 from meshflow.sample import write
 
 
 class Commands(click.Group):
+    """Every error of a command, its arguments included, becomes one line."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with one_line_errors():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command. Sample data need fewer packages than loads do."""
-        try:
+        log_errors()
+        with one_line_errors():
             return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            lock = "snowflake" if str(error.name).startswith(("snowflake", "github")) else "loading"
-            raise click.ClickException(
-                f"{error.name} is not installed: `make .venv/{lock}.installed` installs it"
-            ) from None
 
 
 @click.group(cls=Commands)
+@click.version_option(package_name="meshflow", message="%(version)s")
 def main() -> None:
     """Load, reconcile, monitor, document and deploy the meshflow warehouse. `sqlmesh` plans and runs its models."""
     load_env()
@@ -37,11 +42,12 @@ main.add_command(ci)
 
 @main.command()
 @click.argument("environment", default="prod")
-def examples(environment: str) -> None:
+@AS_JSON
+def examples(environment: str, *, as_json: bool) -> None:
     """Run example queries in ENVIRONMENT and print queries and results."""
     from meshflow.examples import examples as show_examples
 
-    show_examples(environment)
+    show_examples(environment, as_json=as_json)
 
 
 @main.command()
@@ -116,22 +122,30 @@ def install_demo() -> None:
 
 
 @source.command()
-def status() -> None:
+@AS_JSON
+def status(*, as_json: bool) -> None:
     """Show the connection to the source database and the row counts of the contract's tables."""
     from meshflow import settings
     from meshflow.loading.contract import contract, source_tables
     from meshflow.postgres import address, clear_errors, connect
     from meshflow.source.tables import table_counts
-    from meshflow.terminal import grid, show
+    from meshflow.terminal import echo_json, grid, show
 
     url = settings.source_url()
     with clear_errors(url), closing(connect(url)) as connection:
-        click.echo(f"{address(url)}, PostgreSQL {connection.info.parameter_status('server_version')}")
-        table = grid("table", "rows", "deleted", "last write, UTC", right={"rows", "deleted"})
-        for name, rows, deleted, last in table_counts(connection, source_tables(contract())):
-            count = "" if deleted is None else f"{deleted:,}"
-            table.add_row(name, f"{rows:,}", count, f"{last:%Y-%m-%d %H:%M:%S}" if last else "")
-        show(table)
+        version = connection.info.parameter_status("server_version")
+        counts = list(table_counts(connection, source_tables(contract())))
+    if as_json:
+        names = ("table", "rows", "deleted", "last_write_at")
+        tables = [dict(zip(names, row, strict=True)) for row in counts]
+        echo_json({"address": address(url), "postgresql": version, "tables": tables})
+        return
+    click.echo(f"{address(url)}, PostgreSQL {version}")
+    table = grid("table", "rows", "deleted", "last write, UTC", right={"rows", "deleted"})
+    for name, rows, deleted, last in counts:
+        count = "" if deleted is None else f"{deleted:,}"
+        table.add_row(name, f"{rows:,}", count, f"{last:%Y-%m-%d %H:%M:%S}" if last else "")
+    show(table)
 
 
 @source.command()
@@ -165,12 +179,13 @@ def add(tables: tuple[str, ...], schemas: tuple[str, ...]) -> None:
 
 
 @source.command()
-def check() -> None:
+@AS_JSON
+def check(*, as_json: bool) -> None:
     """Check that the loader can read every table of the contract. Loads nothing; exit status 1 if it can't."""
     from meshflow import settings
     from meshflow.loading.check import check_tables
 
-    if not check_tables(settings.loader_url()):
+    if not check_tables(settings.loader_url(), as_json=as_json):
         raise SystemExit(1)
 
 
@@ -204,13 +219,17 @@ def psql(arguments: tuple[str, ...]) -> None:
     help="New order lines per batch. Other rows scale with them.",
 )
 @click.option("--batches", type=click.IntRange(1), help="Number of batches.  [default: 1, or unlimited with --every]")
-@click.option("--every", type=click.FloatRange(0), help="Seconds between the starts of two batches.")
+@click.option("--every", type=SECONDS, help="Seconds between the starts of two batches.")
 @click.option(
-    "--days", type=click.IntRange(0), default=0, show_default=True, help="Number of past days to spread new rows over."
+    "--days",
+    type=click.IntRange(0, 36_500),
+    default=0,
+    show_default=True,
+    help="Number of past days to spread new rows over.",
 )
 @click.option(
     "--fault-rate",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.02,
     show_default=True,
     help="Share of new rows with a synthetic fault.",
@@ -256,8 +275,8 @@ def generate(  # noqa: PLR0913 - its options
 )
 @click.option("--only", multiple=True, metavar="TABLE", help="Load this table, such as retail.sales. May be repeated.")
 @click.option("--full-refresh", is_flag=True, help="Read and merge all rows, not only new and changed ones.")
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for the DuckDB lock.")
-@click.option("--json", "as_json", is_flag=True, help="Output newline-delimited JSON.")
+@click.option("--wait", type=SECONDS, default=60.0, show_default=True, help="Seconds to wait for the DuckDB lock.")
+@AS_JSON_LINES
 def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool, as_json: bool) -> None:
     """Load new and changed rows from the source database."""
     from meshflow import settings
@@ -286,8 +305,8 @@ def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool
     help="Destination gateway.",
 )
 @click.option("--repair", is_flag=True, help="Mark rows that are missing in the source as deleted.")
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for the DuckDB lock.")
-@click.option("--json", "as_json", is_flag=True, help="Output newline-delimited JSON.")
+@click.option("--wait", type=SECONDS, default=60.0, show_default=True, help="Seconds to wait for the DuckDB lock.")
+@AS_JSON_LINES
 def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None:
     """Load new and changed rows, then compare the active rows of the sources with RAW, in one snapshot.
 
@@ -310,30 +329,69 @@ def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None
         raise SystemExit(1)
 
 
+SQLMESH_OPTIONS: dict[str, Any] = {"add_help_option": False, "context_settings": {"ignore_unknown_options": True}}
+"""Of a command that takes all arguments and options of SQLMesh's own, and adds some."""
+
+
+@main.command(**SQLMESH_OPTIONS, epilog="--gateway NAME: the SQLMesh gateway.")
+@click.option("--gateway", envvar="SQLMESH_GATEWAY")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ENVIRONMENT] [OPTION]...")
+def plan(gateway: str | None, arguments: tuple[str, ...]) -> None:
+    """Plan ENVIRONMENT as `sqlmesh plan` does, and record it in ops.runs if it is applied."""
+    from meshflow.runs import sqlmesh
+
+    sqlmesh("plan", gateway, arguments)
+
+
+@main.command(**SQLMESH_OPTIONS, epilog="--gateway NAME: the SQLMesh gateway. --load: run `meshflow load` first.")
+@click.option("--gateway", envvar="SQLMESH_GATEWAY")
+@click.option("--load", "loads_first", is_flag=True)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ENVIRONMENT] [OPTION]...")
+@click.pass_context
+def run(ctx: click.Context, gateway: str | None, arguments: tuple[str, ...], *, loads_first: bool) -> None:
+    """Run ENVIRONMENT as `sqlmesh run` does, and record it in ops.runs.
+
+    If the load of --load fails, the rows loaded before are computed, and the exit status is 1.
+    """
+    from meshflow.runs import sqlmesh
+
+    if loads_first and gateway not in {"live", "snowflake"}:
+        raise click.UsageError("--load needs --gateway live or --gateway snowflake: sample data aren't loaded")
+    is_loaded = True
+    if loads_first:
+        try:
+            ctx.invoke(load, gateway=gateway)
+        except (SystemExit, click.ClickException) as error:
+            is_loaded = False
+            click.echo(getattr(error, "message", "The load failed: see above"), err=True)
+    sqlmesh("run", gateway, arguments)
+    if not is_loaded:
+        raise SystemExit(1)
+
+
 @main.command()
 @click.argument("environment", default="prod")
 @click.option("--gateway", default="live", show_default=True, help="SQLMesh gateway.")
-@click.option("--after", default=2.0, show_default=True, help="Hours after which data is late.")
-def freshness(environment: str, gateway: str, after: float) -> None:
-    """Fail if data in ENVIRONMENT is late: no load or run has finished recently.
+@AS_JSON
+def freshness(environment: str, gateway: str, *, as_json: bool) -> None:
+    """Show how far each model of ENVIRONMENT has processed its sources, late ones first. Exit status 1 if one is late.
 
+    Variable freshness_hours in config.yaml sets when a model is late.
     Run it from a different scheduler than the one it monitors.
     """
-    from datetime import timedelta
+    from meshflow.freshness import show_freshness
 
-    from meshflow.freshness import require_fresh
-
-    found = require_fresh(environment, gateway, timedelta(hours=after))
-    click.echo(f"{environment} is processed until {found.until:%Y-%m-%d %H:%M} UTC")
+    show_freshness(environment, gateway, as_json=as_json)
 
 
 @main.command()
 @click.option("--gateway", default="live", show_default=True, help="SQLMesh gateway.")
-def audit(gateway: str) -> None:
+@AS_JSON
+def audit(gateway: str, *, as_json: bool) -> None:
     """Run all audits of prod over its entire history. Exit status 1 if a blocking audit fails."""
     from meshflow.audit import audit as audit_prod
 
-    if failed := audit_prod(gateway):
+    if failed := audit_prod(gateway, as_json=as_json):
         raise click.ClickException(f"{failed} blocking audits of prod failed: their remedies are listed above")
 
 

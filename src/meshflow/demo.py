@@ -49,6 +49,7 @@ def demo() -> None:
 
     Raises click.ClickException at the first command that fails.
     """
+    settings.data()
     _print_step("Two source systems start and write their first transactions")
     _run("meshflow", "source", "up")
     if settings.own_server():
@@ -68,7 +69,7 @@ def demo() -> None:
     built_from = _load(datetime.now(UTC) - INTERVAL)
 
     _print_step("The warehouse is built")
-    _run("sqlmesh", "--gateway", "live", "plan", "prod", "--auto-apply", "--skip-tests")
+    _run("meshflow", "plan", "prod", "--gateway", "live", "--auto-apply", "--skip-tests")
     before = {question: figures(question) for question in (PROVINCES, COURSES)}
 
     _print_step("The sources write more transactions, corrections and cancellations")
@@ -76,7 +77,7 @@ def demo() -> None:
 
     _print_step("Only new and changed rows are loaded, and only affected keys are recomputed")
     _run("meshflow", "load")
-    _run("sqlmesh", "--gateway", "live", "run", "prod")
+    _run("meshflow", "run", "prod", "--gateway", "live")
     compare("Net revenue by province, USD", before[PROVINCES], figures(PROVINCES))
     compare("Enrollments by course", before[COURSES], figures(COURSES))
     _print_new_lines(built_from)

@@ -1,14 +1,19 @@
 """Example queries, printed with their results."""
 
+from dataclasses import dataclass
 from numbers import Number
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.syntax import Syntax
 from sqlglot import exp, parse_one
+from sqlmesh.core.context import Context
+from sqlmesh.core.environment import Environment
 
-from meshflow.project import open_project
-from meshflow.terminal import grid, show
+from meshflow.error_lines import describe
+from meshflow.project import find_environment, open_project
+from meshflow.terminal import echo_json, grid, show
 
 QUESTIONS = {
     "Which regions bring the most net revenue?": """
@@ -43,37 +48,78 @@ QUESTIONS = {
 """An environment may lack the tables of some: the first two are those of the demo."""
 
 
-def examples(environment: str) -> None:
+@dataclass(frozen=True)
+class Answer:
+    """A question with its query, in the environment that it reads, and the result."""
+
+    question: str
+    query: exp.Expr
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+
+
+def examples(environment: str, *, as_json: bool = False) -> None:
     """Print each query as written for `environment`, and its result.
 
-    Raises click.ClickException where the environment has not been built.
+    Raises click.ClickException where the environment has not been built, or has none of the tables.
     """
     context = open_project(load=False)
-    built = context.state_reader.get_environment(environment)
-    if built is None:
-        known = sorted(known.name for known in context.state_reader.get_environments())
-        raise click.ClickException(
-            f"There is no environment '{environment}'. Build it with `sqlmesh plan {environment}`, "
-            f"or choose from: {', '.join(known) or 'none yet'}."
-        )
-    tables = {f"{table.db}.{table.name}".lower() for table in (exp.to_table(model.name) for model in built.snapshots)}
+    found = answers(context, find_environment(context, environment))
+    if as_json:
+        queries = [
+            {
+                "question": one.question,
+                "query": one.query.sql(dialect="snowflake"),
+                "columns": one.columns,
+                "rows": one.rows,
+            }
+            for one in found
+        ]
+        echo_json({"queries": queries})
+        return
     console = Console()
-    for question, query in QUESTIONS.items():
-        read = parse_one(query, dialect="snowflake").find_all(exp.Table)
-        if not {f"{table.db}.{table.name}" for table in read} <= tables:
-            continue
-        tree = in_environment(query, environment)
-        console.print(f"\n[bold]{question}[/bold]")
-        console.print(Syntax(tree.sql(dialect="snowflake", pretty=True), "sql", background_color="default"))
-        context.engine_adapter.execute(tree)
-        cursor = context.engine_adapter.cursor
-        columns, rows = [column[0].lower() for column in cursor.description], cursor.fetchall()
-        first = rows[0] if rows else ()
-        numbers = {name for name, value in zip(columns, first, strict=False) if isinstance(value, Number)}
-        table = grid(*columns, right=numbers)
-        for row in rows:
+    for one in found:
+        console.print(f"\n[bold]{one.question}[/bold]", soft_wrap=True)
+        sql = one.query.sql(dialect="snowflake", pretty=True)
+        if console.is_terminal:
+            console.print(Syntax(sql, "sql", background_color="default", word_wrap=True))
+        else:
+            click.echo(sql)
+        first = one.rows[0] if one.rows else ()
+        numbers = {name for name, value in zip(one.columns, first, strict=False) if isinstance(value, Number)}
+        table = grid(*one.columns, right=numbers)
+        for row in one.rows:
             table.add_row(*map(str, row))
         show(table)
+
+
+def answers(context: Context, built: Environment) -> list[Answer]:
+    """The results of the queries whose tables are in the environment.
+
+    Raises click.ClickException if there is none, or if the warehouse lacks its views.
+    """
+    tables = {f"{table.db}.{table.name}".lower() for table in (exp.to_table(model.name) for model in built.snapshots)}
+    found = []
+    for question, query in QUESTIONS.items():
+        read = parse_one(query, dialect="snowflake").find_all(exp.Table)
+        if {f"{table.db}.{table.name}" for table in read} <= tables:
+            tree = in_environment(query, built.name)
+            try:
+                context.engine_adapter.execute(tree)
+            except Exception as error:
+                raise click.ClickException(
+                    f"Environment {built.name} can't be queried: {describe(error)}. If views are missing, "
+                    f"`sqlmesh plan {built.name}` creates them"
+                ) from error
+            cursor = context.engine_adapter.cursor
+            found.append(
+                Answer(question, tree, [column[0].lower() for column in cursor.description], cursor.fetchall())
+            )
+    if not found:
+        raise click.ClickException(
+            f"Environment {built.name} lacks tables of every query: `sqlmesh plan {built.name}` adds them"
+        )
+    return found
 
 
 def in_environment(query: str, environment: str) -> exp.Expr:

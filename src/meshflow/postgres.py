@@ -10,8 +10,22 @@ import click
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from meshflow.failures import explain
+
 POOLER_ERROR = "unsupported startup parameter"
 """PgBouncer's, for the time zone and other options of a session. In a shared session, a load would lose its lock."""
+
+POOLER_ADVICE = "This is a pooler such as PgBouncer: write the host and port of PostgreSQL itself into the URL"
+
+IS_REQUIRED = """attnotnull AND NOT EXISTS (
+    SELECT 1 FROM pg_constraint
+    WHERE conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND NOT convalidated
+)"""
+"""SQL on pg_attribute: whether no row has NULL in the column. From version 18 on, NOT NULL may be NOT VALID."""
+
+OPERATIONAL = {"08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58"}
+"""Classes of SQLSTATE whose messages name objects and settings: `permission denied for table sales`. Others may quote
+values, such as 22 and 23."""
 
 LOCAL_HOST = r"(localhost|127\.[\d.]+|::1|/.*|@.*)?"
 """Names and addresses of this machine, and folders of its sockets."""
@@ -51,6 +65,13 @@ def address(url: str) -> str:
     return f"{user}@{host or 'localhost'}:{port or 5432}/{database or user}"
 
 
+def identifier(connection: psycopg.Connection, *names: str) -> str:
+    """A name, qualified by those before it, in SQL that a person is to execute: quoted only where it must be."""
+    statement = "SELECT string_agg(quote_ident(name), '.') FROM unnest(%s::text[]) AS name"
+    row = connection.execute(statement, [list(names)]).fetchone()
+    return str(row and row[0])
+
+
 def unverified(url: str) -> str | None:
     """What to say if the identity of the server at `url`, on another machine, isn't verified."""
     address(url)
@@ -61,7 +82,8 @@ def unverified(url: str) -> str | None:
         return None
     return (
         f"The connection to {address(url)} has sslmode={mode}, which doesn't verify the server: another one could "
-        "answer instead, and see the password. Add ?sslmode=verify-full to the URL"
+        "answer instead, and see the password. Add ?sslmode=verify-full&sslrootcert=FILE to the URL, with the file of "
+        "its authority's certificate, or sslrootcert=system if that is a public one"
     )
 
 
@@ -86,14 +108,23 @@ def clear_errors(url: str) -> Iterator[None]:
 def unreachable(url: str, error: Exception) -> click.ClickException:
     """The error for a server at `url` that can't be reached or has closed the connection."""
     if POOLER_ERROR in str(error):
-        advice = "This is a pooler such as PgBouncer: write the host and port of PostgreSQL itself into the URL"
+        advice = POOLER_ADVICE
     else:
         advice = "Check that the server is running (`meshflow source up`) and that the URL is right"
     return click.ClickException(f"PostgreSQL at {address(url)}: {reason(error)}. {advice}")
 
 
 def reason(error: BaseException) -> str:
-    """The message of the server or of libpq, without the prefix that repeats the address."""
+    """The message of a server or a driver, without the prefix that repeats the address.
+
+    Others may quote a row: of them, what is public.
+    """
+    state = str(getattr(error, "sqlstate", None) or "")[:2]
+    # By name: each driver has its own. Of OSError, only those of the system: Arrow's quote the server.
+    is_operational = any(base.__name__ == "OperationalError" for base in type(error).__mro__)
+    is_operational |= isinstance(error, OSError) and error.errno is not None
+    if state not in OPERATIONAL and (state or not is_operational):
+        return explain(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     message = next((line for line in lines if "FATAL:" in line), lines[0])
     return message.rpartition("FATAL:")[2].rpartition("failed: ")[2].strip().rstrip(".")

@@ -35,10 +35,27 @@ SERVED = {
     "edtech.rpt_student_credits": ("total_credit_count",),
     "edtech.rpt_student_enrollment_running_total": ("course_id", "enrollment_date"),
     "edtech.rpt_students_by_age_band": ("age_band", "age_from", "student_count"),
+    "ops.audit_results": (
+        "run_id", "model", "audit", "arguments", "status", "is_blocking", "row_count", "query",
+    ),
+    "ops.failing_models": (
+        "environment", "model", "failing_since", "failed_run_count", "run_id", "error_class", "audits", "row_count",
+    ),
+    "ops.loads": ("source_table", "started_at", "status", "error_class", "row_count", "duration_seconds"),
+    "ops.model_freshness": ("environment", "model", "processed_until", "late_at", "laggard", "failed_models"),
+    "ops.model_runs": (
+        "run_id", "model", "status", "error_class", "because_of", "duration_seconds", "interval_count",
+        "interval_start_at", "interval_end_at", "row_count",
+    ),
     "ops.rejected_rows": ("source_table", "updated_date", "reject_reason", "remedy", "rejected_count"),
     "ops.row_reconciliation": (
         "source_table", "updated_date", "loaded_count", "accepted_count", "deleted_count", "rejected_count",
         "missing_count",
+    ),
+    "ops.runs": (
+        "run_id", "environment", "command", "git_commit", "started_at", "ended_at", "duration_seconds", "usual_seconds",
+        "status", "error_class", "failed_models", "succeeded_model_count", "failed_model_count",
+        "skipped_model_count", "warned_audit_count",
     ),
     "ops.source_reconciliation": (
         "source_table", "source_count", "raw_count", "missing_in_raw_count", "missing_in_source_count", "is_equal",

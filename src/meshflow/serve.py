@@ -1,6 +1,5 @@
 """Queries of dashboards, run read-only on a snapshot of a DuckDB warehouse or on Snowflake."""
 
-import base64
 import os
 import threading
 import time
@@ -8,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from sqlglot import exp, parse_one
 
 from meshflow.publish import SERVED, Snapshot, WarehouseBusyError, latest, publish
-from meshflow.snowflake import TIMEOUTS, Login, login
+from meshflow.snowflake import arguments, login
 
 SCHEMAS = tuple(sorted({table.partition(".")[0] for table in SERVED}))
 CACHE_TTL_SECONDS = 600
@@ -64,14 +62,6 @@ ENVIRONMENTS = Query("SELECT DISTINCT table_schema FROM information_schema.table
 
 
 @dataclass(frozen=True)
-class QueryResult:
-    rows: pd.DataFrame
-    """Columns in lower case; money as Decimal."""
-    as_of: datetime
-    """Timestamp of the warehouse state that the rows show, UTC."""
-
-
-@dataclass(frozen=True)
 class State:
     """A warehouse at one point in time: all queries on one state return consistent results."""
 
@@ -95,8 +85,11 @@ class Warehouse(ABC):
         """The newest state. Raises click.ClickException if there is none."""
 
     @abstractmethod
-    def run(self, state: State, environment: str, query: Query) -> QueryResult:
-        """Raises click.ClickException if the environment lacks a table or column, or the warehouse can't be reached."""
+    def run(self, state: State, environment: str, query: Query) -> pd.DataFrame:
+        """The rows; columns in lower case, money as Decimal.
+
+        Raises click.ClickException if the environment lacks a table or column, or the warehouse can't be reached.
+        """
 
 
 def environments(schemas: pd.DataFrame) -> list[str]:
@@ -130,12 +123,12 @@ class SnapshotWarehouse(Warehouse):
             raise click.ClickException(problem)
         return State(str(previous.path), previous, f"{reason}. This page shows the previous snapshot of the warehouse.")
 
-    def run(self, state: State, environment: str, query: Query) -> QueryResult:
+    def run(self, state: State, environment: str, query: Query) -> pd.DataFrame:
         assert state.snapshot, "a state of this warehouse has one"  # noqa: S101 - for the type checker
         try:
             with closing(duckdb.connect(str(state.snapshot.path), read_only=True)) as connection:
                 cursor = connection.execute(query.to_sql(environment, "duckdb"), list(query.parameters))
-                return QueryResult(_to_frame(cursor.description, cursor.fetchall()), state.snapshot.written_at)
+                return _to_frame(cursor.description, cursor.fetchall())
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise _not_found(environment, query, error) from None
         except duckdb.Error as error:
@@ -156,7 +149,7 @@ class Snowflake(Warehouse):
         """A new state every CACHE_TTL_SECONDS. Tables may be inconsistent for minutes while a run writes them."""
         return State(f"snowflake {int(time.time() // CACHE_TTL_SECONDS)}")
 
-    def run(self, state: State, environment: str, query: Query) -> QueryResult:  # noqa: ARG002 - reads current tables
+    def run(self, state: State, environment: str, query: Query) -> pd.DataFrame:  # noqa: ARG002 - reads current tables
         connector = _connector()
         with self._login_lock:
             if self._connection is None:
@@ -168,7 +161,7 @@ class Snowflake(Warehouse):
         try:
             with connection.cursor() as cursor:
                 cursor.execute(query.to_sql(environment, "snowflake"), query.parameters or None)
-                return QueryResult(_to_frame(cursor.description, cursor.fetchall()), datetime.now(UTC))
+                return _to_frame(cursor.description, cursor.fetchall())
         except connector.errors.Error as error:
             if error.errno in OBJECT_NOT_FOUND:
                 raise _not_found(environment, query, error) from None
@@ -192,42 +185,13 @@ def credentials() -> dict[str, Any]:
 
     Raises click.ClickException with the names of missing variables.
     """
-    dashboards = login("DASHBOARDS", warehouse="BI")
-    settings: dict[str, Any] = {
-        "account": dashboards.account,
-        "user": dashboards.user,
-        "role": dashboards.role,
-        "warehouse": dashboards.warehouse,
+    return {
+        **arguments(login("DASHBOARDS", warehouse="BI")),
         "database": "ANALYTICS",
         "paramstyle": "qmark",  # parameters are bound by the server, never written into the SQL
         "client_session_keep_alive": True,
         "session_parameters": {"QUERY_TAG": "meshflow dashboards", "TIMEZONE": "UTC"},
-        **TIMEOUTS,
     }
-    if dashboards.token:
-        settings |= {"authenticator": "oauth", "token": dashboards.token}
-    else:
-        settings |= {"authenticator": "SNOWFLAKE_JWT", "private_key": _private_key(dashboards)}
-    if dashboards.host:
-        settings |= {"host": dashboards.host, "port": int(dashboards.port)}
-    return settings
-
-
-def _private_key(dashboards: Login) -> Any:
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - comes with the connector
-        load_der_private_key,
-        load_pem_private_key,
-    )
-
-    text, passphrase = dashboards.private_key, dashboards.passphrase.encode() or None
-    try:
-        if text.startswith("-"):
-            return load_pem_private_key(text.replace("\\n", "\n").encode(), passphrase)
-        return load_der_private_key(base64.b64decode(text), passphrase)
-    except (TypeError, ValueError):
-        raise click.ClickException(
-            "MESHFLOW_SNOWFLAKE_DASHBOARDS_PRIVATE_KEY is invalid, or its passphrase is wrong: see .env.example"
-        ) from None
 
 
 def _to_frame(description: Sequence[Any], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:

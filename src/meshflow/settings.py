@@ -70,11 +70,11 @@ def loader_role() -> str | None:
 
 
 def snowflake() -> dict[str, Any]:
-    """The loader's credentials for Snowflake, as dlt takes them: a user's key, or an OAuth token.
+    """The loader's credentials for Snowflake, as dlt takes them: a key, an OAuth token, or a GitHub job's identity.
 
     Raises click.ClickException, naming the variables, if something is missing.
     """
-    loader = login("LOADER", warehouse="LOAD")
+    loader = login("LOADER", warehouse="LOAD", keyless=True)
     credentials: dict[str, Any] = {
         "host": loader.account,
         "username": loader.user,
@@ -89,8 +89,10 @@ def snowflake() -> dict[str, Any]:
     }
     if loader.token:
         credentials |= {"authenticator": "oauth", "token": loader.token}
-    else:
+    elif loader.private_key:
         credentials |= {"private_key": loader.private_key, "private_key_passphrase": loader.passphrase or None}
+    else:
+        credentials |= {"authenticator": "workload_identity"}
     if loader.host:
         credentials["query"] |= {"host": loader.host, "port": loader.port}
     return credentials

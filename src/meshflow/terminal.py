@@ -1,8 +1,11 @@
-"""Tables on standard output, never truncated: a narrow terminal folds values, a pipe gets one line per row."""
+"""Tables and JSON on standard output. No value is cut: a narrow terminal folds it, a pipe gets one line per row."""
 
+import json
 import sys
 from collections.abc import Collection
+from datetime import date
 
+import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -23,3 +26,8 @@ def show(table: Table) -> None:
     """Print `table` no wider than the terminal; at full width where standard output is none."""
     # Values are plain text: markup in a name is printed as it is.
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, emoji=False, highlight=False).print(table)
+
+
+def echo_json(content: object) -> None:
+    """Print `content` as one JSON document. Times are in ISO 8601, and decimals are text, which rounds nothing."""
+    click.echo(json.dumps(content, default=lambda value: value.isoformat() if isinstance(value, date) else str(value)))

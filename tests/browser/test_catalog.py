@@ -12,6 +12,7 @@ from sqlmesh.core.context import Context
 from workspace import Workspace
 
 from meshflow.catalog.contents import Catalog, Column, Reader
+from meshflow.catalog.operations import AuditResult, Operation, Operations
 from meshflow.catalog.site import page as html_of
 from meshflow.catalog.site import write
 
@@ -299,3 +300,44 @@ def test_a_catalog_of_500_models_can_be_searched_and_drawn(watched: Page, large_
     expect(watched.locator(".graph svg")).to_be_visible()
     watched.get_by_role("link", name="Lineage", exact=True).click()
     expect(watched.locator(".graph .node")).to_have_count(500)
+
+
+def test_a_model_shows_its_last_run_audits_and_freshness(project: Path, page: Page, tmp_path: Path) -> None:
+    catalog = Reader(Workspace.copy_of(project, tmp_path).context(), AT).catalog()
+    audits = [
+        AuditResult(
+            "forall_non_blocking",
+            "criteria := NOT is_free; condition := _loaded_at >= @start_dtntz",
+            "2026-11-21T11:02:00",
+            "warned",
+            3,
+        )
+    ]
+    late = Operation(
+        "2026-11-21T11:02:00",
+        "succeeded",
+        1.25,
+        7,
+        "2026-11-21T09:00:00",
+        "2026-11-21T11:00:00",
+        "raw.retail.sales",
+        "",
+        audits,
+    )
+    recorded = Operations("prod", "live", AT.isoformat(), {"intermediate.int_retail__sales_validated": late})
+    address = write(html_of(replace(catalog, operations=recorded)), tmp_path / "site").as_uri()
+    page.goto(f"{address}#/model/intermediate.int_retail__sales_validated")
+    values = page.locator("h2:has-text('Runs') + dl").inner_text()
+    for text in (
+        "succeeded, 2026-11-21 11:02 UTC, 1.3 s",
+        "2026-11-21 09:00 UTC",
+        "since 2026-11-21 11:00 UTC, because of raw.retail.sales",
+    ):
+        assert text in values, values
+    expect(page.get_by_text(": warned 2026-11-21 11:02 UTC, found 3 rows")).to_be_visible()
+    expect(page.get_by_text("As recorded by runs of prod, gateway live, read 2026-11-21 12:00 UTC.")).to_be_visible()
+    page.goto(f"{address}#/model/retail.fct_sales")
+    expect(page.get_by_text("No run of prod has computed it.")).to_be_visible()
+    page.goto(write(html_of(catalog), tmp_path / "other").as_uri() + "#/model/retail.fct_sales")
+    expect(page.get_by_role("heading", name="Columns")).to_be_visible()
+    expect(page.get_by_role("heading", name="Runs")).to_have_count(0)

@@ -251,7 +251,7 @@ class Warehouse:
         self.try_plan("prod")
 
     def plan(self, environment: str, **options: Any) -> None:
-        settings = {"auto_apply": True, "no_prompts": True, "skip_tests": True, "include_unmodified": True}
+        settings = {"auto_apply": True, "no_prompts": True, "skip_tests": True}
         with self.now():
             self.context.plan(environment, **settings | options)
 

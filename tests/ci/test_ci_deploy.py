@@ -1,9 +1,10 @@
 """`meshflow ci deploy` and its lock: prod and main always agree, or a comment on the pull request reports otherwise.
 
-SQLMesh and its bot are stubs that record the tree of prod. The real ones deploy in tests/workflows.
+The commands that it starts are a stub, which records the tree of prod. The real ones deploy in tests/workflows.
 """
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -17,25 +18,25 @@ from click.testing import CliRunner, Result
 from fake_github import FakeGitHub, Job, PullRequest
 from pooler import rejecting_pooler
 from sources import new_state
+from test_ci_approvals import GHOSTS
 
 from meshflow.ci.lock import Lock, prod_lock
 from meshflow.cli import main
 from meshflow.source.server import Server
 
-# Both plan the folder given by --paths and record its tree as prod's. The file `pause` stops the bot before its end.
-BOT = """#!/bin/sh
-echo "bot $SQLMESH__DEFAULT_GATEWAY $*" >> "$STUBS/calls"
-git -C "$2" rev-parse 'HEAD^{tree}' > "$STUBS/prod"
-while [ -e "$STUBS/pause" ]; do sleep 0.05; done
-exit "$(cat "$STUBS/bot-status" 2>/dev/null || echo 0)"
-"""
-SQLMESH = """#!/bin/sh
-echo "sqlmesh $*" >> "$STUBS/calls"
+# It plans the folder given by --path and records its tree as prod's. The file `pause` stops the plan of a change.
+MESHFLOW = """#!/bin/sh
+echo "$*" >> "$STUBS/calls"
+env >> "$STUBS/environment"
+[ "$2" = apply ] || exit 0
 case "$*" in
-*" plan prod "*)
-  [ -e "$STUBS/plan-fails" ] && exit 1
-  git -C "$2" rev-parse 'HEAD^{tree}' > "$STUBS/prod" ;;
+*--no-gaps*) status=change-status ;;
+*) status=main-status ;;
 esac
+if [ $status = main-status ] && [ -e "$STUBS/main-status" ]; then exit "$(cat "$STUBS/main-status")"; fi
+git -C "$4" rev-parse 'HEAD^{tree}' > "$STUBS/prod"
+while [ $status = change-status ] && [ -e "$STUBS/pause" ]; do sleep 0.05; done
+exit "$(cat "$STUBS/$status" 2>/dev/null || echo 0)"
 """
 START = """
 import os, sys
@@ -56,9 +57,8 @@ class Scenario:
         self.pull = self._open("feature")
         self.stubs = folder / "bin"
         self.stubs.mkdir()
-        for name, script in {"sqlmesh_cicd": BOT, "sqlmesh": SQLMESH}.items():
-            (self.stubs / name).write_text(script)
-            (self.stubs / name).chmod(stat.S_IRWXU)
+        (self.stubs / "meshflow").write_text(MESHFLOW)
+        (self.stubs / "meshflow").chmod(stat.S_IRWXU)
         self.environment = {
             **state,
             "STUBS": str(self.stubs),
@@ -100,7 +100,7 @@ class Scenario:
         return result
 
     def start(self, job: Job | None = None) -> subprocess.Popen[bytes]:
-        """Deploy in a process of its own, in which the bot has updated prod and waits for `resume`."""
+        """Deploy in a process of its own, in which the plan has updated prod and waits for `resume`."""
         (self.stubs / "pause").touch()
         job = job or self.job
         process = subprocess.Popen(
@@ -108,7 +108,7 @@ class Scenario:
             env=os.environ | self.environment | job.environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
             cwd=job.folder / "workspace",
         )
-        self.wait_for(lambda: any(call.startswith("bot") for call in self.calls))
+        self.wait_for(lambda: any("--no-gaps" in call for call in self.calls))
         return process
 
     def resume(self) -> None:
@@ -162,12 +162,30 @@ def test_a_deploy_updates_prod_merges_the_pull_request_and_deletes_its_environme
     assert scenario.pull.merged
     assert scenario.prod_matches_main
     assert scenario.github.git("log", "-1", "--format=%P", "main") == before, "it is squashed"
-    assert scenario.calls == [
-        "bot live --paths change github deploy-production",
-        "sqlmesh --gateway live invalidate pr_1",
-    ]
+    assert scenario.calls == ["ci apply --path change --no-gaps --gateway live", "ci invalidate pr_1 --gateway live"]
     assert "Deployed and merged" in scenario.comment
     assert "the-token-of-the-job" not in result.output
+
+
+def test_the_processes_that_evaluate_a_change_have_neither_githubs_token_nor_the_runners_files(
+    scenario: Scenario,
+) -> None:
+    assert scenario.deploy().exit_code == 0
+    environment = (scenario.stubs / "environment").read_text()
+    assert "MESHFLOW_STATE_HOST=" in environment
+    assert "the-token-of-the-job" not in environment
+    assert not re.search(r"^GITHUB_(?!ACTIONS=)", environment, re.MULTILINE)
+
+
+@pytest.mark.parametrize("haunt", GHOSTS)
+def test_a_deleted_account_stops_no_deploy(
+    scenario: Scenario, haunt: Callable[[FakeGitHub, PullRequest], None]
+) -> None:
+    haunt(scenario.github, scenario.pull)
+    result = scenario.deploy()
+    assert result.exit_code == 0, result.output
+    assert scenario.prod_matches_main
+    assert "Deployed and merged" in scenario.comment
 
 
 def assert_rejected(scenario: Scenario, result: Result, reason: str) -> None:
@@ -208,11 +226,11 @@ def test_a_checkout_with_uncommitted_changes_is_rejected(scenario: Scenario) -> 
 
 
 def test_a_failing_plan_is_rolled_back_and_not_merged(scenario: Scenario) -> None:
-    (scenario.stubs / "bot-status").write_text("1")
+    (scenario.stubs / "change-status").write_text("1")
     assert scenario.deploy().exit_code == 1
     assert not scenario.pull.merged
     assert scenario.prod_matches_main
-    assert "the bot exited with status 1. Prod was rolled back to" in scenario.comment
+    assert "the plan failed. Prod was rolled back to" in scenario.comment
 
 
 def test_prod_is_rolled_back_when_github_rejects_the_merge(scenario: Scenario) -> None:
@@ -222,7 +240,7 @@ def test_prod_is_rolled_back_when_github_rejects_the_merge(scenario: Scenario) -
     assert scenario.prod_matches_main
     assert "GitHub rejected the merge" in scenario.comment
     assert "Prod was rolled back to" in scenario.comment
-    assert scenario.calls[-1].startswith("sqlmesh --paths . --gateway live plan prod --auto-apply --no-prompts")
+    assert scenario.calls[-1] == "ci apply --path . --gateway live"
     # And the next attempt succeeds.
     assert scenario.deploy(scenario.check_out("again")).exit_code == 0
     assert scenario.pull.merged
@@ -242,7 +260,7 @@ def test_a_push_to_the_pull_request_during_the_deploy_rolls_prod_back(scenario: 
 
 def test_a_failed_rollback_reports_that_prod_may_be_ahead(scenario: Scenario) -> None:
     scenario.github.merge_rejections.append("no")
-    (scenario.stubs / "plan-fails").touch()
+    (scenario.stubs / "main-status").write_text("1")
     assert scenario.deploy().exit_code == 1
     assert "Prod may be ahead of" in scenario.comment
 
@@ -329,8 +347,8 @@ def test_a_deploy_that_lost_its_lock_neither_merges_nor_changes_prod_again(
     scenario.resume()
     assert deploy.wait() == 1
     assert not scenario.pull.merged
-    assert [call.split()[0] for call in scenario.calls] == ["bot"]
-    assert "The&#32;prod&#32;lock&#32;was&#32;lost" in scenario.comment
+    assert len(scenario.calls) == 1
+    assert "The prod lock was lost" in scenario.comment
     assert "Prod may be ahead of" in scenario.comment
 
 

@@ -1,6 +1,5 @@
 """The scheduled run of prod: under the prod lock, on the models of the checkout, with correct counts in its summary."""
 
-import html
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,15 +11,14 @@ import pytest
 from sources import new_state
 from sqlmesh.core.console import get_console
 from sqlmesh.core.context import Context
-from sqlmesh.core.environment import EnvironmentNamingInfo
 from sqlmesh.core.snapshot import SnapshotEvaluator
-from sqlmesh.core.snapshot.definition import SnapshotIdBatch
-from sqlmesh.core.snapshot.execution_tracker import QueryExecutionStats
 from workspace import Workspace, recorded, table_writes
 
-from meshflow.audit import REMEDIES
 from meshflow.ci.lock import prod_lock
-from meshflow.ci.run import Findings, Outcome, Record, run, run_prod, summary
+from meshflow.ci.run import Outcome, run, run_prod, summary
+from meshflow.failures import LOG
+from meshflow.remedies import REMEDIES
+from meshflow.runs import AuditRun, Record
 from meshflow.source.server import Server
 
 HOURS = 24
@@ -46,13 +44,14 @@ def workspace(outdated: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MESHFLOW_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     console = get_console()
     yield outdated.clone(tmp_path)
     assert get_console() is console, "the run restores the console"
 
 
 def summary_text(outcome: Outcome) -> str:
-    return html.unescape(summary(outcome))
+    return summary(outcome)
 
 
 def table(context: Context, model: str) -> str:
@@ -70,16 +69,20 @@ def test_a_run_reports_each_model_that_was_due_and_then_nothing_is_due(workspace
     assert {one.intervals for one in incremental} <= {HOURS, HOURS + 1}, "the hour may change while the test runs"
     assert len(incremental) == count
     total = sum(one.intervals for one in models.values())
-    assert text.startswith(f"### Run of prod: succeeded\n\n{len(models)} models, {total} intervals, ")
-    assert "<code>retail.fct_sales</code> | 1 |" in text
-    warning = "<code>forall_non_blocking</code> | <code>region <> 'Unknown'</code> | <code>shared.dim_location</code>"
-    assert f"| {warning} | 1 | warning |" in text
-    assert f"- <code>forall_non_blocking</code>: {REMEDIES['forall_non_blocking']}\n" in text
+    assert text.startswith("### Run of prod: succeeded\n\n| warning |")
+    assert f"\n{len(models)} models, {total} intervals, " in text
+    assert "`retail.fct_sales` | 1 |" in text
+    checks = "`region <> 'Unknown' where province <> 'Unknown'`"
+    warning = f"`forall_non_blocking` | {checks} | `shared.dim_location`"
+    assert f"| {warning} | 1 |" in text
+    assert f"- `forall_non_blocking`: {REMEDIES['forall_non_blocking']}\n" in text
     again = run_prod(workspace.path, "local")
     assert not again.due or datetime.now(UTC).minute < 2, "the hour may change while the test runs"
     assert not again.failure
     if not again.due:
         assert summary_text(again) == "### Run of prod: nothing was due"
+    runs = workspace.context().engine_adapter.fetchall("SELECT command, status FROM ops.runs ORDER BY started_at")
+    assert runs == [("run", "succeeded"), ("run", "succeeded" if again.due else "nothing_due")]
 
 
 def test_drift_between_prod_and_checkout_is_repaired_before_the_run_and_reported(
@@ -90,7 +93,7 @@ def test_drift_between_prod_and_checkout_is_repaired_before_the_run_and_reported
     run(workspace.path, "local")
     message = "Prod differed from the checkout, so it was planned again: "
     assert f"::notice::{message}ops.table_freshness\n" in capsys.readouterr().out
-    assert f"{message}<code>ops.table_freshness</code>." in html.unescape((workspace.root / "summary.md").read_text())
+    assert f"{message}`ops.table_freshness`." in (workspace.root / "summary.md").read_text()
     context = workspace.context()
     assert not context.plan_builder("prod", skip_tests=True).build().has_changes
 
@@ -118,16 +121,22 @@ def test_a_failed_blocking_audit_is_reported_with_its_model_and_the_skipped_mode
     context.close()
     with pytest.raises(click.ClickException, match=r"^The run of prod has failed at edtech\.dim_course$"):
         run(workspace.path, "local")
-    text = html.unescape((workspace.root / "summary.md").read_text())
+    text = (workspace.root / "summary.md").read_text()
     assert text.startswith("### Run of prod: failed")
-    assert re.search(
-        r"\| <code>unique_combination_of_columns</code> \| <code>course_id</code> \| <code>edtech.dim_course</code> "
-        r"\| \d+ \| error \|",
-        text,
+    [failure] = re.findall(r"^- `edtech.dim_course`.*$", text, re.MULTILINE)
+    assert re.match(
+        r"- `edtech\.dim_course` \(owner `learning_analytics`\) has failed since \d\d \w{3} 20\d\d \d\d:\d\d UTC: "
+        r"audit `unique_combination_of_columns` of `course_id` found \d+ rows\. ",
+        failure,
+    ), failure
+    assert f" {REMEDIES['unique_combination_of_columns']} (docs/runbooks/failed-audit.md)" in failure
+    assert re.search(r"Skipped, because they read what failed: .*`edtech.rpt_student_credits`", text)
+    assert text.index(failure) < text.index("| model | intervals |"), "failures come first"
+    [written] = re.findall(
+        r"^incident<<(\S+)\n(.*?)\n\1$", (workspace.root / "output").read_text(), re.MULTILINE | re.DOTALL
     )
-    assert f"- <code>unique_combination_of_columns</code>: {REMEDIES['unique_combination_of_columns']}\n" in text
-    assert re.search(r"Skipped, because they read what failed: .*<code>edtech.rpt_student_credits</code>", text)
-    assert "| <code>edtech.dim_course</code> | 1 |" not in text, "a failed model is not counted as processed"
+    assert written[1].startswith(f"Failed: `edtech.dim_course` (`unique_combination_of_columns`)\n\n{failure}\n")
+    assert "| `edtech.dim_course` | 1 |" not in text, "a failed model is not counted as processed"
 
 
 def test_the_summary_contains_the_kind_of_an_error_and_not_its_values(workspace: Workspace) -> None:
@@ -138,7 +147,8 @@ def test_the_summary_contains_the_kind_of_an_error_and_not_its_values(workspace:
     outcome = run_prod(workspace.path, "local")
     assert outcome.failure == "The run of prod has failed at edtech.dim_course"
     text = summary_text(outcome)
-    assert re.search(r"<code>edtech.dim_course</code> failed: \w+, see the log\.", text)
+    failure = rf"^- `edtech\.dim_course` .* since .* UTC: .*CatalogException\. Full text: {LOG}\.$"
+    assert re.search(failure, text, re.MULTILINE), text
     assert "does not exist" not in text
 
 
@@ -146,7 +156,7 @@ def test_a_plan_that_cannot_be_applied_fails_and_leaves_prod_unchanged(workspace
     workspace.edit(FRESHNESS, "last_updated_at::TIMESTAMPNTZ AS", "NULLIF(1, 1 / 0)::TIMESTAMPNTZ AS")
     workspace.edit(FRESHNESS, "source_table::VARCHAR AS", "NULL::VARCHAR AS")
     outcome = run_prod(workspace.path, "local")
-    assert outcome.failure.startswith("The run of prod has failed: ")
+    assert outcome.failure == "The run of prod has failed at ops.table_freshness"
     context = workspace.context()
     [(rows,)] = context.engine_adapter.fetchall("SELECT COUNT(source_table) FROM ops.table_freshness")
     assert rows == 4
@@ -181,16 +191,15 @@ def test_rows_are_summed_over_batches_and_unknown_if_the_engine_does_not_report_
     context = workspace.context()
     sales = context.get_snapshot("intermediate.int_retail__sales_validated", raise_if_missing=True)
     view = context.get_snapshot("retail.fct_sales", raise_if_missing=True)
-    record, hour = Record(), 3_600_000
-    batches = [(start * hour, (start + 2) * hour) for start in (0, 2, 4)]
-    record.start_evaluation_progress({sales: batches, view: [(0, 9 * hour)]}, EnvironmentNamingInfo(), None)
-    record.start_snapshot_evaluation_progress(sales)
-    record.start_snapshot_evaluation_progress(view)
+    record, hour = Record(), timedelta(hours=1)
+    start = datetime(2026, 11, 1, tzinfo=UTC)
     for batch, rows in enumerate([5, None, 7]):
-        stats = QueryExecutionStats(SnapshotIdBatch(snapshot_id=sales.snapshot_id, batch_id=batch), rows)
-        record.update_snapshot_evaluation_progress(sales, batches[batch], batch, 1500, 2, 1, execution_stats=stats)
-    record.update_snapshot_evaluation_progress(view, (0, 9 * hour), 0, 100, 1, 0)
-    text = summary_text(Outcome(record, Findings()))
+        record.computed(sales, (start + 2 * batch * hour, start + 2 * (batch + 1) * hour), rows)
+    record.computed(view, (start, start + 9 * hour), None)
+    record.audits[sales.name, "not_null", "columns := order_id"] = AuditRun(is_blocking=True)
+    record.audits[sales.name, "forall_non_blocking", "criteria := NOT is_free"] = AuditRun(is_blocking=False, rows=3)
+    text = summary_text(Outcome(record))
     assert "2 models, 7 intervals, 12 rows written" in text
-    assert "| <code>intermediate.int_retail__sales_validated</code> | 6 | 12 | 4.5 | 6 | 3 |" in text
-    assert "| <code>retail.fct_sales</code> | 1 |  | 0.1 | 1 | 0 |" in text
+    assert "1 audit passed, 1 found rows." in text
+    assert "| `intermediate.int_retail__sales_validated` | 6 | 12 | 0.0 | 1 | 1 |" in text
+    assert "| `retail.fct_sales` | 1 |  | 0.0 | 0 | 0 |" in text

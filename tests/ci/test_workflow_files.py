@@ -1,5 +1,6 @@
 """Workflows conform to GitHub's schemas, to actionlint and zizmor, and to the rules of docs/threat-model.md."""
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,13 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
+
+ENVIRONMENTS = {
+    "snowflake-ci": {"MESHFLOW_SNOWFLAKE_USER": "CI"},
+    "snowflake-load": {"MESHFLOW_SNOWFLAKE_LOADER_USER": "LOADER"},
+    "snowflake-prod": {"MESHFLOW_SNOWFLAKE_USER": "TRANSFORMER"},
+}
+"""The environments with secrets, and as whom their jobs may sign in to Snowflake."""
 
 TRUSTED_REFS = {"main", "${{ github.sha }}"}
 """The refs that a privileged job, started by a pull request or a comment, may check out at the root."""
@@ -79,6 +87,18 @@ FAULTS = {
     "the setup of the pull request": (".venv/bin/meshflow ci", "make -C change dev ;", "deploy: runs make or pip"),
     "an exception without its reason": ("  # Main's tools only.\n", "", "unexplained: pull_request_target"),
     "secrets for forks": ("pull_request_target: #", "pull_request: #", "deploy: secrets for a fork"),
+    "an identity that no step needs": (
+        "contents: write\n", "contents: write\n      id-token: write\n", "deploy: an identity that no step",
+    ),
+    "a login without an identity": (
+        "    steps:", "    env: {MESHFLOW_SNOWFLAKE_USER: CI}\n    steps:", "deploy: signs in without an identity",
+    ),
+    "a login as another user": (
+        "    steps:", "    env: {MESHFLOW_SNOWFLAKE_USER: CI}\n    steps:", "deploy: signs in as the user of another",
+    ),
+    "an identity of any job on a branch": (
+        "contents: write\n    environment: snowflake-prod\n", "id-token: write\n", "deploy: an identity without an env",
+    ),
     "write access for forks": ("pull_request_target: #", "pull_request: #", "deploy: write access for a fork"),
 }  # fmt: skip
 
@@ -121,7 +141,7 @@ def job_violations(events: set[str], job: dict[str, Any]) -> Iterator[str]:
 
     secrets = {name for _, value in strings(job) for name in re.findall(r"secrets\.(\w+)", value)}
     environment = job.get("environment")
-    if secrets and environment not in {"snowflake-ci", "snowflake-prod"}:
+    if secrets and environment not in ENVIRONMENTS:
         yield "secrets without an environment that serves main only"
     if "pull_request" in events and secrets:
         yield "secrets for a fork"
@@ -136,8 +156,24 @@ def job_violations(events: set[str], job: dict[str, Any]) -> Iterator[str]:
     ):
         yield "changes prod outside of the queue"
 
+    yield from identity_violations(job)
     for step in job["steps"]:
         yield from step_violations(events, step)
+
+
+def identity_violations(job: dict[str, Any]) -> Iterator[str]:
+    has_identity = isinstance(job.get("permissions"), dict) and job["permissions"].get("id-token") == "write"
+    users = {name: value for name, value in job.get("env", {}).items() if re.fullmatch(r"MESHFLOW_.*_USER", name)}
+    users.pop("MESHFLOW_STATE_USER", None)
+    publishes = any(step.get("uses", "").startswith("actions/deploy-pages@") for step in job["steps"])
+    if has_identity and not (users or publishes):
+        yield "an identity that no step needs"
+    if has_identity and not job.get("environment"):
+        yield "an identity without an environment, which any job on a branch could have"
+    if users and not has_identity:
+        yield "signs in without an identity"
+    if users and users != ENVIRONMENTS.get(job.get("environment", "")):
+        yield "signs in as the user of another environment"
 
 
 def step_violations(events: set[str], step: dict[str, Any]) -> Iterator[str]:
@@ -223,12 +259,77 @@ def test_jobs_for_pull_requests_never_get_the_secrets_of_prod(workflows: list[Pa
     """Pull requests sign in as CI. Only the deploy behind the gate and scheduled jobs sign in as TRANSFORMER."""
     for file in workflows:
         workflow = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-        for name, job in workflow["jobs"].items():
-            user = job.get("env", {}).get("MESHFLOW_SNOWFLAKE_USER")
-            expected = {"snowflake-ci": {"CI"}, "snowflake-prod": {"TRANSFORMER", None}}
-            assert user in expected.get(job.get("environment"), {None}), f"{file.name}: {name}"
-            if "pull_request_target" in workflow["on"]:
-                assert job.get("environment") != "snowflake-prod", f"{file.name}: {name}"
+        if "pull_request_target" in workflow["on"]:
+            for name, job in workflow["jobs"].items():
+                assert job.get("environment") in {"snowflake-ci", None}, f"{file.name}: {name}"
+
+
+def test_every_job_that_signs_in_to_snowflake_has_an_identity_and_these_are_all(workflows: list[Path]) -> None:
+    jobs = {
+        f"{file.stem}/{name}": job.get("environment")
+        for file in workflows
+        for name, job in YAML(typ="safe").load(file.read_text(encoding="utf-8"))["jobs"].items()
+        if job["permissions"].get("id-token") == "write"
+    }
+    assert jobs == {
+        "deploy/deploy": "snowflake-prod",
+        "pages/publish": "github-pages",
+        "pr-environment/environment": "snowflake-ci",
+        "run/load": "snowflake-load",
+        "run/run": "snowflake-prod",
+        "weekly/check": "snowflake-prod",
+        "weekly/reconcile": "snowflake-load",
+    }
+
+
+@pytest.mark.parametrize("passphrase", ["", "secret"])
+def test_nothing_is_encrypted_without_a_passphrase(workflows: list[Path], tmp_path: Path, passphrase: str) -> None:
+    """An unset secret is an empty text, which OpenSSL accepts."""
+    scripts = [
+        step["run"]
+        for file in workflows
+        for job in YAML(typ="safe").load(file.read_text(encoding="utf-8"))["jobs"].values()
+        for step in job["steps"]
+        if "openssl enc" in step.get("run", "")
+    ]
+    assert len(scripts) == 6
+    for number, script in enumerate(scripts):
+        folder = tmp_path / str(number)
+        for name in ("logs/errors.log", "state.json", ".venv/bin/meshflow"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("# ann@example.org\n")
+            (folder / name).chmod(0o700)
+        environment = os.environ | {"MESHFLOW_EXPORT_PASSPHRASE": passphrase}
+        command = ["bash", "-e", "-c", script]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+        assert (done.returncode == 0) == bool(list(folder.glob("*.enc"))) == bool(passphrase), done
+
+
+def test_every_job_that_reads_approvals_may_read_the_events_of_a_pull_request(workflows: list[Path]) -> None:
+    """`meshflow.ci.reviews` reads them for changes of the base branch."""
+    commands = ("meshflow ci gate", "meshflow ci admit", "meshflow ci deploy")
+    found = [
+        job["permissions"].get("issues")
+        for file in workflows
+        for job in YAML(typ="safe").load(file.read_text(encoding="utf-8"))["jobs"].values()
+        if any(command in step.get("run", "") for step in job["steps"] for command in commands)
+    ]
+    assert found == ["read"] * 3
+
+
+def test_no_job_that_loads_a_pull_request_has_a_token_that_may_write(project: Path) -> None:
+    file = project / ".github/workflows/pr-environment.yml"
+    jobs = YAML(typ="safe").load(file.read_text(encoding="utf-8"))["jobs"]
+    loads = re.compile(r"meshflow ci (lint|build)\b|\bsqlmesh|\bpython\b|\bmake\b")
+    loading = {name: [step for step in job["steps"] if loads.search(step.get("run", ""))] for name, job in jobs.items()}
+    assert {name for name, steps in loading.items() if steps} == {"test", "environment"}
+    for name in ("test", "environment"):
+        # An identity for Snowflake writes nothing at GitHub.
+        assert "write" not in [value for scope, value in jobs[name]["permissions"].items() if scope != "id-token"]
+        assert not [step for step in loading[name] if "GITHUB_TOKEN" in step.get("env", {})]
+    assert [name for name, job in jobs.items() if job["permissions"].get("checks") == "write"] == ["admit", "report"]
+    written = [value for _, value in strings(jobs["report"])]
+    assert not [value for value in written if "secrets." in value or value == "change"]
 
 
 def check(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -353,6 +454,32 @@ def test_code_owners_are_set_for_existing_paths(project: Path) -> None:
     paths = [line.split()[0] for line in lines if line and not line.startswith("#")]
     assert paths[0] == "*"
     assert [path for path in paths[1:] if not (project / path.lstrip("/")).exists()] == []
+
+
+def test_every_threat_names_a_test_that_exists(project: Path) -> None:
+    """As `file.py`, or `file.py::test`, in the last cell of a row."""
+    text = (project / "docs/threat-model.md").read_text(encoding="utf-8").partition("## Threats")[2]
+    rows = [line for line in text.splitlines() if re.match(r"\| (?!.*\| test \|$)", line)]
+    assert len(rows) > 15
+    tests = {file.name: file.read_text(encoding="utf-8") for file in (project / "tests").rglob("test_*.py")}
+    for row in rows:
+        named = re.findall(r"`(?:[\w/]+/)?(test_\w+\.py)(?:::(test_\w+))?`", row.split(" | ")[-1])
+        assert named, row
+        for file, test in named:
+            assert file in tests, row
+            assert not test or f"\ndef {test}(" in tests[file], f"{file}::{test}"
+
+
+def test_every_residual_risk_names_a_test_that_exists_or_says_why_there_is_none(project: Path) -> None:
+    text = (project / "docs/threat-model.md").read_text(encoding="utf-8").partition("## Residual risks\n")[2]
+    risks = [" ".join(one.split()) for one in text.split("\n- ")[1:]]
+    assert len(risks) > 15
+    for risk in risks:
+        named = re.findall(r"`(tests/[\w/]+/test_\w+\.py)(?:::(test_\w+))?`", risk)
+        assert ("Test: `" in risk and named) or re.search(r"No test\b[^:.]*: \w", risk), risk
+        for file, test in named:
+            found = (project / file).read_text(encoding="utf-8")
+            assert not test or f"\ndef {test}(" in found, f"{file}::{test}"
 
 
 def test_ci_test_installs_every_lock_that_the_workflows_install(project: Path) -> None:

@@ -3,6 +3,7 @@
 No Snowflake runs here: the tests assume that Snowflake enforces its grants.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+import cost
 import pytest
+from sqlglot import exp, parse_one
 
 ROOT = Path(__file__).parents[2]
 SNOWFLAKE = ROOT / "infra/snowflake"
@@ -63,8 +66,8 @@ def inherited(role: str) -> frozenset[str]:
 
 
 def reach(role: str) -> set[str]:
-    """All privileges of a role, except OPERATE: to resume and suspend its warehouse."""
-    return {str(grant) for grant in GRANTS if grant.role in inherited(role) and grant.privilege != "OPERATE"}
+    """All privileges of a role."""
+    return {str(grant) for grant in GRANTS if grant.role in inherited(role)}
 
 
 def holders(privilege: str) -> set[str]:
@@ -111,10 +114,10 @@ def test_the_configuration_is_valid_and_every_file_is_used() -> None:
 def test_validation_names_a_missing_service_key(tmp_path: Path) -> None:
     account = tmp_path / "account.yaml"
     example = (SNOWFLAKE / "account.example.yaml").read_text()
-    account.write_text(example.replace("ci_public_key: public-key-of-ci\n", ""))
+    account.write_text(example.replace("dashboards_public_key: public-key-of-dashboards\n", ""))
     result = validate(account)
     assert result.returncode == 1
-    assert "Unknown placeholder [CI_PUBLIC_KEY]" in result.stderr
+    assert "Unknown placeholder [DASHBOARDS_PUBLIC_KEY]" in result.stderr
 
 
 def test_a_new_account_gets_the_committed_ddl(dry_run: ModuleType) -> None:
@@ -125,14 +128,9 @@ def test_a_new_account_gets_the_committed_ddl(dry_run: ModuleType) -> None:
 
 def test_the_runbook_deploys_as_the_dry_run_does(dry_run: ModuleType) -> None:
     runbook = (ROOT / "docs/runbooks/snowflake-account.md").read_text()
-    first, second = re.findall(r"^snowddl (.* apply)$", runbook, re.MULTILINE)
-    assert first.replace(" database", "=database").split() == [
-        dry_run.POLICIES[0],
-        "--apply-unsafe",
-        "--apply-masking-policy",
-        "apply",
-    ]
-    assert set(dry_run.ROLES_AND_USERS[1:]) <= set(second.split())
+    first, without_keys = re.findall(r"^snowddl (.* apply)$", runbook, re.MULTILINE)
+    assert first.split() == ["--apply-unsafe", *dry_run.FLAGS, "apply"]
+    assert {"--apply-unsafe", "--apply-network-policy"} <= set(without_keys.split())
 
 
 def test_every_grant_is_parsed() -> None:
@@ -143,10 +141,10 @@ def test_every_grant_is_parsed() -> None:
 
 def test_a_statement_names_only_objects_created_before_it() -> None:
     created = {("ROLE", "ACCOUNTADMIN"), ("SCHEMA", "ANALYTICS.PUBLIC"), ("SCHEMA", "RAW.PUBLIC")}
-    kinds = r"DATABASE|SCHEMA|WAREHOUSE|RESOURCE MONITOR|MASKING POLICY|NETWORK POLICY|ROLE|USER"
+    kinds = r"DATABASE|SCHEMA|WAREHOUSE|RESOURCE MONITOR|NETWORK POLICY|ROLE|USER|VIEW"
     for statement in statements("bootstrap.sql") + DDL:
         code = re.sub(r"'[^']*'", "", statement.replace("_MONITOR = ", " MONITOR ").replace("_POLICY = ", " POLICY "))
-        create = re.match(rf"CREATE (?P<kind>{kinds}) (?P<name>[\w.]+)", code)
+        create = re.match(rf"CREATE (OR REPLACE )?(?P<kind>{kinds}) (?P<name>[\w.]+)", code)
         if create:
             created.add((create["kind"], create["name"]))
             continue
@@ -215,6 +213,12 @@ def second_deployment(dry_run: ModuleType, builder: str) -> list[str]:
     return ddl
 
 
+def test_only_prod_writes_the_run_log_and_only_the_pipeline_reads_its_table() -> None:
+    """Others read the views in OPS. A pull request can't write what it did, nor what prod did."""
+    assert holders("CREATE TABLE ON SCHEMA ANALYTICS.RUN_LOG") == {"TRANSFORMER"}
+    assert holders("SELECT ON TABLES IN SCHEMA ANALYTICS.RUN_LOG") == {"CI", "ENGINEER", "TRANSFORMER"}
+
+
 def test_an_analyst_reads_marts_and_history_and_nothing_else() -> None:
     assert reach("ANALYST__B_ROLE") == reading(*MARTS, "HISTORY") | using("BI")
 
@@ -223,8 +227,8 @@ def test_dashboards_read_marts_and_ops_and_nothing_else() -> None:
     assert reach("DASHBOARDS__U_ROLE") == reading(*MARTS, "OPS") | using("BI")
 
 
-def test_the_data_team_reads_rejected_rows_and_ops_and_nothing_else() -> None:
-    assert reach("DATA_TEAM__B_ROLE") == reading("OPS", "QUARANTINE") | using("BI")
+def test_the_data_team_reads_rejected_rows_ops_and_cost_and_nothing_else() -> None:
+    assert reach("DATA_TEAM__B_ROLE") == reading("COST", "OPS", "QUARANTINE") | using("BI")
 
 
 def test_a_pii_reader_reads_identifiers_and_nothing_else() -> None:
@@ -247,8 +251,6 @@ def test_ci_writes_neither_a_schema_of_prod_nor_raw() -> None:
     writes = {privilege for privilege in reach("CI__U_ROLE") if not privilege.startswith(("SELECT ", "USAGE "))}
     assert writes == {
         "CREATE SCHEMA ON DATABASE ANALYTICS",
-        "APPLY ON MASKING POLICY ANALYTICS.GOVERNANCE.MASK_DATE",
-        "APPLY ON MASKING POLICY ANALYTICS.GOVERNANCE.MASK_TEXT",
         *(
             f"CREATE {kind} ON SCHEMA ANALYTICS.SQLMESH_{schema}"
             for kind in ("FILE FORMAT", "STAGE", "TABLE", "VIEW")
@@ -294,19 +296,57 @@ def test_every_schema_of_the_project_has_two_on_snowflake() -> None:
     assert set(physical) == {path.name for path in (ROOT / "models").iterdir() if path.is_dir()} - {"raw"}
     created = {s.split()[2] for s in DDL if s.startswith("CREATE SCHEMA")}
     assert created == {
-        "ANALYTICS.GOVERNANCE",
+        "ANALYTICS.COST",
+        "ANALYTICS.RUN_LOG",
         *(f"ANALYTICS.{name.upper()}" for name in physical),
         *(f"ANALYTICS.{name}" for name in physical.values()),
     }
 
 
-def test_services_sign_in_with_a_key_from_a_known_address() -> None:
-    assert set(USERS) == {"CI", "DASHBOARDS", "LOADER", "TRANSFORMER"}
-    for user, statement in USERS.items():
-        assert "TYPE = 'SERVICE'" in statement
-        assert f"RSA_PUBLIC_KEY = 'public-key-of-{user.lower()}'" in statement
-        assert "PASSWORD" not in statement
-        assert [s for s in DDL if s.startswith(f"ALTER USER {user} SET NETWORK_POLICY")]
+def identity(environment: str) -> str:
+    """The part of a CREATE USER for jobs in an environment of this repository, and no others."""
+    return (
+        "WORKLOAD_IDENTITY = ( TYPE = 'OIDC' ISSUER = 'https://token.actions.githubusercontent.com' "
+        f"SUBJECT = 'repo:myorg@1234567/meshflow@89012345:environment:{environment}' )"
+    )
+
+
+def test_github_signs_in_without_a_key_as_one_user_per_environment_and_from_its_own_runners() -> None:
+    environments = {"CI": "snowflake-ci", "LOADER": "snowflake-load", "TRANSFORMER": "snowflake-prod"}
+    assert set(USERS) == {*environments, "DASHBOARDS"}
+    for user, environment in environments.items():
+        assert USERS[user].endswith(f"TYPE = 'SERVICE' {identity(environment)}")
+        assert "KEY" not in USERS[user]
+        assert f"ALTER USER {user} SET NETWORK_POLICY = GITHUB" in DDL
+    [policy] = [s for s in DDL if s.startswith("CREATE NETWORK POLICY GITHUB")]
+    assert " ALLOWED_NETWORK_RULE_LIST = (SNOWFLAKE.NETWORK_SECURITY.GITHUBACTIONS_GLOBAL) " in policy
+
+
+def test_dashboards_sign_in_with_a_key_from_a_known_address() -> None:
+    assert USERS["DASHBOARDS"].endswith("RSA_PUBLIC_KEY = 'public-key-of-dashboards' TYPE = 'SERVICE'")
+    assert "ALTER USER DASHBOARDS SET NETWORK_POLICY = SERVERS" in DDL
+    [policy] = [s for s in DDL if s.startswith("CREATE NETWORK POLICY SERVERS")]
+    assert " ALLOWED_IP_LIST = ('203.0.113.10', '203.0.113.64/28') " in policy
+
+
+def test_a_service_elsewhere_signs_in_with_a_key_and_the_second_key_replaces_it(dry_run: ModuleType) -> None:
+    keys = {"ci_public_key": "old", "ci_public_key_2": "new", "pipeline_network_policy": "servers"}
+    types = "--include-object-types=network_policy,role,user"
+    ddl = dry_run.Deployment(
+        dry_run.NewAccount(), types, "--apply-network-policy", f"--placeholder-values={json.dumps(keys)}"
+    ).ddl
+    flat = [" ".join(one.replace('"', "").split()) for one in ddl]
+    [created] = [one for one in flat if one.startswith("CREATE USER CI")]
+    assert "RSA_PUBLIC_KEY = 'old' RSA_PUBLIC_KEY_2 = 'new'" in created
+    assert "ALTER USER CI SET NETWORK_POLICY = SERVERS" in flat
+    assert [one for one in flat if "USER LOADER" in one and "KEY" in one] == []
+
+
+def test_snowddl_signs_in_from_a_known_address_and_people_see_what_it_owns() -> None:
+    bootstrap = statements("bootstrap.sql")
+    assert "ALTER USER SNOWDDL SET NETWORK_POLICY = SNOWDDL" in bootstrap
+    memberships = {(m["role"], m["member"]) for s in bootstrap if (m := MEMBERSHIP.fullmatch(s))}
+    assert {("ACCOUNTADMIN", ADMIN), (ADMIN, "ADMINISTRATOR")} <= memberships
 
 
 def test_each_job_has_a_warehouse_that_suspends_itself() -> None:
@@ -323,27 +363,104 @@ def test_each_job_has_a_warehouse_that_suspends_itself() -> None:
         assert "DO SUSPEND" in monitor
 
 
-@pytest.mark.parametrize("policy", ["MASK_DATE", "MASK_TEXT"])
-def test_only_pii_readers_see_what_is_masked(policy: str) -> None:
-    (statement,) = [s for s in DDL if s.startswith(f"CREATE MASKING POLICY ANALYTICS.GOVERNANCE.{policy} ")]
-    body = statement.partition(" -> ")[2].partition(" COMMENT = ")[0]
-    shown = re.findall(r"WHEN (.*?) THEN value\b", body)
-    assert shown == ["IS_ROLE_IN_SESSION('PII_READER__B_ROLE')"]
-    assert "ELSE" not in body
-    assert {member for role, member in MEMBERSHIPS if role == "PII_READER__B_ROLE"} == {ADMIN}
+def test_only_pii_readers_and_the_pipeline_see_what_is_masked() -> None:
+    """tests/integration checks what a mask shows to a role."""
+    [readers] = re.findall(r"^READERS = \((.*)\)$", (ROOT / "macros/privacy.py").read_text(), re.MULTILINE)
+    people, pipeline = re.findall(r'"(\w+)"', readers)
+    assert holders_of(people) == {"PII_READER"}
+    assert holders_of(pipeline) == {"ENGINEER", "TRANSFORMER"}
 
 
-def test_every_column_that_is_documented_as_masked_is_masked() -> None:
-    documented = masked = 0
-    for model in sorted((ROOT / "models").rglob("*.sql")):
-        text = model.read_text()
-        columns = set(re.findall(r"AS (\w+),? /\*[^*]*masked on Snowflake", text))
-        masks = dict(re.findall(r"^@mask\((\w+), ([\w, ]+)\);$", text, re.MULTILINE))
-        assert columns <= {column for list_ in masks.values() for column in list_.split(", ")}, model
-        assert set(masks) <= {"mask_date", "mask_text"}, model
-        documented += len(columns)
-        masked += len(masks)
-    assert documented
-    assert masked
-    identifiers = (ROOT / "models/pii/student.sql").read_text()
-    assert "@mask(mask_text, first_name, last_name, email);\n@mask(mask_date, date_of_birth);" in identifiers
+def holders_of(role: str) -> set[str]:
+    """The business roles that are, or inherit, a role."""
+    return {one.removesuffix("__B_ROLE") for one in ROLES if one.endswith("__B_ROLE") and role in inherited(one)}
+
+
+def test_quotas_follow_from_the_cadence_of_the_jobs() -> None:
+    """benchmarks/cost.py has the formula: jobs a month, their duration, idle time and size of the warehouse."""
+    workflow = (ROOT / ".github/workflows/run.yml").read_text()
+    assert re.findall(r"cron: '(.*)'", workflow) == ["7 * * * *"], "hourly"
+    for warehouse in ("load", "transform"):
+        (created,) = [s for s in DDL if s.startswith(f"CREATE WAREHOUSE {warehouse.upper()} ")]
+        assert "WAREHOUSE_SIZE = 'XSMALL'" in created
+        assert f"AUTO_SUSPEND = {cost.IDLE_SECONDS} " in created
+        assert "GENERATION = '1'" in created, "cost.CREDITS_PER_HOUR is of generation 1"
+        assert "hourly" in created
+        (monitor,) = [s for s in DDL if s.startswith(f"CREATE RESOURCE MONITOR {warehouse.upper()} ")]
+        assert f"CREDIT_QUOTA = {cost.quota(60, warehouse)} " in monitor
+
+
+DOCUMENTED_COLUMNS = {
+    "QUERY_ATTRIBUTION_HISTORY": {
+        "query_id",
+        "parent_query_id",
+        "root_query_id",
+        "warehouse_id",
+        "warehouse_name",
+        "query_hash",
+        "query_parameterized_hash",
+        "query_tag",
+        "user_name",
+        "start_time",
+        "end_time",
+        "credits_attributed_compute",
+        "credits_used_query_acceleration",
+    },
+    "QUERY_HISTORY": {"query_id", "query_text", "start_time"},
+}
+"""Of SNOWFLAKE.ACCOUNT_USAGE, as docs.snowflake.com describes them. Of the second, those that we need."""
+
+
+def cost_view() -> exp.Create:
+    """The statement that creates the cost view."""
+    [text] = [s for s in (SNOWFLAKE / "new_account.sql").read_text().split(";\n") if '"COST"."DAILY_CREDITS"\n' in s]
+    created = parse_one(text, dialect="snowflake")
+    assert isinstance(created, exp.Create)
+    return created
+
+
+def test_the_cost_view_reads_documented_columns() -> None:
+    query = cost_view().expression
+    tables = {table.alias: table for table in query.find_all(exp.Table)}
+    assert {f"{table.catalog}.{table.db}" for table in tables.values()} == {"SNOWFLAKE.ACCOUNT_USAGE"}
+    read = {(tables[column.table].name, column.name) for column in query.find_all(exp.Column)}
+    assert {name for name, _ in read} == set(DOCUMENTED_COLUMNS)
+    assert [column for table, column in read if column not in DOCUMENTED_COLUMNS[table]] == []
+
+
+def test_each_column_of_the_cost_view_is_described() -> None:
+    created = cost_view()
+    described = [column.name.lower() for column in created.this.expressions]
+    assert described == [projection.alias_or_name for projection in created.expression.selects]
+
+
+def test_people_who_read_the_cost_view_read_no_text_of_a_statement() -> None:
+    assert holders("SELECT ON VIEWS IN SCHEMA ANALYTICS.COST") == {"CI", "DATA_TEAM", "ENGINEER", "TRANSFORMER"}
+    assert not {"query_text", "user_name"} & {projection.alias_or_name for projection in cost_view().expression.selects}
+    assert [s for s in DDL if "IMPORTED PRIVILEGES" in s or "GRANT DATABASE ROLE" in s] == []
+
+
+def test_the_runbook_on_cost_names_the_columns_of_the_view_and_its_statements_are_valid() -> None:
+    page = (ROOT / "docs/runbooks/cost.md").read_text()
+    columns = {projection.alias_or_name for projection in cost_view().expression.selects}
+    queries = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    read = [parse_one(q, dialect="snowflake") for text in queries for q in text.split(";") if "DAILY_CREDITS" in q]
+    assert len(read) >= 2
+    for query in read:
+        aliases = {projection.alias for projection in query.find_all(exp.Alias)}
+        assert {column.name for column in query.find_all(exp.Column)} <= columns | aliases
+
+
+def test_the_runbook_names_whom_each_monitor_notifies() -> None:
+    runbook = (ROOT / "docs/runbooks/snowflake-account.md").read_text()
+    monitors = {s.split()[3] for s in DDL if s.startswith("CREATE RESOURCE MONITOR")}
+    notified = set(re.findall(r"^ALTER RESOURCE MONITOR (\w+) SET NOTIFY_USERS = ", runbook, re.MULTILINE))
+    assert notified == monitors
+
+
+def test_the_budget_exceeds_the_quotas_of_the_monitors() -> None:
+    """A lower one would notify in every month in which no monitor does."""
+    quotas = [int(quota) for s in DDL for quota in re.findall(r"CREDIT_QUOTA = (\d+)", s)]
+    [limit] = re.findall(r"SET_SPENDING_LIMIT\((\d+)\)", (ROOT / "docs/runbooks/cost.md").read_text())
+    assert len(quotas) == 4
+    assert int(limit) > sum(quotas)

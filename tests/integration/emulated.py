@@ -28,6 +28,11 @@ PYTHON = Path(__file__).parents[2] / ".venv-emulator" / "bin" / "python"
 
 USERS = ("TRANSFORMER", "LOADER", "CI")
 
+NEW_ACCOUNT = Path(__file__).parents[2] / "infra" / "snowflake" / "new_account.sql"
+
+IDENTITY = re.compile(r"CREATE USER \"(\w+)\"[^;]*ISSUER = '([^']*)'\s+SUBJECT = '([^']*)'")
+"""User, issuer and subject in the DDL of a user who signs in by workload identity."""
+
 
 @dataclass
 class Keys:
@@ -44,6 +49,7 @@ class Keys:
         (folder / "server.crt").write_bytes(_pem(_certificate("localhost", server, ("meshflow tests", authority))))
         for user in USERS:
             (folder / user).write_text(pem(private_key()))
+        (folder / "issuer").write_text(pem(private_key()))
         return keys
 
     @property
@@ -56,9 +62,23 @@ class Keys:
     @cached_property
     def public(self) -> dict[str, str]:
         """The public key of every user, PEM."""
+        return {user: self._public(user) for user in USERS}
+
+    @property
+    def identities(self) -> dict[str, Any]:
+        """The users' workload identities, as the DDL of infra/snowflake creates them, and the key of their issuer."""
+        found = IDENTITY.findall(NEW_ACCOUNT.read_text())
+        [issuer] = {issuer for _, issuer, _ in found}
+        return {
+            "issuer": issuer,
+            "key": self._public("issuer"),
+            "subjects": {subject: user for user, _, subject in found},
+        }
+
+    def _public(self, name: str) -> str:
+        key = serialization.load_pem_private_key(self.private(name).encode(), None).public_key()
         encoding, format_ = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        keys = {user: serialization.load_pem_private_key(self.private(user).encode(), None) for user in USERS}
-        return {user: key.public_key().public_bytes(encoding, format_).decode() for user, key in keys.items()}
+        return key.public_bytes(encoding, format_).decode()
 
 
 def private_key() -> rsa.RSAPrivateKey:
@@ -116,7 +136,12 @@ class Snowflake:
             process = subprocess.Popen(
                 [PYTHON, "-m", "uvicorn", "emulator:app", *arguments],
                 cwd=Path(__file__).parent,
-                env=os.environ | {"EMULATOR_LOG": str(log), "EMULATOR_USERS": json.dumps(keys.public)},
+                env=os.environ
+                | {
+                    "EMULATOR_LOG": str(log),
+                    "EMULATOR_USERS": json.dumps(keys.public),
+                    "EMULATOR_IDENTITIES": json.dumps(keys.identities),
+                },
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -145,8 +170,8 @@ class Snowflake:
             "REQUESTS_CA_BUNDLE": str(self.keys.authority),
         }
 
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """The rows of a statement, sent by a user that isn't SQLMesh."""
+    def query(self, statement: str, role: str = "SNOWDDL_ADMIN") -> list[tuple[Any, ...]]:
+        """The rows of a statement, sent by a user that isn't SQLMesh. `role` decides about masks, not about grants."""
         with closing(
             snowflake.connector.connect(
                 account="emulated",
@@ -155,6 +180,7 @@ class Snowflake:
                 user="TEST",
                 password="emulated",
                 database="ANALYTICS",
+                role=role,
             )
         ) as connection:
             return list(connection.cursor().execute(statement).fetchall())

@@ -3,10 +3,11 @@
 An ASGI app in an environment of its own (requirements/emulator.lock), because fakesnow needs other versions of DuckDB
 and SQLGlot than SQLMesh. It patches fakesnow's internals, so fakesnow is pinned exactly.
 
-It logs every login and statement to the file EMULATOR_LOG as a line of JSON: {"login", "parameters", "warehouse",
-"roleName"} or {"statement", "user", "session", "unchecked"}. `unchecked` is true where the emulator accepts a statement
-without executing it, so that no test mistakes this for a proof. POST /faults makes the next login or matching statement
-fail as Snowflake would, or closes its connection. EMULATOR_USERS contains the users that may log in and their keys.
+It logs every login and statement to the file EMULATOR_LOG as a line of JSON: {"login", "authenticator", "token_id",
+"parameters", "warehouse", "roleName"} or {"statement", "user", "session", "unchecked"}. `unchecked` is true where the
+emulator accepts a statement without executing it, so that no test mistakes this for a proof. POST /faults makes the
+next login or matching statement fail as Snowflake would, or closes its connection. EMULATOR_USERS contains the users
+that may log in and their keys, EMULATOR_IDENTITIES those that log in by workload identity.
 """
 
 import base64
@@ -44,7 +45,19 @@ LOG = Path(os.environ["EMULATOR_LOG"]).open("a", encoding="utf-8")  # noqa: SIM1
 USERS: dict[str, str] = json.loads(os.environ.get("EMULATOR_USERS", "{}"))
 """The public key, PEM, of every user that may log in."""
 
+IDENTITIES: dict[str, Any] = json.loads(os.environ.get("EMULATOR_IDENTITIES", "{}"))
+"""The issuer of identity tokens, its public key, PEM, and the users by subject."""
+
 ACCOUNT = "emulated"
+
+ADMINISTRATOR = "SNOWDDL_ADMIN"
+"""The role of a session that names none: it inherits all others."""
+NEW_ACCOUNT = Path(__file__).parents[2] / "infra/snowflake/new_account.sql"
+MEMBERSHIPS = [
+    *re.findall(r'GRANT ROLE "(\w+)" TO ROLE "(\w+)"', NEW_ACCOUNT.read_text(encoding="utf-8")),
+    ("CI__U_ROLE", ADMINISTRATOR),
+]
+"""Roles that inherit another: those of a new account, and the one that bootstrap.sql creates."""
 
 FAULTS: list[dict[str, Any]] = []
 """Faults, each of which occurs once: {"statement": a regular expression, or "login": true; "code": …, "message": …}.
@@ -61,11 +74,10 @@ UNCHECKED = [
     re.compile(HEAD + kind, re.DOTALL | re.IGNORECASE)
     for kind in (
         r"ALTER\s+SESSION\s+(SET|UNSET)\s+(?!AUTOCOMMIT)",
+        r"USE\s+SECONDARY\s+ROLES\b",
         r"(GRANT|REVOKE)\b(?!.*\bON (?:TABLE|VIEW) \")",
         r"(CREATE|ALTER|DROP)\s+(OR\s+REPLACE\s+)?(ROLE|USER|WAREHOUSE|RESOURCE\s+MONITOR|MASKING\s+POLICY|TAG)\b",
-        r"ALTER\s+(TABLE|VIEW)\s+\S+\s+(MODIFY|ALTER)\s+COLUMN\s+\S+\s+SET\s+(MASKING\s+POLICY|TAG)\b",
         r"ALTER\s+TABLE\s+\S+\s+(DROP\s+CLUSTERING\s+KEY|CLUSTER\s+BY)\b",
-        r"REMOVE\b",
     )
 ]
 """Kinds of statements that the emulator accepts without executing them."""
@@ -76,6 +88,7 @@ REWRITTEN = [
         (HEAD + r'USE\s+("?[\w$]+"?)\s*$', r"\1USE DATABASE \2"),
         (HEAD + r"(CREATE\s+(?:OR\s+REPLACE\s+)?)TEMP(?:ORARY)?\s+TABLE\b", r"\1\2TABLE"),
         (r"'(@[^']+)'", r"\1"),  # stages in quotes
+        (HEAD + r"(CREATE) TRANSIENT (SCHEMA .*?) DATA_RETENTION_TIME_IN_DAYS = 0$", r"\1\2 \3"),
         (r"\bFILE_FORMAT\s*=\s*\(\s*(TYPE\s*=\s*'?\w+'?)[^)]*\)", r"FILE_FORMAT = (\1)"),  # options of reading Parquet
         (r"\b(MATCH_BY_COLUMN_NAME\s*=\s*)'(\w+)'", r"\1\2"),
         (r"\bTO_NUMBER\((.*?), 'X+'\)", r"_emulated_hex(\1)"),
@@ -88,6 +101,9 @@ GRANT = re.compile(
     HEAD + r'(GRANT|REVOKE) (\w+) ON (?:TABLE|VIEW) "(.+?)"\."(.+?)"\."(.+?)" (?:TO|FROM) (?:ROLE )?"?(\w+)"?$',
     re.IGNORECASE,
 )
+CREATE_DATABASE = re.compile(HEAD + r"CREATE DATABASE (\w+)$", re.IGNORECASE)
+DROP_DATABASE = re.compile(HEAD + r"DROP DATABASE (\w+)$", re.IGNORECASE)
+REMOVE = re.compile(r"REMOVE @([^/\s]+)/?(.*)$", re.IGNORECASE)
 COLUMN_COMMENTS = re.compile(
     HEAD + r"ALTER (?:TABLE|VIEW) (\S+) ALTER (COLUMN .* COMMENT .*)$", re.DOTALL | re.IGNORECASE
 )
@@ -107,6 +123,7 @@ def macros(catalog: str) -> str:
         {_macros(catalog)}
         CREATE OR REPLACE MACRO {catalog}._emulated_hex(digits) AS ('0x' || digits)::BIGINT;
         CREATE OR REPLACE MACRO {catalog}._emulated_epoch_us(ts) AS epoch_us(ts);
+        CREATE OR REPLACE MACRO {catalog}.is_role_in_session(role) AS list_contains(getvariable('session_roles'), role);
     """
 
 
@@ -120,6 +137,14 @@ def execute(cursor: Any, command: str, *arguments: Any, **options: Any) -> Any:
         command = comment_columns(cursor, found[2], found[3])
     elif found := GRANT.match(command):
         command = grant(cursor, *found.groups()[1:])
+    elif found := REMOVE.match(command):
+        command = remove(cursor, *found.groups())
+    elif found := DROP_DATABASE.match(command):
+        cursor._duck_conn.execute(f"USE memory; DETACH {found[2].upper()}")
+        command = DONE
+    elif found := CREATE_DATABASE.match(command):
+        _execute(cursor, command)
+        command = f"CREATE SCHEMA IF NOT EXISTS {found[2].upper()}.PUBLIC"
     elif "infer_schema(" in command:
         command, options["binding_params"] = infer_schema(cursor, options["binding_params"][0]), None
     return _execute(cursor, command, *arguments, **options)
@@ -135,6 +160,16 @@ def grant(cursor: Any, verb: str, privilege: str, *on_and_to: str) -> str:
     )
     if verb.upper() == "GRANT":
         cursor._duck_conn.execute("INSERT INTO _fs_global.main.grants VALUES ('EMULATED_ROLE', ?, ?, ?, ?, ?)", row)
+    return DONE
+
+
+def remove(cursor: Any, location: str, path: str) -> str:
+    """Delete the staged files whose path begins with `path`."""
+    parts = stage.parts_from_var(location, cursor._conn.database, cursor._conn.schema)
+    folder = stage.internal_dir(".".join(parts))
+    for file in Path(folder).rglob("*"):
+        if file.is_file() and str(file).startswith(f"{folder}{path}"):
+            file.unlink()
     return DONE
 
 
@@ -237,7 +272,7 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 
 async def login(request: Request) -> ASGIApp:
-    """Log in a user with a valid key pair, as Snowflake does, or with any OAuth token."""
+    """Log in a user with a valid key pair or workload identity, as Snowflake does, or with any OAuth token."""
     data = (await body_of(request))["data"]
     if fault := next_fault(login=""):
         return fault_response(fault, "08001")
@@ -245,14 +280,35 @@ async def login(request: Request) -> ASGIApp:
         return JSONResponse({}, 404)
     if data.get("AUTHENTICATOR") == "SNOWFLAKE_JWT" and not has_valid_signature(data["LOGIN_NAME"], data["TOKEN"]):
         return failure("394304", "JWT token is invalid.", "08001")
+    token_id = None
+    if data.get("AUTHENTICATOR") == "WORKLOAD_IDENTITY":
+        try:
+            token_id = valid_identity(data["LOGIN_NAME"], data["PROVIDER"], data["TOKEN"])["jti"]
+        except jwt.InvalidTokenError as error:
+            # The connector's documentation names neither Snowflake's code nor its text.
+            return failure("390000", f"Workload identity is invalid: {error}", "28000")
     response = await fakesnow.server.login_request(request)
-    write(login=data["LOGIN_NAME"], parameters=data["SESSION_PARAMETERS"], **request.query_params)
-    NAMES[json.loads(response.body)["data"]["token"]] = str(data.get("LOGIN_NAME", "")).upper()
+    write(
+        login=data["LOGIN_NAME"],
+        authenticator=data.get("AUTHENTICATOR"),
+        token_id=token_id,
+        parameters=data["SESSION_PARAMETERS"],
+        **request.query_params,
+    )
+    token = json.loads(response.body)["data"]["token"]
+    NAMES[token] = str(data.get("LOGIN_NAME", "")).upper()
+    roles = inherited_roles(request.query_params.get("roleName") or ADMINISTRATOR)
+    fakesnow.server.sessions[token]._duck_conn.execute("SET VARIABLE session_roles = ?", [sorted(roles)])
     return response
 
 
 NAMES: dict[str, str] = {}
 """The user of each session's token."""
+
+
+def inherited_roles(role: str) -> set[str]:
+    """The role and all roles that it inherits."""
+    return {role}.union(*(inherited_roles(below) for below, member in MEMBERSHIPS if member == role))
 
 
 def has_valid_signature(user: str, token: str) -> bool:
@@ -267,6 +323,24 @@ def has_valid_signature(user: str, token: str) -> bool:
     except jwt.InvalidTokenError:
         return False
     return str(claims["iss"]).endswith(f".{user.upper()}.{fingerprint}")
+
+
+def valid_identity(user: str, provider: str, token: str) -> dict[str, Any]:
+    """The claims of an identity token. Raises jwt.InvalidTokenError if it isn't valid, or isn't the user's."""
+    if provider != "OIDC":
+        raise jwt.InvalidTokenError(f"provider {provider}")
+    options = {"require": ["exp", "iat", "sub", "jti"]}
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        IDENTITIES["key"],
+        algorithms=["RS256"],
+        audience="snowflakecomputing.com",
+        issuer=IDENTITIES["issuer"],
+        options=options,
+    )
+    if IDENTITIES["subjects"].get(claims["sub"]) != user.upper():
+        raise jwt.InvalidTokenError(f"subject {claims['sub']} isn't {user}'s")
+    return claims
 
 
 async def query(request: Request) -> ASGIApp:

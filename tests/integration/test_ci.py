@@ -1,5 +1,6 @@
 """A pull request's environment compared with prod on Snowflake."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from emulated import Snowflake
 from sources import SourceDatabase, new_state
 from workspace import Workspace, plan
 
+from meshflow.ci.build import evaluate
 from meshflow.ci.diff import compare
 from meshflow.source.server import Server
 
@@ -29,7 +31,7 @@ def workspace(
     load(sources, data, at=datetime.now(UTC))
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
     plan(workspace.context("snowflake"), "prod")
-    workspace.edit(STUDENT, "email::VARCHAR AS email", "UPPER(email)::VARCHAR AS email")
+    workspace.edit(STUDENT, "@mask(email)", "@mask(UPPER(email))")
     workspace.edit(FRESHNESS, "source_table::VARCHAR AS", "REPLACE(source_table, 'courses', 'subjects')::VARCHAR AS")
     workspace.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")
     workspace.edit(FRESHNESS, "_counted\n", "_counted\nWHERE source_table <> 'retail.sales'\n")
@@ -60,6 +62,13 @@ def test_differences_equal_hand_written_counts(workspace: Workspace, snowflake: 
     assert (freshness.prod_rows, freshness.environment_rows) == (4, 3)
     assert (freshness.added, freshness.removed, freshness.changed) == (1, 2, 2)
     assert freshness.columns == {"row_count": 2}
+    [sums] = snowflake.query(
+        "SELECT p.n, e.n FROM (SELECT SUM(ROW_COUNT) AS n FROM ANALYTICS.OPS.TABLE_FRESHNESS) AS p, "
+        "(SELECT SUM(ROW_COUNT) AS n FROM ANALYTICS.OPS__PR_1.TABLE_FRESHNESS) AS e"
+    )
+    [numbers] = [one for one in freshness.numbers if one.column == "row_count"]
+    assert (numbers.sums, numbers.values) == (tuple(f"{one:,}" for one in sums), (4, 3))
+    assert not student.numbers, "of personal data there are no sums"
 
     rows, changed = count("SELECT COUNT(*), COUNT_IF(CITY <> UPPER(CITY)) FROM ANALYTICS.QUARANTINE.RETAIL_SALES")
     assert changed
@@ -67,5 +76,38 @@ def test_differences_equal_hand_written_counts(workspace: Workspace, snowflake: 
     assert all(difference.is_unique for difference in found.differences)
     comparisons = [sql for sql in statements if "CROSS JOIN" in sql]
     assert len(comparisons) == len(names), "one query per model"
-    assert all("SQLMESH_" in sql.split("FROM")[2] for sql in comparisons), "of tables, because views mask"
     assert not [sql for sql in statements if sql.startswith(("CREATE", "INSERT", "DROP"))], "nothing is left behind"
+
+
+def test_a_failed_cast_is_named_by_its_query_without_the_value(
+    workspace: Workspace, snowflake: Snowflake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    change = workspace.clone(tmp_path, workspace.state)
+    emails = {email for (email,) in snowflake.query("SELECT EMAIL FROM RAW.EDTECH.STUDENTS") if email}
+    change.edit(
+        "models/intermediate/int_edtech__students_validated.sql", "  ranked.email,", "  ranked.email::INT AS email,"
+    )
+    change.edit(STUDENT, "@mask(date_of_birth, NULL)::DATE", "date_of_birth::DATE")
+    for name, value in change.environment.items():
+        monkeypatch.setenv(name, value)
+    result = evaluate(change.path, "snowflake", "pr_2", over_budget=True)
+    assert result.failure
+    [error] = result.failure.errors
+    # Snowflake adds the query's id, which the emulator has none of: tests/ci/test_ci_failures.py.
+    assert re.fullmatch(r"intermediate\.int_edtech__students_validated: ProgrammingError \d+ \(\w{5}\)", error)
+    assert [(one.column, one.exists) for one in result.masks] == [("date_of_birth", True)]
+    assert emails
+    assert not [email for email in emails if email in f"{result}{capfd.readouterr()}"]
+
+
+def test_the_query_to_paste_reads_the_environment(
+    workspace: Workspace, snowflake: Snowflake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = workspace.clone(tmp_path, workspace.state)
+    for name, value in change.environment.items():
+        monkeypatch.setenv(name, value)
+    result = evaluate(change.path, "snowflake", "pr_1", over_budget=True)
+    assert result.failure is None
+    assert result.query == "SELECT * FROM ANALYTICS.OPS__PR_1.TABLE_FRESHNESS LIMIT 100;"
+    assert snowflake.query(result.query.removesuffix(";"))

@@ -36,12 +36,12 @@ def production(snowflake: Snowflake, keys: Keys) -> Iterator[Production]:
 
 
 def rows_of(production: Production, environment: str, query: Query) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in production.run(production.now(), environment, query).rows.to_numpy()]
+    return [tuple(row) for row in production.run(production.now(), environment, query).to_numpy()]
 
 
 def test_environments_are_the_visible_schemas(production: Production) -> None:
     """The emulator shows all schemas. tests/infra checks that the dashboards' role reads those of prod alone."""
-    assert environments(production.run(production.now(), "prod", ENVIRONMENTS).rows) == ["prod", "pr_12"]
+    assert environments(production.run(production.now(), "prod", ENVIRONMENTS)) == ["prod", "pr_12"]
 
 
 def test_a_query_reads_the_views_of_its_environment(production: Production) -> None:

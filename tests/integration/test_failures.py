@@ -1,5 +1,6 @@
 """Failures on the way to Snowflake: the messages that users read, and how the next plan or load recovers."""
 
+import errno
 import os
 import re
 import subprocess
@@ -18,6 +19,8 @@ from sources import SourceDatabase, new_state
 from workspace import Workspace, plan
 
 from meshflow.loading.contract import contract, source_tables
+from meshflow.loading.load import session
+from meshflow.loading.report import JsonReporter
 from meshflow.source.server import Server
 
 TOKEN = "an-access-token"
@@ -131,17 +134,45 @@ def test_a_load_that_snowflake_rejects_fails_with_one_line(
     assert message in failed_load(workspace, sources, **variables)
 
 
-def test_the_next_load_finishes_one_that_lost_its_connection(
+def staged_files(snowflake: Snowflake) -> list[str]:
+    """The files in the stages of RAW: those of tables and those with a name."""
+    tables = snowflake.query(
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM RAW.INFORMATION_SCHEMA.TABLES WHERE TABLE_TYPE = 'BASE TABLE'"
+    )
+    stages = [f'RAW.{schema}."%{table}"' for schema, table in tables]
+    stages += [f"RAW.{row[3]}.{row[1]}" for row in snowflake.query("SHOW STAGES IN DATABASE RAW")]
+    return [row[0] for stage in stages for row in snowflake.query(f"LIST @{stage}")]
+
+
+def test_the_next_load_finishes_one_that_lost_its_connection_and_removes_its_files(
     sources: SourceDatabase, snowflake: Snowflake, data: Path
 ) -> None:
     snowflake.fail({"statement": "COPY INTO .*ENROLLMENTS"})
     with pytest.raises(click.ClickException, match=r"edtech\.enrollments can't be written to RAW"):
         load(sources, data)
+    assert len(staged_files(snowflake)) == 1
     load(sources, data)
+    assert staged_files(snowflake) == []
     for table in source_tables(contract()):
         key = ", ".join(table.key)
         in_raw = snowflake.query(f"SELECT {key} FROM RAW.{table} ORDER BY {key}")
         assert in_raw == sources.execute(f"SELECT {key} FROM {table} ORDER BY {key}")
+
+
+def test_a_load_that_does_not_reach_the_source_removes_no_files(
+    sources: SourceDatabase, snowflake: Snowflake, data: Path
+) -> None:
+    """It has no lock, so they may be those of a load that is running."""
+    sources.execute("UPDATE edtech.enrollments SET student_id = student_id")
+    snowflake.fail({"statement": "COPY INTO .*ENROLLMENTS"})
+    with pytest.raises(click.ClickException, match=r"edtech\.enrollments can't be written to RAW"):
+        load(sources, data)
+    unreachable = session("postgresql://a:p@127.0.0.1:1/c", "snowflake", data, 0, JsonReporter())
+    with pytest.raises(click.ClickException, match=os.strerror(errno.ECONNREFUSED)), unreachable:
+        pass
+    assert len(staged_files(snowflake)) == 1
+    assert snowflake.query("SELECT COUNT(*) FROM RAW.LOADER.LOADS WHERE STATUS = 'failed'") != [(0,)]
+    load(sources, data)
 
 
 def test_a_plan_names_a_missing_key(workspace: Workspace, sources: SourceDatabase) -> None:

@@ -1,5 +1,6 @@
 """Loads into Snowflake: dlt's destination and the real connector, against the emulator."""
 
+import re
 from pathlib import Path
 
 from conftest import load, open_session, write
@@ -29,3 +30,14 @@ def test_loads_copy_every_row_as_it_is_in_the_sources(
         ]
     with open_session(sources, data) as opened:
         assert reconcile_all(opened, JsonReporter(), repair=False)
+
+
+def test_staging_tables_keep_no_copy_of_their_rows(snowflake: Snowflake, sources: SourceDatabase, data: Path) -> None:
+    """Checks the statements, because the emulator has neither Time Travel nor Fail-safe.
+
+    Tables of a transient schema have no Fail-safe, and those of one without retention no Time Travel.
+    """
+    load(sources, data, full=True)
+    created = [sql for sql in snowflake.statements("LOADER") if re.match(r"CREATE .*SCHEMA .*_STAGING", sql)]
+    assert {re.findall(r'"(\w+)"', sql)[-1] for sql in created} >= {"EDTECH_STAGING", "RETAIL_STAGING"}
+    assert all(re.fullmatch(r"CREATE TRANSIENT SCHEMA .* DATA_RETENTION_TIME_IN_DAYS = 0", sql) for sql in created)

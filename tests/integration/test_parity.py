@@ -221,7 +221,11 @@ def test_the_rows_contain_values_on_which_engines_may_disagree(warehouses: tuple
         relation = snowflake[model]
         return sorted(row[list(relation.declared).index(column)] for row in relation.rows if row[0] == str(key))
 
-    assert [name for name, relation in snowflake.items() if not relation.rows] == []
+    # Nothing has been recorded: these are plans of SQLMesh itself.
+    unrecorded = {"staging.stg_run_log__events"} | {
+        f"ops.{name}" for name in ("audit_results", "failing_models", "loads", "model_freshness", "model_runs", "runs")
+    }
+    assert {name for name, relation in snowflake.items() if not relation.rows} == unrecorded
     discounts = cells("retail.fct_sales", "TOTAL_DISCOUNT_AMOUNT", 900001)
     assert discounts == ["Decimal('0.02')", "Decimal('0.03')", "Decimal('0.06')"], "0.015, 0.025 and 0.055, rounded"
     assert "amount_out_of_range" in cells("quarantine.retail_sales", "REJECT_REASONS", 900002)[0]

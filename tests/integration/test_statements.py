@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import cost
 import pytest
 from conftest import load, reconcile, write
 from emulated import Snowflake
@@ -35,6 +36,7 @@ KINDS = {
 }
 """A statement is of the first kind whose pattern it begins with."""
 MARKED = re.compile(r"(?<=<!-- statements -->\n).*(?=<!-- /statements -->)", re.DOTALL)
+COST = re.compile(r"(?<=<!-- cost -->\n).*(?=<!-- /cost -->)", re.DOTALL)
 
 Counts = dict[str, dict[str, int]]
 
@@ -91,9 +93,11 @@ def test_the_number_of_statements_is_as_documented(counts: Counts, project: Path
     file, page = project / "benchmarks" / "results" / "snowflake.json", project / "docs" / "scale.md"
     if os.environ.get("MESHFLOW_NOTE"):
         file.write_text(json.dumps(counts, indent=2) + "\n")
-        page.write_text(MARKED.sub(lambda _: table(counts), page.read_text()))
+        text = MARKED.sub(lambda _: table(counts), page.read_text())
+        page.write_text(COST.sub(lambda _: cost.table(counts), text))
     assert counts == json.loads(file.read_text())
     assert table(counts) in page.read_text()
+    assert cost.table(counts) in page.read_text()
 
 
 def test_a_promotion_writes_no_row_and_runs_no_audit(counts: Counts) -> None:

@@ -146,12 +146,12 @@ class LoadPipeline:
         columns = f"* EXCLUDE ({LOADED_AT}, {DELETED_AT})"
         return self.query(f"SELECT {columns} FROM {table} WHERE {DELETED_AT} IS NULL ORDER BY ALL")
 
-    def in_source(self, table: str) -> list[tuple]:
-        """The source rows, ordered by key; timestamps in UTC without a zone."""
-        columns = ", ".join(column.name for column in contract(self.project)[table].source_columns)
-        rows = self.source.execute(
-            f"SELECT {columns} FROM {table} ORDER BY {', '.join(contract(self.project)[table].key)}"
-        )
+    def in_source(self, table: str, condition: str = "true") -> list[tuple]:
+        """The source rows, ordered by key or all columns; timestamps in UTC without a zone."""
+        described = contract(self.project)[table]
+        columns = ", ".join(column.name for column in described.source_columns)
+        order = ", ".join(described.key) or columns
+        rows = self.source.execute(f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY {order}")
         return [
             tuple(value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in row) for row in rows
         ]
@@ -163,7 +163,10 @@ class LoadPipeline:
 
     def load_log(self) -> list[tuple]:
         """The finished loads."""
-        return self.query("FROM loader.loads WHERE finished_at IS NOT NULL ORDER BY started_at, finished_at")
+        return self.query(
+            "SELECT * EXCLUDE (status, error_class) FROM loader.loads "
+            "WHERE finished_at IS NOT NULL ORDER BY started_at, finished_at"
+        )
 
 
 def connect_as_superuser(source: SourceDatabase, database: str = "", **options: object) -> psycopg.Connection:

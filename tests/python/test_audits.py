@@ -19,7 +19,7 @@ from sqlmesh.core.engine_adapter.base import EngineAdapter
 from sqlmesh.core.model import AuditResult, load_sql_based_model
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotChangeCategory, SnapshotEvaluator
 
-from meshflow.audit import REMEDIES, RUNBOOK
+from meshflow.remedies import REMEDIES, RUNBOOK
 
 AUDITS = Path(__file__).parents[2] / "audits"
 FILES = sorted(AUDITS.glob("*.sql"))
@@ -392,6 +392,18 @@ def test_only_non_blocking_audits_let_a_run_go_on(
     case: Case, audits: dict[str, ModelAudit], adapter: EngineAdapter
 ) -> None:
     assert audited(case, audits, adapter).blocking is not case.call.audit.endswith("_non_blocking")
+
+
+@pytest.mark.parametrize("case", ONE_BAD_OF_EACH.values(), ids=ONE_BAD_OF_EACH)
+def test_an_audit_that_joins_is_hashed_by_equality(
+    case: Case, audits: dict[str, ModelAudit], adapter: EngineAdapter
+) -> None:
+    """For IS NOT DISTINCT FROM, Snowflake may compare each row with each other row. Its plan is unseen."""
+    query = audited(case, audits, adapter).query
+    conditions = [join.args["on"] for join in query.find_all(exp.Join) if join.args.get("on")]
+    assert not [condition for condition in conditions if condition.find(exp.NullSafeEQ)]
+    [(_, plan)] = adapter.fetchall(f"EXPLAIN {query.sql(dialect='duckdb')}")
+    assert plan.count("HASH_JOIN") >= len(conditions)  # others are with a scalar, of one row
 
 
 def test_every_audit_of_the_models_has_a_passing_table_and_a_planted_fault(used: set[str]) -> None:

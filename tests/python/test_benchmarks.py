@@ -61,13 +61,16 @@ def test_copies_of_a_project_pass_its_linter_and_read_only_each_other(
     models, tests = import_module("commands.project").write(tmp_path / "two", 2)
     monkeypatch.chdir(tmp_path / "two")
     context = Context(paths=".", gateway="local")
-    shared = {model.fqn for model in context.models.values() if model.name.startswith("intermediate.int_sources__")}
-    assert len(context.models) == models == 2 * len(warehouse.models) - len(shared)
+    copied = {model.fqn: model for model in context.models.values() if not model.kind.is_external}
+    originals = [model for model in warehouse.models.values() if not model.kind.is_external]
+    shared = {name for name, model in copied.items() if model.name.startswith("intermediate.int_sources__")}
+    assert len(copied) == models == 2 * len(originals) - len(shared)
     assert len(context.select_tests()) == tests == 2 * len(warehouse.select_tests())
     assert context.lint_models(raise_on_error=False) == []
     second = {model.fqn for model in context.models.values() if model.name.endswith("_2")}
-    assert len(second) == len(warehouse.models) - len(shared)
-    assert all(model.depends_on - shared <= second for model in context.models.values() if model.fqn in second)
+    assert len(second) == len(originals) - len(shared)
+    common = shared | {context.get_model("run_log.events").fqn}
+    assert all(model.depends_on - common <= second for model in context.models.values() if model.fqn in second)
     assert all(model.depends_on.isdisjoint(second) for model in context.models.values() if model.fqn not in second)
 
 

@@ -4,23 +4,27 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
 from threading import Thread
 
+import click
 import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 from sqlglot import exp, parse_one
 from sqlmesh.core.context import Context
 from sqlmesh.core.lineage import column_dependencies
-from workspace import Workspace
+from workspace import Workspace, plan
 
 from meshflow.catalog.contents import Catalog, Model, Reader, display_name
+from meshflow.catalog.operations import read_operations
 from meshflow.catalog.site import ASSETS, page, server, write
 from meshflow.cli import main
+from meshflow.runs import RecordedContext
 
 AT = datetime(2026, 11, 21, 13, 30, tzinfo=UTC)
 """Later than the as_of_date of gateway `local`, 2026-11-01."""
@@ -180,7 +184,7 @@ def test_the_catalog_contains_every_unit_test(context: Context, catalog: Catalog
 def test_sql_is_rendered_in_the_dialects_of_both_engines(catalog: Catalog) -> None:
     for found in catalog.models:
         assert set(found.rendered) in ({"DuckDB", "Snowflake"}, set())
-        assert bool(found.rendered) == (found.kind != "SEED")
+        assert bool(found.rendered) == (found.kind not in {"SEED", "EXTERNAL"})
         for engine, sql in found.rendered.items():
             assert parse_one(sql, dialect=engine.lower()).named_selects
 
@@ -228,8 +232,10 @@ def test_a_raw_table_has_the_columns_of_its_contract(catalog: Catalog, project: 
         for file in (project / "external_models").glob("*.yaml")
         for entry in YAML(typ="safe").load(file)
     }
-    raw = [found for found in catalog.models if found.contract]
-    assert {found.name for found in raw} == {found.name for found in catalog.models if found.name.startswith("raw.")}
+    with_contract = {found.name: found for found in catalog.models if found.contract}
+    assert with_contract.pop("run_log.events").contract.gateways == []
+    raw = list(with_contract.values())
+    assert with_contract.keys() == {found.name for found in catalog.models if found.name.startswith("raw.")}
     for found in raw:
         assert found.contract.columns == contracts[found.name]["columns"]
         assert found.contract.columns == {column.name: column.type for column in found.columns}
@@ -340,3 +346,49 @@ def test_the_catalog_is_served_on_localhost_only(html: str) -> None:
     assert responses["/"] == (200, html)
     assert responses["/config.yaml"][0] == 404
     assert httpd.server_address[0] == "127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def run_once(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A project whose prod a recorded plan has built."""
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("run_once"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MESHFLOW_DATA", str(workspace.data))
+        with closing(RecordedContext(paths=str(workspace.path), gateway="local")) as context:
+            plan(context, "prod")
+    return workspace
+
+
+def test_the_catalog_has_the_last_run_audits_and_freshness_of_each_model(run_once: Workspace) -> None:
+    operations = read_operations("local", "prod", run_once.data, AT)
+    context = run_once.context()
+    with closing(context):
+        contents = Reader(context, AT).catalog()
+        recorded = context.engine_adapter.fetchall("SELECT model, status, duration_seconds FROM ops.model_runs")
+        ends = dict(context.engine_adapter.fetchall("SELECT model, processed_until FROM ops.model_freshness"))
+    assert recorded
+    assert ends
+    for name, status, seconds in recorded:
+        found = operations.models[name]
+        assert (found.status, found.seconds) == (status, float(seconds))
+        assert found.processed_until == (ends[name].isoformat() if name in ends else "")
+        audits = model(contents, name).audits if name in {one.name for one in contents.models} else []
+        keys = {(one.name, "; ".join(f"{key} := {value}" for key, value in one.arguments.items())) for one in audits}
+        assert {(one.audit, one.arguments) for one in found.audits} <= keys, "the page finds each result's audit"
+    assert sum(one.rows for found in operations.models.values() for one in found.audits) > 0
+
+
+@pytest.mark.parametrize(
+    ("gateway", "environment", "message"),
+    [
+        ("live", "prod", "Gateway live has no warehouse to read runs from: choose from local"),
+        ("local", "prod", "No run of prod on gateway local is recorded: use `meshflow run` and `meshflow plan`"),
+        ("local", "typo", "typo doesn't have every table and column that this needs"),
+    ],
+)
+def test_runs_that_cannot_be_read_are_one_line(
+    built: Workspace, tmp_path: Path, gateway: str, environment: str, message: str
+) -> None:
+    data = built.clone(tmp_path).data
+    with pytest.raises(click.ClickException, match=re.escape(message)):
+        read_operations(gateway, environment, data, AT)

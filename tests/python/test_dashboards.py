@@ -82,7 +82,7 @@ def tables(snapshot: Path) -> set[str]:
 
 def run(data: Path, environment: str, query: Query) -> pd.DataFrame:
     warehouse = SnapshotWarehouse("local", data)
-    return warehouse.run(warehouse.now(), environment, query).rows
+    return warehouse.run(warehouse.now(), environment, query)
 
 
 def rows(database: Path, query: str) -> list[tuple[object, ...]]:
@@ -326,7 +326,7 @@ def test_a_session_keeps_its_state_when_a_newer_snapshot_is_published(data: Path
         assert "in progress" in served.now().note
     second = served.now()
     assert second.version != first.version
-    assert environments(served.run(first, "prod", ENVIRONMENTS).rows) == ["prod", "dev"]
+    assert environments(served.run(first, "prod", ENVIRONMENTS)) == ["prod", "dev"]
 
 
 def test_a_warehouse_that_cant_be_copied_is_reported_and_its_previous_snapshot_shown(

@@ -5,9 +5,9 @@ from typing import Any
 
 import duckdb
 import pytest
-from loads import LoadPipeline, RecordingReporter, run_meshflow
+from loads import LoadPipeline, RecordingReporter, change_contract, run_meshflow
 
-from meshflow.loading import deletions
+from meshflow.loading import contract, deletions
 
 pytest_plugins = ("load_fixtures",)
 
@@ -88,16 +88,27 @@ def test_an_emptied_table_is_marked_in_several_statements(
 def test_keys_of_a_large_table_are_compared_by_reconcile_only(
     loaded_pipeline: LoadPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletions, "COMPARABLE_KEYS", 1)
+    monkeypatch.setattr(contract, "MAX_COMPARED_ROWS", 1)
     loaded_pipeline.source.execute("DELETE FROM edtech.students WHERE student_id = 2")
     result = run_meshflow(loaded_pipeline, "load", "--only", "edtech.students")
     assert result.exit_code == 0
     assert "edtech.students: 1 rows of RAW are missing in the source" in result.stderr
+    assert "allows more" in result.stderr
     assert marked(loaded_pipeline, "edtech.students") == []
 
     assert run_meshflow(loaded_pipeline, "reconcile", "--repair").exit_code == 0
     assert [key for key, *_ in marked(loaded_pipeline, "edtech.students")] == [2]
     assert run_meshflow(loaded_pipeline, "load").stderr == ""
+
+
+def test_the_contract_sets_how_many_keys_loads_compare(
+    loaded_pipeline: LoadPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract, "MAX_COMPARED_ROWS", 1)
+    grain = "  grain: student_id\n"
+    change_contract(loaded_pipeline, "edtech.yaml", grain, f"{grain}  physical_properties: {{max_rows: 3}}\n")
+    loaded_pipeline.source.execute("DELETE FROM edtech.students WHERE student_id = 2")
+    assert loaded_pipeline.load("edtech.students").loads["edtech.students"].deletions.marked == 1
 
 
 def test_a_row_of_the_source_that_is_missing_in_raw_is_an_error_with_its_remedy(loaded_pipeline: LoadPipeline) -> None:
@@ -124,7 +135,7 @@ def test_a_table_rewritten_during_a_load_is_loaded_by_the_next(by_each_cursor: L
     before = by_each_cursor.query("FROM edtech.students ORDER BY ALL")
     reporter = RecordingReporter(on_start=lambda _: by_each_cursor.source.execute(rewrite))
     recorded = by_each_cursor.load("edtech.students", reporter=reporter)
-    assert "has rewritten the table during the load" in recorded.rejections["edtech.students"]
+    assert "TRUNCATE or VACUUM FULL has rewritten it" in recorded.rejections["edtech.students"]
     assert by_each_cursor.query("FROM edtech.students ORDER BY ALL") == before, "its rows count as deleted"
     assert by_each_cursor.load("edtech.students").complete
     assert by_each_cursor.in_raw("edtech.students") == by_each_cursor.in_source("edtech.students")

@@ -282,6 +282,5 @@ def test_a_command_on_live_names_what_creates_its_state(
     monkeypatch.delenv("MESHFLOW_STATE_HOST", raising=False)
     result = CliRunner().invoke(main, [command])
     assert result.exit_code == 1
-    assert (
-        result.output == "Error: Gateway live has no state yet: run `meshflow source up`, or set MESHFLOW_STATE_HOST\n"
-    )
+    error = "Error: Gateway live isn't set up yet: run `meshflow source up`, or set MESHFLOW_STATE_HOST\n"
+    assert result.output == error

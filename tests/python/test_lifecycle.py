@@ -50,6 +50,17 @@ def test_a_second_plan_without_changes_writes_nothing(workspace: Workspace) -> N
     assert not context.plan_builder("dev", skip_tests=True).build().has_changes
 
 
+def test_an_environment_without_a_change_has_every_table_also_after_it_has_expired(workspace: Workspace) -> None:
+    context = workspace.context()
+    in_prod = {name.replace(".", "__dev.").lower() for name in views(context, "")}
+    plan(context, "dev")
+    assert {name.lower() for name in views(context, "__dev")} == in_prod
+    context.invalidate_environment("dev", sync=True)
+    assert not views(context, "__dev")
+    plan(workspace.context(), "dev")
+    assert {name.lower() for name in views(context, "__dev")} == in_prod
+
+
 def test_a_non_breaking_change_builds_only_the_changed_mart(workspace: Workspace) -> None:
     prod_before = views(workspace.context(), "")
     workspace.edit(MART, LAST_COLUMN, NEW_COLUMN)

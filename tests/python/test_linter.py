@@ -154,6 +154,13 @@ FAULTS = [
         "tests/models/pii/test_student.yaml has no test with `model: pii.student`",
     ),
     Fault(
+        "masksinviews",
+        "models/intermediate/int_retail__customers_derived.sql",
+        "newest.customer_name::VARCHAR AS customer_name",
+        "@mask(newest.customer_name)::VARCHAR AS customer_name",
+        "intermediate.int_retail__customers_derived masks a column and is stored, so all roles would see what the",
+    ),
+    Fault(
         "layerdependencies",
         "models/retail/dim_customer.sql",
         "FROM intermediate.int_retail__customers_derived",

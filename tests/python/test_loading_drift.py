@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 from decimal import Decimal
 
+import duckdb
 import psycopg
 import pytest
 from loads import (
@@ -34,6 +35,24 @@ def test_a_new_column_is_reported_and_the_load_succeeds(loaded_pipeline: LoadPip
     for part in ("retail.sales", "coupon (text)", "external_models/retail.yaml", "models/raw/retail/sales.sql"):
         assert part in message
     assert loaded_pipeline.in_raw("retail.sales") == loaded_pipeline.in_source("retail.sales")
+
+
+def test_a_rejected_attempt_is_in_the_load_log_and_moves_no_cursor(loaded_pipeline: LoadPipeline) -> None:
+    loaded_pipeline.load("retail.sales")
+    expected = loaded_pipeline.load("retail.sales").cursors["retail.sales"]
+    loaded_pipeline.source.execute("ALTER TABLE retail.sales RENAME price TO cost")
+    assert not loaded_pipeline.load("retail.sales").complete
+    statuses = loaded_pipeline.query("SELECT status, error_class FROM loader.loads ORDER BY started_at DESC LIMIT 2")
+    assert statuses == [("rejected", "TableError"), ("finished", None)]
+    loaded_pipeline.source.execute("ALTER TABLE retail.sales RENAME cost TO price")
+    assert loaded_pipeline.load("retail.sales").cursors["retail.sales"].name == expected.name != "all"
+
+
+def test_a_load_log_of_an_earlier_version_gets_the_new_columns(loaded_pipeline: LoadPipeline) -> None:
+    with closing(duckdb.connect(str(loaded_pipeline.raw))) as raw:
+        raw.execute("ALTER TABLE loader.loads DROP status")
+    assert loaded_pipeline.load("retail.sales").cursors["retail.sales"] != Cursor()
+    assert loaded_pipeline.query("SELECT status FROM loader.loads ORDER BY started_at DESC LIMIT 1") == [("finished",)]
 
 
 def test_a_column_added_to_the_contract_is_loaded_with_its_past_values(loaded_pipeline: LoadPipeline) -> None:
@@ -120,6 +139,14 @@ def test_a_type_changed_in_the_contract_needs_a_full_refresh(loaded_pipeline: Lo
             """
             ALTER TABLE retail.sales DROP CONSTRAINT sales_pkey, ALTER product_id DROP NOT NULL,
             ADD UNIQUE NULLS NOT DISTINCT (order_id, product_id)
+            """,
+            "product_id of the key may be NULL in the source",
+        ),
+        (
+            "retail.sales",
+            """
+            ALTER TABLE retail.sales DROP CONSTRAINT sales_pkey, ALTER product_id DROP NOT NULL,
+            ADD CONSTRAINT required NOT NULL product_id NOT VALID, ADD UNIQUE (order_id, product_id)
             """,
             "product_id of the key may be NULL in the source",
         ),

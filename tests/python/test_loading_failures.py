@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,10 +14,11 @@ from urllib.parse import quote
 import duckdb
 import psycopg
 import pytest
-from loads import SOURCE_TABLES, LoadPipeline, error_line, frozen_load
-from pooler import rejecting_pooler
+from loads import MESHFLOW, SOURCE_TABLES, LoadPipeline, error_line, frozen_load, run_meshflow
+from pooler import ignoring_pooler, rejecting_pooler
 from psycopg import sql
 
+from meshflow.failures import LOG
 from meshflow.source.schema import grant_loader_access
 from meshflow.source.server import Server
 
@@ -122,6 +124,16 @@ def test_a_load_that_cannot_start_prints_one_line_with_the_reason(failures: Fail
     assert len(errors.splitlines()) == 1
 
 
+def test_a_pooler_that_ignores_the_settings_of_a_session_is_named(loaded_pipeline: LoadPipeline) -> None:
+    """Values would be written as the role presets them, and row-level security would hide rows."""
+    url = loaded_pipeline.source.loader_url
+    with ignoring_pooler(loaded_pipeline.source.server.port) as port:
+        through_pooler = url.replace(f":{loaded_pipeline.source.server.port}/", f":{port}/")
+        result = run_meshflow(loaded_pipeline, "load", MESHFLOW_LOADER_URL=through_pooler)
+    assert result.exit_code == 1
+    assert "ignores the settings of the session. This is a pooler such as PgBouncer" in error_line(result.stderr)
+
+
 def test_after_loads_that_could_not_start_the_next_one_loads_all_changes(
     failures: Failures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +146,15 @@ def test_after_loads_that_could_not_start_the_next_one_loads_all_changes(
     assert {table: load.rows for table, load in recorded.loads.items()} == {
         "edtech.students": 3, "edtech.courses": 0, "edtech.enrollments": 0, "retail.sales": 3,
     }  # fmt: skip
+
+
+def test_a_load_that_cannot_reach_the_source_is_in_the_load_log(loaded_pipeline: LoadPipeline) -> None:
+    process = loaded_pipeline.start(MESHFLOW_LOADER_URL="postgresql://a:p@127.0.0.1:1/c")
+    assert process.wait() == 1
+    failed = "SELECT source || '.' || table_name FROM loader.loads WHERE status = 'failed'"
+    assert {table for (table,) in loaded_pipeline.query(failed)} == set(SOURCE_TABLES)
+    assert loaded_pipeline.query(f"{failed} AND error_class <> 'OperationalError'") == []
+    assert len(loaded_pipeline.load_log()) == 4, "none of them is finished"
 
 
 def words_of_the_password(text: str | bytes) -> set[str]:
@@ -173,3 +194,32 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+@pytest.mark.parametrize("command", ["load", "reconcile"])
+def test_a_value_in_an_error_of_the_source_is_only_in_the_log(command: str, loaded_pipeline: LoadPipeline) -> None:
+    """The source's view casts a column, which fails for one row."""
+    canary, source = "canary@example.org", loaded_pipeline.source
+    columns = [name for (name,) in source.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'courses' ORDER BY ordinal_position"
+    )]  # fmt: skip
+    source.execute("UPDATE edtech.courses SET course_name = %s", canary)
+    source.execute("ALTER TABLE edtech.courses RENAME TO stored_courses")
+    cast = "course_name::INT::VARCHAR AS instructor_name"
+    selected = ", ".join(cast if name == "instructor_name" else str(name) for name in columns)
+    source.execute(f"CREATE VIEW edtech.courses AS SELECT {selected} FROM edtech.stored_courses")
+    source.execute("GRANT SELECT ON edtech.courses TO loader")
+    contract = loaded_pipeline.project / "external_models"  # a link; a view is loaded without a key
+    files = {file.name: file.read_text() for file in contract.iterdir()}
+    contract.unlink()
+    contract.mkdir()
+    for name, text in files.items():
+        (contract / name).write_text(text.replace("  grain: course_id\n", ""))
+    done = subprocess.run(
+        [MESHFLOW, command, "--json"],
+        cwd=loaded_pipeline.project, env=loaded_pipeline.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "edtech.courses: the source's rows can't be read: " in done.stdout
+    assert canary not in done.stdout + done.stderr
+    assert canary in (loaded_pipeline.project / LOG).read_text()

@@ -5,7 +5,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from loads import LoadPipeline, add_contract, change_contract, run_meshflow
+from loads import LoadPipeline, RecordingReporter, add_contract, change_contract, run_meshflow
 
 pytest_plugins = ("load_fixtures",)
 
@@ -71,6 +71,84 @@ def test_rows_without_a_key_are_replaced_by_a_load_with_a_change(create: Create,
             pipeline.source.execute(statement)
         assert load(pipeline) == (len(expected), expected)
     assert run_meshflow(pipeline, "reconcile").exit_code == 0
+
+
+def test_a_view_of_a_table_that_is_rewritten_during_the_load_is_rejected(create: Create) -> None:
+    """To the load's snapshot it looks empty."""
+    pipeline = create("view")
+    load(pipeline)
+    for statement in (
+        "ALTER VIEW shop.visits RENAME TO inner_visits",
+        "CREATE VIEW shop.visits AS SELECT page, max(seconds) AS seconds FROM shop.inner_visits GROUP BY page",
+        "GRANT SELECT ON shop.visits TO loader",
+    ):
+        pipeline.source.execute(statement)
+    load(pipeline)
+    before = pipeline.query(f"FROM {TABLE} ORDER BY ALL")
+    rewrite = "ALTER TABLE shop.stored ADD number float8 DEFAULT random()"
+    recorded = pipeline.load(TABLE, reporter=RecordingReporter(on_start=lambda _: pipeline.source.execute(rewrite)))
+    assert "TRUNCATE or VACUUM FULL has rewritten it" in recorded.rejections[TABLE]
+    assert pipeline.query(f"FROM {TABLE} ORDER BY ALL") == before
+    assert load(pipeline) == (1, [("home", 1)])
+
+
+FUNCTION = "RETURNS SETOF shop.parts STABLE SECURITY DEFINER LANGUAGE sql AS 'SELECT * FROM shop.stored'"
+VIEWS = {
+    "a partition": "SELECT page, seconds FROM shop.parts WHERE page = 'home'",
+    "only the parent": "SELECT page, seconds FROM ONLY shop.parents",
+    "a sequence": "SELECT 'home' AS page, last_value::float8 AS seconds FROM shop.numbers",
+    "a function": "SELECT page, seconds FROM shop.stored_rows()",
+    "a join that isn't needed": "SELECT page, seconds FROM shop.stored LEFT JOIN shop.ids ON id = length(page)",
+    "a row type": 'SELECT page, seconds FROM json_populate_recordset(NULL::shop.parts, \'[{"page":"a"}]\')',
+    "the catalog": 'SELECT amname::text COLLATE "default" AS page, 1.0::float8 AS seconds FROM pg_am',
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_may_read_less_or_more_than_its_definition_names(create: Create, view: str) -> None:
+    pipeline = create("view")
+    for statement in (
+        "CREATE TABLE shop.parts (page text, seconds float8) PARTITION BY LIST (page)",
+        "CREATE TABLE shop.part_1 PARTITION OF shop.parts FOR VALUES IN ('home')",
+        "CREATE TABLE shop.part_2 PARTITION OF shop.parts DEFAULT",
+        "INSERT INTO shop.parts VALUES ('home', 1), ('cart', 2)",
+        "CREATE TABLE shop.parents (page text, seconds float8)",
+        "CREATE TABLE shop.children () INHERITS (shop.parents)",
+        "CREATE SEQUENCE shop.numbers",
+        "CREATE TABLE shop.ids (id integer PRIMARY KEY) PARTITION BY LIST (id)",
+        "CREATE TABLE shop.id_1 PARTITION OF shop.ids FOR VALUES IN (1)",
+        f"CREATE FUNCTION shop.stored_rows() {FUNCTION}",
+        f"CREATE OR REPLACE VIEW shop.visits AS {VIEWS[view]}",
+        "CREATE RULE inserted AS ON INSERT TO shop.visits DO INSTEAD INSERT INTO shop.parents VALUES (NEW.page)",
+    ):
+        pipeline.source.execute(statement)
+    expected = pipeline.source.execute("SELECT page, seconds FROM shop.visits ORDER BY page, seconds")
+    for _ in range(2):
+        assert load(pipeline)[1] == expected
+    assert run_meshflow(pipeline, "reconcile").exit_code == 0
+
+
+def test_a_function_of_a_view_that_reads_a_rewritten_table_is_noticed(create: Create) -> None:
+    pipeline = create("view")
+    pipeline.source.execute(
+        "CREATE FUNCTION shop.stored_rows() RETURNS TABLE (page text, seconds float8) STABLE SECURITY DEFINER "
+        "LANGUAGE plpgsql AS 'BEGIN RETURN QUERY SELECT stored.page, stored.seconds FROM shop.stored; END'"
+    )
+    pipeline.source.execute("CREATE OR REPLACE VIEW shop.visits AS SELECT page, seconds FROM shop.stored_rows()")
+    before = load(pipeline)[1]
+    rewrite = "ALTER TABLE shop.stored ADD number float8 DEFAULT random()"
+    recorded = pipeline.load(TABLE, reporter=RecordingReporter(on_start=lambda _: pipeline.source.execute(rewrite)))
+    assert "TRUNCATE or VACUUM FULL has rewritten it" in recorded.rejections[TABLE]
+    assert pipeline.in_raw(TABLE) == before
+
+
+def test_a_refresh_of_a_materialized_view_during_the_load_is_harmless(create: Create) -> None:
+    pipeline = create("materialized view")
+    before = load(pipeline)[1]
+    refresh = "REFRESH MATERIALIZED VIEW shop.visits"
+    recorded = pipeline.load(TABLE, reporter=RecordingReporter(on_start=lambda _: pipeline.source.execute(refresh)))
+    assert recorded.rejections == {}
+    assert pipeline.in_raw(TABLE) == before
 
 
 def test_an_unchanged_table_is_not_written_again(create: Create) -> None:

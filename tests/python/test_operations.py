@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import closing
 from pathlib import Path
 
@@ -96,15 +97,23 @@ def test_every_job_of_the_crontab_succeeds(project: Path, cron_server: Workspace
         assert re.search(r"^== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ .*\n(.*\n)+== \S+ exit 0$", log, re.MULTILINE), name
     with closing(duckdb.connect(str(cron_server.data / "live_raw.duckdb"), read_only=True)) as connection:
         assert connection.execute("SELECT COUNT(*) FROM loader.reconciliations").fetchone() == (2,)
+    with closing(duckdb.connect(str(cron_server.data / "live_analytics.duckdb"), read_only=True)) as connection:
+        started = "SELECT environment, command, triggered_by FROM run_log.events WHERE event = 'started'"
+        assert connection.execute(started).fetchall() == [("prod", "run", "cron run")]
 
 
 def test_freshness_passes_with_recent_data_and_fails_with_late_data(cron_server: Workspace) -> None:
-    passed = meshflow("freshness", "--after", "2")
-    assert passed.returncode == 0
-    assert re.search(r"prod is processed until \d{4}-\d\d-\d\d \d\d:\d\d UTC", passed.stdout)
-    failed = meshflow("freshness", "--after", "0")
+    passed = meshflow("freshness")
+    assert (passed.returncode, passed.stderr) == (0, "")
+    assert re.search(r"retail\.fct_sales +\d{4}-\d\d-\d\d \d\d:\d\d +0\.\d +2 +\S+", passed.stdout)
+    cron_server.edit("config.yaml", "default: 2", "default: 2\n    retail: 0.000001")
+    failed = meshflow("freshness")
     assert failed.returncode == 1
-    assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d UTC, 0\.\d h ago; \S+ is furthest behind", failed.stderr)
+    late = [line.split()[0] for line in failed.stdout.splitlines() if ", late" in line]
+    assert {name.partition(".")[0] for name in late} == {"retail"}
+    assert failed.stdout.splitlines()[2].split()[0] in late, "late models come first"
+    error = r"Error: 7 of \d+ models of prod are late\. (\S+) is furthest behind: nothing after .* UTC has been .*\n"
+    assert re.fullmatch(error, failed.stderr)
 
 
 def test_audit_fails_for_blocking_audits_and_warns_for_non_blocking_ones(cron_server: Workspace) -> None:
@@ -158,3 +167,16 @@ def test_a_job_without_a_log_folder_does_not_start(cron_server: Workspace, monke
     assert failed.returncode != 0
     assert "MESHFLOW_LOGS: is not set: set it to a folder for logs" in failed.stderr
     assert not (cron_server.root / "ran").exists()
+
+
+def test_the_unit_may_write_its_checkout_only_and_gain_no_privilege(project: Path) -> None:
+    """What systemd makes of these settings isn't tested: no systemd runs here."""
+    unit = ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(project / "infra/cron/meshflow-freshness.service", encoding="utf-8")
+    service = unit["Service"]
+    assert service["User"] == "meshflow"
+    assert (service["ProtectSystem"], service["ReadWritePaths"]) == ("strict", service["WorkingDirectory"])
+    assert (service["NoNewPrivileges"], service["CapabilityBoundingSet"]) == ("yes", "")
+    assert (service["ProtectHome"], service["PrivateTmp"], service["UMask"]) == ("tmpfs", "yes", "0077")
+    assert service["SystemCallFilter"] == "@system-service"

@@ -153,3 +153,11 @@ def test_examples_query_the_named_environment(
     assert unknown.exit_code == 1
     assert "There is no environment 'nope'" in unknown.output
     assert "dev" in unknown.output
+
+    context = workspace.context()
+    context.engine_adapter.drop_schema("RETAIL__DEV", cascade=True)
+    context.close()
+    without_views = CliRunner(env=workspace.environment).invoke(main, ["examples", "Dev"])
+    assert without_views.exit_code == 1
+    error = r"Error: Environment dev can't be queried: DuckDB: .*`sqlmesh plan dev`.*\n"
+    assert re.fullmatch(error, without_views.stderr)

@@ -81,7 +81,7 @@ def test_hard_deleted_rows_that_loads_leave_are_found_and_repair_marks_them(
     meshflow: Meshflow, source: SourceDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meshflow("load")
-    monkeypatch.setattr("meshflow.loading.deletions.COMPARABLE_KEYS", 1)
+    monkeypatch.setattr("meshflow.loading.contract.MAX_COMPARED_ROWS", 1)
     source.execute("DELETE FROM edtech.students WHERE student_id IN (2, 3)")
     found = meshflow("reconcile", "--json")
     assert found.exit_code == 1
@@ -147,7 +147,7 @@ def test_a_repair_is_a_load_that_brings_rows_and_does_not_move_the_cursor(
     meshflow: Meshflow, source: SourceDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meshflow("load")
-    monkeypatch.setattr("meshflow.loading.deletions.COMPARABLE_KEYS", 1)
+    monkeypatch.setattr("meshflow.loading.contract.MAX_COMPARED_ROWS", 1)
     source.execute("DELETE FROM edtech.students WHERE student_id = 2")
     meshflow("reconcile", "--repair")
     load, repair = raw(
@@ -162,7 +162,7 @@ def test_a_repair_is_a_load_that_brings_rows_and_does_not_move_the_cursor(
 def test_days_and_checksums_are_recorded_for_the_warehouse(
     meshflow: Meshflow, source: SourceDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("meshflow.loading.deletions.COMPARABLE_KEYS", 1)
+    monkeypatch.setattr("meshflow.loading.contract.MAX_COMPARED_ROWS", 1)
     source.execute("ALTER TABLE retail.sales DISABLE TRIGGER USER")
     source.execute("UPDATE retail.sales SET updated_at = '2026-03-01 23:59:59.999999+00' WHERE order_id <= 4")
     source.execute("UPDATE retail.sales SET updated_at = '2026-03-02 00:30:00+02' WHERE order_id = 4")

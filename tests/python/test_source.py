@@ -28,6 +28,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from sources import SPECIAL_NAME, SourceDatabase, new_database
 
+from meshflow.source.schema import install
 from meshflow.source.server import NOBODY_UID, Server
 
 MESHFLOW = Path(sys.executable).with_name("meshflow")
@@ -280,7 +281,7 @@ def test_the_error_of_a_server_that_does_not_start_contains_the_reason(installed
     settings.write_bytes(before)
     assert installed.run("up")[0] == 0
     assert str(installed.server.home) in error
-    assert 'FATAL:  could not access file "nonsense"' in error
+    assert 'FATAL: could not access file "nonsense"' in error
 
 
 def test_only_the_owner_can_read_passwords(installed: Installed) -> None:
@@ -488,7 +489,7 @@ def test_an_error_of_your_own_server_is_printed_in_one_line(
     nameless = {**environment, "MESHFLOW_LOADER_URL": f"postgresql://127.0.0.1:{postgres.port}/postgres"}
     assert "MESHFLOW_LOADER_URL names no role" in error_line(*project.run("install-demo", **nameless))
     foreign = {**environment, "MESHFLOW_SOURCE_URL": postgres.url("source", "sqlmesh")}
-    assert "permission denied for database sqlmesh" in error_line(*project.run("install-demo", **foreign))
+    assert 'permission denied for database "sqlmesh"' in error_line(*project.run("install-demo", **foreign))
 
 
 def test_the_error_names_a_missing_data_folder(tmp_path: Path) -> None:
@@ -548,11 +549,26 @@ def test_the_loader_can_only_read_the_tables(source: SourceDatabase, statement: 
         loader.execute(statement.encode())
 
 
+def test_the_loader_cannot_connect_to_the_state_where_it_could_take_the_lock_of_prod(postgres: Server) -> None:
+    with pytest.raises(psycopg.OperationalError, match='permission denied for database "sqlmesh"'):
+        psycopg.connect(postgres.url("loader", "sqlmesh"))
+
+
 def test_the_loader_sees_no_queries_of_other_roles(source: SourceDatabase) -> None:
     with closing(psycopg.connect(source.url)) as writer, closing(psycopg.connect(source.loader_url)) as loader:
         writer.execute("SELECT 'a secret'")
         queries = loader.execute("SELECT query, xact_start FROM pg_stat_activity WHERE usename = 'source'").fetchall()
         assert set(queries) == {("<insufficient privilege>", None)}
+
+
+def test_an_upgrade_drops_the_function_that_ran_with_the_rights_of_its_owner(source: SourceDatabase) -> None:
+    source.execute(
+        "CREATE FUNCTION meshflow.oldest_write() RETURNS timestamptz LANGUAGE sql SECURITY DEFINER "
+        "AS 'SELECT min(granted::text)::timestamptz FROM pg_locks'"
+    )
+    with closing(psycopg.connect(source.url)) as connection:
+        install(connection)
+    assert source.execute("SELECT proname FROM pg_proc WHERE prosecdef AND proname = 'oldest_write'") == []
 
 
 def test_no_function_runs_with_the_rights_of_its_owner(source: SourceDatabase) -> None:

@@ -549,7 +549,7 @@ def test_a_database_without_tables_gives_a_one_line_error(postgres: Server) -> N
 
 def test_a_rejected_batch_leaves_no_rows_and_gives_a_one_line_error(source: SourceDatabase) -> None:
     source.execute("ALTER TABLE retail.sales ADD CONSTRAINT shut CHECK (false)")
-    with pytest.raises(click.ClickException, match=r"rejected the batch: .*\"shut\"") as error:
+    with pytest.raises(click.ClickException, match=r"rejected the batch: CheckViolation") as error:
         run(source, batches=1)
     assert "\n" not in error.value.message
     assert table_sizes(source) == (0, 0, 0, 0)

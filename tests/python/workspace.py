@@ -94,17 +94,16 @@ def plan(context: Context, environment: str, at: datetime | None = None) -> None
 
     As if it were `at`, UTC; by default now.
     """
-    options = {"auto_apply": True, "no_prompts": True, "skip_tests": True}
-    context.plan(environment, execution_time=at, include_unmodified=True, **options)
+    context.plan(environment, execution_time=at, auto_apply=True, no_prompts=True, skip_tests=True)
 
 
 RUN = """
 import sys
 from datetime import datetime
-from sqlmesh.core.context import Context
+from meshflow.runs import RecordedContext
 
 at = datetime.fromisoformat(sys.argv[1])
-status = Context(paths=".", gateway="local").run("prod", end=at, execution_time=at, skip_janitor=True)
+status = RecordedContext(paths=".", gateway="local").run("prod", end=at, execution_time=at, skip_janitor=True)
 sys.exit(not status.is_success)
 """
 

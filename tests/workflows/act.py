@@ -1,8 +1,8 @@
 """Runs workflow files with act, on this machine: no GitHub, no Docker, no network.
 
 A run gets what GitHub would give it: the workflow and its actions from the same commit, the secrets of each job's own
-environment only, and a token with the permissions of the job. Concurrency groups are not implemented: runs that start
-together run in parallel.
+environment only, a token with the permissions of the job, and with `id-token: write` an identity. Concurrency groups
+are not implemented: runs that start together run in parallel.
 
 Third-party actions are stubs in `actions/`. Nothing is installed: the checkout gets the virtual environment that runs
 the tests, with the checkout's `src` first on the path.
@@ -42,12 +42,20 @@ def read(file: Path) -> Workflow:
     return loaded
 
 
+IDENTITY = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+"""Variables of a job that may request tokens of its identity."""
+
+TOKEN_HEADER = base64.urlsafe_b64encode(b'{"alg":"RS256","typ":"JWT"}').decode().rstrip("=")
+"""The beginning of every token of an identity."""
+
+
 def adapt(workflow: Workflow, commit: str) -> Workflow:
-    """`workflow`, taken from `commit`, in the syntax that act supports. There are three differences from the file.
+    """`workflow`, taken from `commit`, in the syntax that act supports. There are four differences from the file.
 
     - `concurrency.queue` is removed: act rejects it, and has no concurrency groups anyway.
     - `uses: $/path`, which means the workflow's own commit, is replaced by repository and commit.
-    - Secrets are prefixed with the job's environment and tokens with the job: act has one set for all jobs.
+    - Secrets and variables are prefixed with the job's environment, tokens with the job: act has one set for all.
+    - A job with `id-token: write` has the variables that GitHub sets for it.
     """
 
     def rewrite(value: Any, job: str, environment: str) -> Any:
@@ -59,18 +67,34 @@ def adapt(workflow: Workflow, commit: str) -> Workflow:
             return value
         if value.startswith("$/"):
             return f"{REPOSITORY}/{value.removeprefix('$/')}@{commit}"
-        value = re.sub(r"\bsecrets\.(\w+)", rf"secrets.{secret_prefix(environment)}__\1", value)
+        value = re.sub(r"\b(secrets|vars)\.(\w+)", rf"\1.{secret_prefix(environment)}__\2", value)
         return re.sub(r"\bgithub\.token\b", f"secrets.{secret_prefix(job)}__TOKEN", value)
 
     jobs = {name: rewrite(job, name, job.get("environment", "")) for name, job in workflow["jobs"].items()}
-    for job in jobs.values():
+    for name, job in jobs.items():
         job.get("concurrency", {}).pop("queue", None)
+        if has_identity(job):
+            variables = {one: f"${{{{ secrets.{secret_prefix(name)}__{one} }}}}" for one in IDENTITY}
+            job["env"] = job.get("env", {}) | variables
     return workflow | {"jobs": jobs}
+
+
+def has_identity(job: Mapping[str, Any]) -> bool:
+    return job.get("permissions", {}).get("id-token") == "write"
 
 
 def secret_prefix(name: str) -> str:
     """`name` in the characters that a secret's name may have."""
     return re.sub(r"\W", "_", name).upper()
+
+
+def prefixed(by_environment: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """The values of all environments in one set, as `adapt` names them."""
+    return {
+        f"{secret_prefix(environment)}__{name}": value
+        for environment, values in by_environment.items()
+        for name, value in values.items()
+    }
 
 
 def is_triggered(workflow: Workflow, event: str, payload: Mapping[str, Any]) -> bool:
@@ -107,11 +131,14 @@ class Runner:
     """Contains a folder per run."""
     environment: Mapping[str, str]
     """Variables of GitHub and addresses of services. They override those of the workflows."""
-    variables: Mapping[str, str]
+    variables: Mapping[str, Mapping[str, str]]
+    """Variables by environment."""
     secrets: Mapping[str, Mapping[str, str]]
     """Secrets by environment."""
     token: Callable[[Permissions], str]
     """Returns a new token with the given permissions."""
+    identity: Callable[[str], Mapping[str, str]] = lambda _: {}
+    """Returns the variables of a job in an environment that may request tokens of its identity."""
     programs: Path = Path("/usr/bin")
     """Folder that comes first on PATH."""
     runs: list["RunningWorkflow"] = field(default_factory=list)
@@ -138,16 +165,18 @@ class Runner:
             f"{secret_prefix(name)}__TOKEN": self.token(job.get("permissions", workflow["permissions"]))
             for name, job in workflow["jobs"].items()
         }
-        secrets = tokens | {
-            f"{secret_prefix(environment)}__{name}": value
-            for environment, values in self.secrets.items()
-            for name, value in values.items()
+        identities = {
+            f"{secret_prefix(name)}__{variable}": value
+            for name, job in workflow["jobs"].items()
+            if has_identity(job)
+            for variable, value in self.identity(job.get("environment", "")).items()
         }
+        secrets = tokens | identities | prefixed(self.secrets)
         (folder / "workflow.yml").write_text(json.dumps(workflow, indent=1))
         (folder / "event.json").write_text(json.dumps(payload))
         (folder / "secrets").write_text(dotenv(secrets))
         (folder / "secrets").chmod(0o600)
-        (folder / "variables").write_text(dotenv(self.variables))
+        (folder / "variables").write_text(dotenv(prefixed(self.variables)))
         environment = {
             "GITHUB_REPOSITORY": REPOSITORY,
             "GITHUB_RUN_ID": str(number),
@@ -189,7 +218,7 @@ class Runner:
         )
         names = {name: job.get("name", name) for name, job in workflow["jobs"].items()}
         self.runs.append(
-            RunningWorkflow(process, folder, names, frozenset(value for value in secrets.values() if value))
+            RunningWorkflow(process, folder, names, frozenset({*filter(None, secrets.values()), TOKEN_HEADER}))
         )
         return self.runs[-1]
 

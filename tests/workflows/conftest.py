@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from act import Run, Runner, RunningWorkflow, contains_secret, git
 from emulated import Keys, Snowflake
-from fake_github import FakeGitHub, Issue, PullRequest
+from fake_github import BOT, FakeGitHub, Issue, PullRequest
+from identity import Issuer
 from permissions import Tokens
 from sources import SourceDatabase, new_state
 from warehouse import Warehouse
@@ -64,6 +65,12 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 
 
 @pytest.fixture(scope="session")
+def issuer(keys: Keys) -> Iterator[Issuer]:
+    with Issuer(keys).serving() as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="session")
 def warehouse(
     github: FakeGitHub, postgres: Server, keys: Keys, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Warehouse]:
@@ -73,20 +80,25 @@ def warehouse(
         snowflake = Snowflake.start(keys, tmp_path_factory.mktemp("snowflake"))
         main = tmp_path_factory.mktemp("main")
         git("clone", "--quiet", github.git_dir, main, at=main)
-        warehouse = Warehouse(main, snowflake, SourceDatabase.new(postgres), new_state(postgres))
+        warehouse = Warehouse(main, snowflake, SourceDatabase.new(postgres), new_state(postgres), "the-password-of-ci")
         warehouse.write(seed=1)
         warehouse.load()
         warehouse.sqlmesh("plan", "prod", "--auto-apply", "--skip-tests")
+        warehouse.create_ci_role(postgres)
         yield warehouse
         snowflake.stop()
 
 
 @pytest.fixture(scope="session")
-def connected(runner: Runner, warehouse: Warehouse, keys: Keys) -> Runner:
-    """Runs workflows that use the warehouse."""
+def connected(runner: Runner, warehouse: Warehouse, keys: Keys, issuer: Issuer) -> Runner:
+    """Runs workflows that use the warehouse. Jobs sign in to Snowflake by workload identity: no secret is a key."""
     sources, state = warehouse.sources, warehouse.state
     snowflake = warehouse.snowflake.environment
-    common = {"MESHFLOW_STATE_PASSWORD": state["MESHFLOW_STATE_PASSWORD"]}
+    variables = {
+        "MESHFLOW_SNOWFLAKE_ACCOUNT": snowflake["MESHFLOW_SNOWFLAKE_ACCOUNT"],
+        **{f"MESHFLOW_STATE_{name}": state[f"MESHFLOW_STATE_{name}"] for name in ("HOST", "DATABASE")},
+        "MESHFLOW_STATE_SSLMODE": "disable",
+    }
     return replace(
         runner,
         # Not needed for Snowflake at its own address and PostgreSQL at its own port.
@@ -96,19 +108,19 @@ def connected(runner: Runner, warehouse: Warehouse, keys: Keys) -> Runner:
             "MESHFLOW_SNOWFLAKE_PORT": snowflake["MESHFLOW_SNOWFLAKE_PORT"],
             "MESHFLOW_STATE_PORT": state["MESHFLOW_STATE_PORT"],
             "REQUESTS_CA_BUNDLE": str(keys.authority),
+            "SNOWFLAKE_WIF_ALLOWED_HOST_SUFFIXES": "localhost",
         },
+        identity=issuer.admit,
         variables={
-            "MESHFLOW_SNOWFLAKE_ACCOUNT": snowflake["MESHFLOW_SNOWFLAKE_ACCOUNT"],
-            **{f"MESHFLOW_STATE_{name}": state[f"MESHFLOW_STATE_{name}"] for name in ("HOST", "USER", "DATABASE")},
-            "MESHFLOW_STATE_SSLMODE": "disable",
+            "snowflake-ci": variables | {"MESHFLOW_STATE_USER": warehouse.ci_state["MESHFLOW_STATE_USER"]},
+            "snowflake-load": {"MESHFLOW_SNOWFLAKE_ACCOUNT": snowflake["MESHFLOW_SNOWFLAKE_ACCOUNT"]},
+            "snowflake-prod": variables | {"MESHFLOW_STATE_USER": state["MESHFLOW_STATE_USER"]},
         },
         secrets={
-            "snowflake-ci": common | {"MESHFLOW_SNOWFLAKE_PRIVATE_KEY": keys.private("CI")},
-            "snowflake-prod": common
-            | {
-                "MESHFLOW_SNOWFLAKE_PRIVATE_KEY": keys.private("TRANSFORMER"),
-                "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY": keys.private("LOADER"),
-                "MESHFLOW_LOADER_URL": sources.loader_url,
+            "snowflake-ci": {"MESHFLOW_STATE_PASSWORD": warehouse.ci_state["MESHFLOW_STATE_PASSWORD"]},
+            "snowflake-load": {"MESHFLOW_LOADER_URL": sources.loader_url},
+            "snowflake-prod": {
+                "MESHFLOW_STATE_PASSWORD": state["MESHFLOW_STATE_PASSWORD"],
                 "MESHFLOW_EXPORT_PASSPHRASE": "the-passphrase-of-the-export",
                 "MESHFLOW_SLACK_WEBHOOK": "http://127.0.0.1:9/services/the-secret-of-slack",  # no server listens there
             },
@@ -127,6 +139,17 @@ class Actions:
         """Build the environment of a pull request that was opened, pushed to or labeled."""
         payload = self.github.pull_event(pull, action, label=label)
         return self.runner.start("pr-environment.yml", "pull_request_target", payload, actor=pull.author)
+
+    def dispatched(self, pull: PullRequest) -> RunningWorkflow:
+        """Build the environment of a pull request for which a job has dispatched the workflow."""
+        payload = self.github.dispatch_event(pull)
+        return self.runner.start("pr-environment.yml", "workflow_dispatch", payload, actor=BOT)
+
+    def review(self, pull: PullRequest, user: str, state: str = "APPROVED") -> RunningWorkflow:
+        """Review a pull request. GitHub takes review.yml from it."""
+        payload = self.github.review_event(pull, self.github.review(pull, user, state))
+        merge = f"refs/pull/{pull.number}/merge"
+        return self.runner.start("review.yml", "pull_request_review", payload, commit=merge, actor=user)
 
     def check(self, pull: PullRequest, action: str = "opened") -> RunningWorkflow:
         """Run ci.yml of the pull request."""

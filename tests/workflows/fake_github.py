@@ -15,6 +15,7 @@ attributes contain the results:
         assert github.comments_on(pull) == […]
 """
 
+import base64
 import json
 import os
 import re
@@ -24,6 +25,7 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -33,6 +35,9 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 BOT = "github-actions[bot]"
+
+GHOST = "ghost"
+"""A user whose account was deleted: GitHub sends null instead."""
 
 PERMISSION = {"admin": "admin", "maintain": "write", "write": "write", "triage": "read", "read": "read", "none": "none"}
 """GitHub's roles, mapped to its four older permissions."""
@@ -65,6 +70,7 @@ class Issue:
     state: str = "open"
     labels: set[str] = field(default_factory=set)
     comments: list[Comment] = field(default_factory=list)
+    created_at: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
 
 
 @dataclass
@@ -75,6 +81,7 @@ class Review:
     """APPROVED, CHANGES_REQUESTED, COMMENTED or DISMISSED."""
     commit: str
     """The head that was reviewed."""
+    submitted_at: str
 
 
 @dataclass(kw_only=True)
@@ -97,6 +104,9 @@ class PullRequest(Issue):
     merge_commit: str | None = None
     """The commit on main."""
     reviews: list[Review] = field(default_factory=list)
+    review_decision: str | None = None
+    """What GitHub makes of the reviews: APPROVED, REVIEW_REQUIRED, or None if the ruleset of main requires none."""
+    events: list[Json] = field(default_factory=list)
 
 
 @dataclass
@@ -160,9 +170,16 @@ class FakeGitHub:
         """Every request: `PUT /pulls/1/merge 405`."""
         self.internal_errors: list[str] = []
         """Tracebacks of errors in this module. A test fails if there is one."""
+        self.max_commits = 250
+        """How many commits of a pull request are listed."""
         self.merge_rejections: list[str] = []
         """Reasons to reject the next merges, one each."""
-        self._pushes: list[tuple[str, str]] = []
+        self.teams: set[str] = set()
+        """Teams with write access, such as {"@acme/platform"}. GitHub ignores others in CODEOWNERS."""
+        self.dispatches: list[Json] = []
+        """Inputs of each dispatch of a workflow, with its file as `workflow`."""
+        self._pushes: list[Json] = []
+        self._seconds = count()
         self._hooks: list[tuple[re.Pattern[str], Callable[[], object]]] = []
         self._ids = count(1001)
         self._numbers = count(1)
@@ -219,7 +236,6 @@ class FakeGitHub:
         start: str = "main",
     ) -> str:
         """Commit `files`, text by path or None to delete, to `branch`; the sha. A new branch begins at `start`."""
-        self._pushes.append((branch, pusher or author))
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             parent = self.sha(branch) or self.sha(start)
@@ -230,17 +246,32 @@ class FakeGitHub:
                 mode = "0" if text is None else "100644"
                 self.git("update-index", "--index-info", env=index, stdin=f"{mode} {blob}\t{path}\n")
             tree = self.git("write-tree", env=index)
-        return self._commit(branch, tree, [parent] if parent else [], f"Change {', '.join(files)}", author)
+        sha = self._commit(branch, tree, [parent] if parent else [], f"Change {', '.join(files)}", author)
+        return self.move(branch, sha, pusher=pusher or author)
+
+    def move(self, branch: str, sha: str, *, pusher: str) -> str:
+        """Push the existing commit `sha` to `branch`, by force if necessary."""
+        self.git("update-ref", f"refs/heads/{branch}", sha)
+        self._pushes.append(
+            {
+                "ref": f"refs/heads/{branch}",
+                "activity_type": "push",
+                "actor": _user(pusher),
+                "after": sha,
+                "timestamp": self._now(),
+            }
+        )
+        return sha
 
     def push_folder(self, branch: str, folder: Path, *, author: str = "ann", start: str = "main") -> str:
         """Commit all files of `folder` that its .gitignore doesn't exclude to `branch`; the sha."""
-        self._pushes.append((branch, author))
         with tempfile.TemporaryDirectory() as scratch:
             index = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(folder)}
             self.git("add", "--all", ".", env=index, cwd=folder)
             tree = self.git("write-tree", env=index)
         parent = self.sha(branch) or self.sha(start)
-        return self._commit(branch, tree, [parent] if parent else [], f"Change {branch}", author)
+        sha = self._commit(branch, tree, [parent] if parent else [], f"Change {branch}", author)
+        return self.move(branch, sha, pusher=author)
 
     def open_pull(  # noqa: PLR0913 - what a pull request has
         self,
@@ -275,9 +306,16 @@ class FakeGitHub:
     def review(self, pull: PullRequest, user: str, state: str, *, commit: str | None = None) -> Review:
         """Review the current head of `pull`, or `commit`."""
         self._refresh(pull)
-        review = Review(next(self._ids), user, state, commit or pull.head_sha)
+        review = Review(next(self._ids), user, state, commit or pull.head_sha, self._now())
         pull.reviews.append(review)
         return review
+
+    def retarget(self, pull: PullRequest, base: str, event: str = "base_ref_changed") -> None:
+        """Change the base branch of `pull`."""
+        pull.base = base
+        pull.events.append(
+            {"id": next(self._ids), "event": event, "actor": _user(pull.author), "created_at": self._now()}
+        )
 
     def comment(self, issue: Issue, body: str, *, user: str) -> Comment:
         comment = Comment(next(self._ids), user, body)
@@ -318,6 +356,18 @@ class FakeGitHub:
         """Event issue_comment, on a pull request or a plain issue. Also creates the comment."""
         comment = self._comment(self.comment(issue, body, user=user))
         return {"action": action, "issue": self._issue(issue), "comment": comment} | self._about(user)
+
+    def review_event(self, pull: PullRequest, review: Review, action: str = "submitted") -> Json:
+        """Event pull_request_review."""
+        reviewed = {"user": _user(review.user), "state": review.state.lower(), "commit_id": review.commit}
+        payload = {"action": action, "review": reviewed, "pull_request": self._pull(pull)}
+        return payload | self._about(review.user)
+
+    def dispatch_event(self, pull: PullRequest) -> Json:
+        """Event workflow_dispatch of the last dispatch for `pull`."""
+        [*_, last] = [one for one in self.dispatches if one["number"] == str(pull.number)]
+        inputs = {name: value for name, value in last.items() if name != "workflow"}
+        return {"inputs": inputs, "ref": "refs/heads/main"} | self._about(BOT)
 
     def schedule_event(self) -> Json:
         return {"schedule": "2 * * * *"} | self._about(BOT)
@@ -390,10 +440,11 @@ class FakeGitHub:
     @route("POST", "/graphql")
     def _merge_state(self) -> tuple[int, Any]:
         number = re.search(r"pullRequest\(number: (\d+)", self._parameters["query"])
-        pull = self._find_pull(number[1] if number else "0")
+        pull = self._find_pull(number[1] if number else str(self._parameters["variables"]["number"]))
         self._refresh(pull)
         state = self._state(pull).upper()
-        return 200, {"data": {"repository": {"pullRequest": {"title": pull.title, "mergeStateStatus": state}}}}
+        found = {"title": pull.title, "mergeStateStatus": state, "reviewDecision": pull.review_decision}
+        return 200, {"data": {"repository": {"pullRequest": found}}}
 
     @route("GET", r"/collaborators/([^/]+)/permission")
     def _permission(self, login: str) -> tuple[int, Any]:
@@ -405,10 +456,57 @@ class FakeGitHub:
     @route("GET", "/activity")
     def _get_activity(self) -> tuple[int, Any]:
         return 200, [
-            {"ref": f"refs/heads/{branch}", "activity_type": "push", "actor": _user(pusher)}
-            for branch, pusher in reversed(self._pushes)
-            if self._parameters.get("ref") in {None, f"refs/heads/{branch}"}
+            push
+            for push in reversed(self._pushes)
+            if self._parameters.get("ref") in {None, push["ref"]}
+            and self._parameters.get("actor") in {None, (push["actor"] or {}).get("login")}
         ]
+
+    @route("GET", "/actions/runs")
+    def _get_runs(self) -> tuple[int, Any]:
+        """A run of ci.yml, as if it had started with the push."""
+        url = f"https://github.example/{self.repository}/actions/runs/1"
+        run = {"id": 1, "path": ".github/workflows/ci.yml", "head_sha": self._parameters["head_sha"], "html_url": url}
+        return 200, {"total_count": 1, "workflow_runs": [run]}
+
+    @route("GET", "/contents/(.+)")
+    def _get_contents(self, path: str) -> tuple[int, Any]:
+        text = self.git("show", f"{self._parameters['ref']}:{path}", check=False)
+        if not text:
+            raise RequestError(404, "Not Found")
+        content = base64.b64encode(text.encode()).decode()
+        return 200, {"type": "file", "path": path, "encoding": "base64", "content": content}
+
+    @route("GET", "/codeowners/errors")
+    def _get_codeowners_errors(self) -> tuple[int, Any]:
+        """Unknown owners only."""
+        text = self.git("show", f"{self._parameters['ref']}:.github/CODEOWNERS", check=False)
+        known = self.teams | {f"@{user}" for user, role in self.roles.items() if PERMISSION[role] in {"admin", "write"}}
+        return 200, {
+            "errors": [
+                {"line": number, "column": owner.start() + 1, "kind": "Unknown owner", "message": "", "path": ""}
+                for number, line in enumerate(text.splitlines(), start=1)
+                for owner in re.finditer(r"(?<=\s)@\S+", line.partition("#")[0])
+                if owner[0] not in known
+            ]
+        }
+
+    @route("POST", r"/actions/workflows/([^/]+)/dispatches")
+    def _dispatch(self, workflow: str) -> tuple[int, Any]:
+        if self._parameters["ref"] != "main":
+            raise RequestError(422, "No ref found for: " + self._parameters["ref"])
+        self.dispatches.append({"workflow": workflow, **self._parameters["inputs"]})
+        return 204, {}
+
+    @route("GET", "/pulls")
+    def _get_pulls(self) -> tuple[int, Any]:
+        pulls = [one for one in self.issues.values() if isinstance(one, PullRequest)]
+        base, state = self._parameters["base"], self._parameters["state"]
+        return 200, [self._pull(one) for one in reversed(pulls) if (one.base, one.state) == (base, state)]
+
+    @route("GET", r"/issues/(\d+)/events")
+    def _get_events(self, number: str) -> tuple[int, Any]:
+        return 200, self._find_pull(number).events
 
     @route("GET", r"/pulls/(\d+)")
     def _get_pull(self, number: str) -> tuple[int, Any]:
@@ -417,7 +515,14 @@ class FakeGitHub:
     @route("GET", r"/pulls/(\d+)/reviews")
     def _get_reviews(self, number: str) -> tuple[int, Any]:
         return 200, [
-            {"id": review.id, "user": _user(review.user), "state": review.state, "commit_id": review.commit, "body": ""}
+            {
+                "id": review.id,
+                "user": _user(review.user),
+                "state": review.state,
+                "commit_id": review.commit,
+                "submitted_at": review.submitted_at,
+                "body": "",
+            }
             for review in self._find_pull(number).reviews
         ]
 
@@ -425,8 +530,10 @@ class FakeGitHub:
     def _get_commits(self, number: str) -> tuple[int, Any]:
         pull = self._find_pull(number)
         self._refresh(pull)
-        shas = self.git("rev-list", "--reverse", f"{pull.base_sha}..{pull.head_sha}").split()
-        return 200, [self._commit_json(sha) for sha in shas]
+        return 200, [self._commit_json(sha) for sha in self._commits(pull)[: self.max_commits]]
+
+    def _commits(self, pull: PullRequest) -> list[str]:
+        return self.git("rev-list", "--reverse", f"{pull.base_sha}..{pull.head_sha}").split()
 
     @route("GET", r"/pulls/(\d+)/files")
     def _get_files(self, number: str) -> tuple[int, Any]:
@@ -634,6 +741,11 @@ class FakeGitHub:
         states = {"draft": pull.draft, "dirty": pull.conflict, "blocked": pull.blocked}
         return next((state for state, applies in states.items() if applies), "clean")
 
+    def _now(self) -> str:
+        """A second later than the last time."""
+        minutes, seconds = divmod(next(self._seconds), 60)
+        return f"2026-11-01T{minutes // 60:02}:{minutes % 60:02}:{seconds:02}Z"
+
     def _api(self, path: str) -> str:
         return f"{self.url}/repos/{self.repository}{path}"
 
@@ -662,7 +774,7 @@ class FakeGitHub:
             "conclusion": check.conclusion,
             "output": check.output,
             "external_id": check.external_id,
-            "app": {"slug": check.app},
+            "app": None if check.app == GHOST else {"slug": check.app},
         }
 
     def _issue(self, issue: Issue) -> Json:
@@ -673,6 +785,7 @@ class FakeGitHub:
             "body": issue.body,
             "user": _user(issue.author),
             "state": issue.state,
+            "created_at": issue.created_at,
             "labels": [{"name": label} for label in sorted(issue.labels)],
             "comments_url": self._api(f"/issues/{issue.number}/comments"),
         }
@@ -691,11 +804,13 @@ class FakeGitHub:
             "url": self._api(f"/pulls/{pull.number}"),
             "issue_url": self._api(f"/issues/{pull.number}"),
             "draft": pull.draft,
+            "commits": len(self._commits(pull)),
+            "changed_files": len(list(self._files(pull.base_sha, pull.head_sha))),
             "merged": pull.merged,
             "merge_commit_sha": pull.merge_commit or self.sha(f"refs/pull/{pull.number}/merge"),
             "mergeable": None if state == "unknown" else state != "dirty",
             "mergeable_state": state,
-            "head": {"ref": pull.head, "sha": pull.head_sha, "repo": head},
+            "head": {"ref": pull.head, "sha": pull.head_sha, "repo": head, "user": _user(pull.author)},
             "base": {"ref": pull.base, "sha": pull.base_sha, "repo": {"full_name": self.repository}},
             "_links": {"self": {"href": self._api(f"/pulls/{pull.number}")}},
         }
@@ -715,7 +830,9 @@ class FakeGitHub:
         }
 
 
-def _user(login: str) -> Json:
+def _user(login: str) -> Json | None:
+    if login == GHOST:
+        return None
     return {"login": login, "id": zlib.crc32(login.encode()), "type": "Bot" if login.endswith("[bot]") else "User"}
 
 

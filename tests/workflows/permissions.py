@@ -13,10 +13,14 @@ Permissions = dict[str, str]
 
 SCOPES = [
     (r"PUT /pulls/\d+/merge", {"contents"}),
+    (r"\w+ /pulls", {"pull-requests"}),
+    # GitHub's documents aren't clear about pull-requests here, so it isn't relied on.
+    (r"GET /issues/\d+/events", {"issues"}),
     (r"\w+ /(pulls/\d+.*|issues/(\d+|comments/\d+).*)", {"pull-requests", "issues"}),
     (r"\w+ /issues", {"issues"}),
     (r"\w+ /(check-runs.*|commits/[^/]+/check-runs)", {"checks"}),
-    (r"\w+ /(commits|compare|git)/.*", {"contents"}),
+    (r"\w+ /((commits|compare|git|contents|codeowners)/.*|activity)", {"contents"}),
+    (r"\w+ /actions/.*", {"actions"}),
 ]
 """Scopes of which a request needs one; the first matching pattern counts. Other requests need no permission."""
 

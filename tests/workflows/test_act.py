@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from act import REPOSITORY, Runner, adapt, read
+from act import IDENTITY, REPOSITORY, Runner, adapt, read
 from fake_github import FakeGitHub
 
 WORKFLOWS = sorted(file.name for file in (Path(__file__).parents[2] / ".github" / "workflows").glob("*.yml"))
@@ -41,14 +41,19 @@ def differences(one: Any, other: Any, at: tuple[Any, ...] = ()) -> Iterator[tupl
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_only_queue_own_actions_and_names_of_secrets_are_adapted_in_a_workflow(project: Path, name: str) -> None:
+def test_only_queue_own_actions_names_of_secrets_and_identities_are_adapted_in_a_workflow(
+    project: Path, name: str
+) -> None:
     original = read(project / ".github" / "workflows" / name)
     for at, before, after in differences(original, adapt(original, "abc")):
         job = original["jobs"][at[1]]
         environment = job.get("environment", "").replace("-", "_").upper()
         restored = str(after).replace(f"secrets.{at[1].upper()}__TOKEN", "github.token")
-        restored = restored.replace(f"secrets.{environment}__", "secrets.").replace(f"{REPOSITORY}/", "$/")
-        assert at[2:] == ("concurrency", "queue") or restored.removesuffix("@abc") == before
+        restored = restored.replace(f"{REPOSITORY}/", "$/")
+        for kind in ("secrets", "vars"):
+            restored = restored.replace(f"{kind}.{environment}__", f"{kind}.")
+        is_identity = at[2] == "env" and before is None and set(at[3:] or after) <= set(IDENTITY)
+        assert is_identity or at[2:] == ("concurrency", "queue") or restored.removesuffix("@abc") == before
 
 
 def test_a_job_gets_the_secrets_of_its_environment_and_the_token_of_its_permissions(
@@ -65,6 +70,22 @@ def test_a_job_gets_the_secrets_of_its_environment_and_the_token_of_its_permissi
     assert "inside:the-key-of-prod:token-for-0" in run.log
     assert "outside::token-for-0" in run.log
     assert run.leaked == {"the-key-of-prod", "token-for-0"}
+
+
+def test_only_a_job_with_the_permission_gets_an_identity_of_its_environment(
+    isolated: Runner, github: FakeGitHub
+) -> None:
+    step = "steps: [{run: 'echo \"$GITHUB_JOB:$ACTIONS_ID_TOKEN_REQUEST_TOKEN\"'}]"
+    job = JOB.format(f"environment: prod, {step}")
+    branch = workflow(
+        github,
+        "identities",
+        f"  inside: {job.replace('permissions: {}', 'permissions: {id-token: write}')}\n  outside: {job}\n",
+    )
+    isolated = replace(isolated, identity=lambda environment: {IDENTITY[1]: f"identity-of-{environment}"})
+    run = isolated.start("test.yml", "issue_comment", {}, commit=branch).wait()
+    assert "inside:identity-of-prod" in run.log
+    assert "outside:\n" in run.log
 
 
 def test_an_action_without_a_stub_raises_an_error_with_its_name(isolated: Runner, github: FakeGitHub) -> None:

@@ -1,4 +1,4 @@
-"""The checks of every pull request, including forks: ci.yml, with a stub of `make` that records its targets."""
+"""The checks of every pull request, including forks, and of packages: ci.yml and scan.yml, with a stub of `make`."""
 
 import re
 import stat
@@ -24,6 +24,7 @@ def make(tmp_path: Path) -> Path:
         f"""#!/bin/sh
         echo "$1" >> {tmp_path}/calls
         [ "$1" != catalog ] || install -D /dev/null data/catalog/index.html
+        [ "$1" != scan ] || install -D /dev/null .cache/sbom/base.cdx.json
         [ "$1" != "$(cat {tmp_path}/broken)" ]
         """
     )
@@ -56,3 +57,14 @@ def test_one_failing_suite_fails_the_check_ok(
 
 def test_every_suite_is_a_target_of_the_makefile(project: Path) -> None:
     assert set(re.findall(r"^([a-z-]+):", (project / "Makefile").read_text(), re.MULTILINE)) >= TARGETS
+
+
+def test_a_vulnerable_package_opens_an_alert_and_the_list_of_packages_is_kept(
+    offline_actions: Actions, github: FakeGitHub, make: Path
+) -> None:
+    (make / "broken").write_text("scan")
+    stubbed = replace(offline_actions, runner=replace(offline_actions.runner, programs=make))
+    run = stubbed.cron("scan.yml").wait()
+    assert run.jobs == {"scan": "failure", "alert": "success"}, run
+    assert "sbom/sbom/base.cdx.json" in run.artifacts
+    assert [one.state for one in github.issues.values() if " Scan " in one.title] == ["open"]

@@ -3,7 +3,6 @@
 Rejections need no warehouse. The other tests share one prod. Each leaves it equal to main, which the last test checks.
 """
 
-from html import unescape
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,9 @@ from changes import Files, added_column, columns_of_country, equivalent_credits
 from conftest import Actions
 from fake_github import FakeGitHub, PullRequest
 from warehouse import Warehouse, built
+
+DEPLOYED = {"gate": "success", "deploy": "success", "rebuild": "success"}
+"""The jobs of a deploy."""
 
 
 def ready(github: FakeGitHub, branch: str, files: Files, *, base: str = "main", fork: str | None = None) -> PullRequest:
@@ -83,21 +85,24 @@ def prod_columns(warehouse: Warehouse) -> set[str]:
     return {row[0] for row in warehouse.snowflake.query("DESCRIBE VIEW ANALYTICS.RETAIL.RPT_NET_REVENUE_BY_COUNTRY")}
 
 
-def test_a_deploy_promotes_what_the_pull_request_has_built_and_builds_nothing(
+def test_a_deploy_promotes_what_was_built_and_starts_the_builds_that_it_has_outdated(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     pull = ready(github, "first", added_column(github, "first_count"))
+    outdated = ready(github, "outdated", {"docs/note.md": "Outdated\n"})
     reviewed = warehouse.build(github, pull, tmp_path)
     assert f"pr_{pull.number}" in warehouse.environments()
     with warehouse.snowflake.sent() as statements:
         run = actions.comment(pull, "carl").wait()
-    assert run.jobs == {"gate": "success", "deploy": "success"}, run
+    assert run.jobs == DEPLOYED, run
     assert built(statements) == set()
     assert "FIRST_COUNT" in prod_columns(warehouse)
     assert pull.merged
     assert github.tree("main") == reviewed
     assert f"pr_{pull.number}" not in warehouse.environments()
-    assert github.checks_of(pull.head_sha)["SQLMesh - Prod Environment Synced"] == "success"
+    started = {one["number"] for one in github.dispatches}
+    assert str(outdated.number) in started
+    assert str(pull.number) not in started
     assert any("Deployed and merged" in comment for comment in github.comments_on(pull))
 
 
@@ -118,8 +123,7 @@ def test_a_rejected_merge_rolls_prod_back(
     assert warehouse.prod() == prod
     assert github.sha("main") == main
     assert any(
-        "Repository rule" in unescape(comment) and "Prod was rolled back" in comment
-        for comment in github.comments_on(rejected)
+        "Repository rule" in comment and "Prod was rolled back" in comment for comment in github.comments_on(rejected)
     )
 
 
@@ -135,7 +139,7 @@ def test_a_push_during_a_deploy_is_not_merged_and_rolls_prod_back(
     assert warehouse.prod() == prod
     assert github.sha("main") == main
     assert not rejected.merged
-    assert "Head branch was modified" in unescape("\n".join(github.comments_on(rejected)))
+    assert "Head branch was modified" in "\n".join(github.comments_on(rejected))
 
 
 def test_the_next_run_repairs_the_drift_of_a_killed_deploy_and_reports_it(
@@ -149,7 +153,7 @@ def test_the_next_run_repairs_the_drift_of_a_killed_deploy_and_reports_it(
     assert github.sha("main") == main
     assert any("is being deployed" in comment for comment in github.comments_on(pull))
     run = actions.cron("run.yml").wait()
-    assert run.jobs == {"run": "success", "alert": "success"}, run
+    assert run.jobs == {"load": "success", "run": "success", "alert": "success"}, run
     assert "so it was planned again" in run.summary
     assert prod_columns(warehouse) == columns_of_country(github)
 
@@ -176,9 +180,9 @@ def test_a_deploy_and_a_run_never_change_prod_at_once(
     pull = ready(github, "race", added_column(github, "race_count"))
     deploy, cron = actions.comment(pull, "ann"), actions.cron("run.yml")
     run = cron.wait()
-    assert deploy.wait().jobs == {"gate": "success", "deploy": "success"}
+    assert deploy.wait().jobs == DEPLOYED
     # GitHub would queue them. Here only the lock separates them: a deploy waits for it, a run doesn't.
-    if run.jobs != {"run": "success", "alert": "success"}:
+    if run.jobs != {"load": "success", "run": "success", "alert": "success"}:
         assert f"Nothing was run: prod is locked by deploy #{pull.number} on " in run.log, run
     assert pull.merged
     assert prod_columns(warehouse) == columns_of_country(github)

@@ -5,11 +5,14 @@ from dataclasses import replace
 from conftest import Actions
 
 
-def test_the_catalog_of_main_is_published(offline_actions: Actions) -> None:
-    enabled = replace(offline_actions, runner=replace(offline_actions.runner, variables={"MESHFLOW_PAGES": "true"}))
+def test_the_catalog_of_main_is_published_with_its_provenance(offline_actions: Actions) -> None:
+    variables = {"": {"MESHFLOW_PAGES": "true"}}
+    enabled = replace(offline_actions, runner=replace(offline_actions.runner, variables=variables))
     run = enabled.cron("pages.yml").wait()
     assert run.jobs == {"build": "success", "publish": "success"}, run
-    assert "retail.rpt_net_revenue_by_city" in run.artifacts["published/index.html"].read_text()
+    published = run.artifacts["published/index.html"].read_text()
+    assert "retail.rpt_net_revenue_by_city" in published
+    assert run.artifacts["attested/index.html"].read_text() == published
 
 
 def test_nothing_is_published_without_the_variable(offline_actions: Actions) -> None:

@@ -1,10 +1,11 @@
 """The warehouse that workflows use: source database in PostgreSQL, emulated Snowflake, SQLMesh's state."""
 
+import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,12 @@ import psycopg
 from act import git
 from emulated import Snowflake
 from fake_github import FakeGitHub, PullRequest
+from psycopg import sql
 from sources import SourceDatabase
 from workspace import writes
 
 from meshflow.ci.checkout import Checkout
+from meshflow.source.server import Server
 from meshflow.source.traffic import write_batch
 
 BIN = Path(__file__).parents[2] / ".venv" / "bin"
@@ -34,6 +37,30 @@ class Warehouse:
     snowflake: Snowflake
     sources: SourceDatabase
     state: Mapping[str, str]
+    ci_password: str
+    """Of the role sqlmesh_ci in the database of the state."""
+
+    @property
+    def ci_state(self) -> dict[str, str]:
+        """The variables with which pull requests sign in to the state."""
+        return {"MESHFLOW_STATE_USER": "sqlmesh_ci", "MESHFLOW_STATE_PASSWORD": self.ci_password}
+
+    def create_ci_role(self, postgres: Server) -> None:
+        """As in docs/runbooks/snowflake-account.md, steps 5 and 7."""
+        database, role = sql.Identifier(self.state["MESHFLOW_STATE_DATABASE"]), sql.Identifier("sqlmesh_ci")
+        with closing(psycopg.connect(postgres.url("postgres", "postgres"), autocommit=True)) as connection:
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(self.ci_password)))
+            connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database))
+            connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, role))
+        grants = (self.main / "infra/postgres/ci.sql").read_text()
+        with closing(psycopg.connect(**self._state)) as connection, connection:
+            connection.execute(grants.encode())
+
+    def as_ci(self, statement: str) -> None:
+        """Execute a statement on the state with the rights of pull requests."""
+        login = {"user": "sqlmesh_ci", "password": self.ci_password}
+        with closing(psycopg.connect(**self._state | login)) as connection, connection:
+            connection.execute(statement.encode())
 
     def write(self, seed: int, sales: int = 300) -> None:
         """Write new rows and corrections to the sources."""
@@ -50,9 +77,9 @@ class Warehouse:
         """Build the environment of a pull request in a checkout in `folder`, without its checks; the built tree."""
         git("clone", "--quiet", github.git_dir, folder, at=self.main)
         change = Checkout.merge(folder, pull.base_sha, pull.head_sha)
-        ci = {"MESHFLOW_SNOWFLAKE_USER": "CI", "MESHFLOW_SNOWFLAKE_PRIVATE_KEY": self.snowflake.keys.private("CI")}
+        key = {"MESHFLOW_SNOWFLAKE_USER": "CI", "MESHFLOW_SNOWFLAKE_PRIVATE_KEY": self.snowflake.keys.private("CI")}
         plan = ("plan", f"pr_{pull.number}", "--auto-apply", "--skip-tests")
-        self.command("sqlmesh", "--paths", str(folder), "--gateway", "snowflake", *plan, **ci)
+        self.command("sqlmesh", "--paths", str(folder), "--gateway", "snowflake", *plan, **key, **self.ci_state)
         return change.tree
 
     def command(self, name: str, *arguments: str, **variables: str) -> str:
@@ -75,6 +102,35 @@ class Warehouse:
         with closing(psycopg.connect(**self._state)) as connection, connection:
             pattern = f'%."{table.upper()}"'
             connection.execute("DELETE FROM sqlmesh._intervals WHERE name LIKE %s", [pattern])
+
+    def state_rows(self) -> list[tuple[object, ...]]:
+        """What the state has of models, environments and intervals, by table."""
+        tables = ("_snapshots", "_environments", "_intervals", "_versions")
+        with closing(psycopg.connect(**self._state)) as connection:
+            return [
+                row
+                for table in tables
+                for row in connection.execute(f"SELECT md5(t::text) FROM sqlmesh.{table} t ORDER BY 1".encode())
+            ]
+
+    @contextmanager
+    def planted(self, model: str, statement: str) -> Iterator[None]:
+        """Add a Python statement to the macros of all versions of a model in the state while the block runs."""
+        store = "UPDATE sqlmesh._snapshots SET snapshot = %s WHERE name = %s AND identifier = %s"
+        with closing(psycopg.connect(**self._state, autocommit=True)) as connection:
+            pattern = '%."' + model.replace(".", '"."') + '"'
+            query = "SELECT snapshot, name, identifier FROM sqlmesh._snapshots WHERE name LIKE %s"
+            rows = connection.execute(query, [pattern]).fetchall()
+            assert rows
+            for text, *key in rows:
+                snapshot = json.loads(text)
+                for executable in snapshot["node"]["python_env"].values():
+                    if executable["kind"] == "definition":
+                        executable["payload"] = f"{statement}\n{executable['payload']}"
+                connection.execute(store, [json.dumps(snapshot), *key])
+            yield
+            for text, *key in rows:
+                connection.execute(store, [text, *key])
 
     def environments(self) -> set[str]:
         """Names of the environments in SQLMesh's state that haven't expired."""

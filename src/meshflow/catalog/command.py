@@ -7,6 +7,12 @@ from pathlib import Path
 import click
 
 GATEWAY = click.option("--gateway", help="SQLMesh gateway.  [default: the project's]")
+RUNS = click.option(
+    "--runs",
+    "environment",
+    metavar="ENVIRONMENT",
+    help="Show last runs, audit results and freshness of this environment, from the warehouse of --gateway.",
+)
 
 
 @click.group()
@@ -23,11 +29,12 @@ def catalog() -> None:
     help="Folder for index.html.",
 )
 @GATEWAY
-def build(output: Path, gateway: str | None) -> None:
+@RUNS
+def build(output: Path, gateway: str | None, environment: str | None) -> None:
     """Write the catalog to a folder. Open its index.html, or publish the folder."""
     from meshflow.catalog.site import write
 
-    html, count = _build(gateway)
+    html, count = _build(gateway, environment)
     try:
         target = write(html, output)
     except OSError as error:
@@ -38,11 +45,12 @@ def build(output: Path, gateway: str | None) -> None:
 @catalog.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 for a free port.")
 @GATEWAY
-def serve(port: int, gateway: str | None) -> None:
+@RUNS
+def serve(port: int, gateway: str | None, environment: str | None) -> None:
     """Build the catalog and serve it on localhost until Ctrl-C."""
     from meshflow.catalog.site import server
 
-    html, count = _build(gateway)
+    html, count = _build(gateway, environment)
     try:
         httpd = server(html, port)
     except OSError as error:
@@ -55,21 +63,23 @@ def serve(port: int, gateway: str | None) -> None:
             click.echo()
 
 
-def _build(gateway: str | None) -> tuple[str, int]:
+def _build(gateway: str | None, environment: str | None) -> tuple[str, int]:
     """The HTML of the project in this folder, and its number of models."""
+    from dataclasses import replace
     from datetime import UTC, datetime
 
-    from sqlmesh.core.context import Context
-    from sqlmesh.utils.errors import SQLMeshError
+    from sqlmesh.core.environment import Environment
 
+    from meshflow import settings
     from meshflow.catalog.contents import Reader
+    from meshflow.catalog.operations import read_operations
     from meshflow.catalog.site import page
+    from meshflow.project import open_project
 
-    if not any(Path(name).exists() for name in ("config.yaml", "config.yml", "config.py")):
-        raise click.ClickException(f"No SQLMesh project in {Path.cwd()}: change to the folder of config.yaml")
-    try:
-        context = Context(paths=".", gateway=gateway)
-        contents = Reader(context, datetime.now(UTC)).catalog()
-    except SQLMeshError as error:
-        raise click.ClickException(" ".join(str(error).split())) from None
+    now = datetime.now(UTC)
+    reader = Reader(open_project(gateway, reads_state=False), now)
+    contents = reader.catalog()
+    if environment:
+        name = Environment.sanitize_name(environment)
+        contents = replace(contents, operations=read_operations(reader.gateway, name, settings.data(), now))
     return page(contents), len(contents.models)

@@ -19,6 +19,8 @@ from sqlmesh.core.dialect import normalize_model_name
 from sqlmesh.core.model import Model as SQLMeshModel
 from sqlmesh.utils import yaml
 
+from meshflow.catalog.operations import Operations
+
 ENGINES = {"DuckDB": "duckdb", "Snowflake": "snowflake"}
 """Engines that SQL is rendered for, by name, with SQLGlot's name of their dialect."""
 SETTINGS = ("unique_key", "partitioned_by", "columns", "time_column", "materialization", "materialization_properties")
@@ -109,6 +111,8 @@ class Catalog:
     """Those that config.yaml lacks: rendered with the project's variables and the gateway's name only."""
     models: list[Model]
     """Sorted by name."""
+    operations: Operations | None = None
+    """What runs have recorded; None if the catalog is built without a warehouse."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; timestamps in ISO 8601."""

@@ -6,19 +6,33 @@ import click
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
-from meshflow.ci.checkout import Checkout, ConflictError
+from meshflow.ci.checkout import Checkout, ConflictError, changes_documents_only
 from meshflow.ci.declarative import find_code_changes
-from meshflow.ci.gate import conflict_reason, environment_name, get_main_sha, is_same_repository, read_reviews
+from meshflow.ci.gate import (
+    HELD,
+    approval_reason,
+    conflict_reason,
+    create_build_check,
+    get_main_sha,
+    is_same_repository,
+    too_many_commits,
+)
 from meshflow.ci.github import BRANCH, code, connect, event, sticky_comment, write_outputs
+from meshflow.ci.owners import missing_owners
+from meshflow.ci.result import environment_name
+from meshflow.ci.reviews import read_reviews
 
 MAX_LISTED_FILES = 20
 
 
 def admit(path: Path) -> None:
-    """Write the outputs `main` and `sha` if the event's pull request may be built; else comment the reason on it.
+    """Write the outputs `main`, `sha` and `documents_only` if the event's pull request may be built.
+
+    Otherwise the reason is commented on it.
 
     `path` is a clone with the pull request's head and main; the two are merged there. Nothing in it is executed.
-    A fork gets no outputs and no error. Raises click.ClickException if somebody has to act before the build.
+    A fork gets no outputs. Neither does a pull request that waits for approvals; its check `PR environment` then
+    requires action, and rebuild() starts this again. Raises click.ClickException if it conflicts with main.
     """
     repository = connect()
     pull = repository.get_pull(event()["pull_request"]["number"])
@@ -33,38 +47,52 @@ def admit(path: Path) -> None:
             "To build it, somebody with write access has to review it and push it to a branch of this repository.",
         )
         return
-    # The head of the event: a later push starts its own run.
     sha, main = event()["pull_request"]["head"]["sha"], get_main_sha(repository)
+    # A push starts its own run. A dispatch may name any commit, and GitHub serves those of forks too.
+    if pull.head.sha != sha:
+        click.echo(f"The head of pull request {pull.number} is no longer {sha}: nothing to build")
+        return
     try:
         Checkout.merge(path, main, sha)
     except ConflictError:
         _comment(repository, pull, f"Resolve this first: {conflict_reason()}.")
         raise click.ClickException(f"Pull request {pull.number} conflicts with {BRANCH}") from None
-    if found := find_code_changes(path, main):
-        _require_approval(repository, pull, sha, found)
-    building = f"Commit `{sha}` is being built as environment `{environment_name(pull)}`."
-    sticky_comment(repository, pull.number, "admit", building, only_update=True)
-    write_outputs(main=main, sha=sha)
-
-
-def _require_approval(repository: Repository, pull: PullRequest, sha: str, found: dict[str, str]) -> None:
-    reviews = read_reviews(repository, pull, sha)
-    if reviews.approvers and not reviews.change_requesters:
+    found = find_code_changes(path, main)
+    if found and (reasons := _missing_approvals(repository, pull, sha, found)):
+        _hold(repository, pull, main, found, reasons)
         return
+    building = f"Commit `{sha}` is being built as environment `{environment_name(pull.number)}`."
+    sticky_comment(repository, pull.number, "admit", building, only_update=True)
+    write_outputs(main=main, sha=sha, documents_only=str(changes_documents_only(path, main)).lower())
+
+
+def _missing_approvals(repository: Repository, pull: PullRequest, sha: str, found: dict[str, str]) -> list[str]:
+    """Why the files `found` may not be executed yet, Markdown."""
+    if reason := too_many_commits(pull):
+        return [reason]
+    reviews = read_reviews(repository, pull, sha)
+    reasons = [approval_reason(sha, reviews)] if len(reviews.approvers) < reviews.required else []
+    if reviews.change_requesters:
+        reasons.append(f"changes are requested by {', '.join(map(code, reviews.change_requesters))}")
+    return reasons + missing_owners(repository, pull, found, reviews.approvers)
+
+
+def _hold(repository: Repository, pull: PullRequest, main: str, found: dict[str, str], reasons: list[str]) -> None:
     listed = [f"- {code(path)} {code(reason)}" for path, reason in list(found.items())[:MAX_LISTED_FILES]]
     if len(found) > MAX_LISTED_FILES:
         listed.append(f"- and {len(found) - MAX_LISTED_FILES} more")
-    _comment(
-        repository,
-        pull,
-        "The pull request changes what would be executed with Snowflake credentials:\n\n"
+    sha = pull.head.sha
+    body = (
+        "The build has Snowflake credentials, so somebody has to read this before it is loaded:\n\n"
         + "\n".join(listed)
-        + f"\n\nBefore the build, a second person with write access has to approve commit `{sha}`, "
-        "and no requested changes may be open. Then re-run this job.",
+        + f"\n\nBefore the build, somebody else has to approve commit `{sha}`, and the build then starts by itself:\n\n"
+        + "\n".join(f"- {reason}" for reason in reasons)
     )
-    raise click.ClickException(f"Approve commit {sha} of pull request {pull.number}, then re-run this job")
+    _comment(repository, pull, body)
+    create_build_check(repository, sha, main, HELD, body)
+    click.echo(f"Commit {sha} of pull request {pull.number} waits for approvals: nothing is built")
 
 
 def _comment(repository: Repository, pull: PullRequest, reason: str) -> None:
-    body = f"The environment `{environment_name(pull)}` was not built. {reason}"
+    body = f"The environment `{environment_name(pull.number)}` was not built. {reason}"
     sticky_comment(repository, pull.number, "admit", body)

@@ -6,10 +6,13 @@ after a push to main (since February 2026). A pull request that conflicts or is 
 
 import subprocess
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
 import click
+
+DOCUMENTS = ("docs/*", "*.md", "LICENSE")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,12 @@ class Checkout:
 
 class ConflictError(Exception):
     """Two commits that change the same lines."""
+
+
+def changes_documents_only(path: Path, main: str) -> bool:
+    """Whether HEAD in the clone `path` differs from commit `main` in files that no command reads."""
+    changed = git(path, "diff", "--name-only", "--no-renames", "-z", main, "HEAD").split("\0")
+    return all(any(fnmatchcase(name, pattern) for pattern in DOCUMENTS) for name in changed if name)
 
 
 COMMITTER = ("-c", "user.name=meshflow", "-c", "user.email=meshflow@localhost")

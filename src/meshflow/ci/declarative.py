@@ -1,130 +1,192 @@
-"""Separates declarative changes from those that can execute code in the process that loads the project.
+"""Separates declarative changes from those that can execute code in a job that has our keys.
 
-A SQLMesh project is a program. config.yaml, macros and signals run as Python, and Jinja in SQL and YAML can reach
-anything. SQLMesh's own macros evaluate their arguments: `@EVAL("…")` runs any Python, if quoted suitably. PUT uploads
-local files to Snowflake. So planning a change with our keys gives it our keys, unless it only declares what to select.
+Those jobs load the change as a SQLMesh project with main's tools. Such a project is a program: `config.yaml`, macros
+and signals run as Python, and Jinja reaches anything. SQLMesh also evaluates arguments of macros, audits and signals as
+Python: a quoted identifier, a string with a backslash or a JSON path is enough to run any code there.
+
+So nothing is searched for: what may differ from main without a reader is listed, by file here and by node of the parsed
+tree in `declarative_sql` and `declarative_yaml`. Whatever isn't listed is held for a reader.
+
+A file that those jobs don't execute needs no reader before the build. It becomes main's code when it is merged, and the
+gate requires an approval for that.
 """
 
+import ast
 import re
+import signal
+import subprocess
+import unicodedata
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sqlglot import exp
-from sqlmesh.core import dialect
-from sqlmesh.core.macros import macro as macros
+from sqlmesh.core.macros import macro
 
 from meshflow.ci.checkout import git
+from meshflow.ci.declarative_sql import HeldError, Names, require_sql
+from meshflow.ci.declarative_yaml import require_external_models, require_unit_tests
 
-DOCUMENTS = ("docs/*", "*.md")
+UNEXECUTED = (
+    "docs/*",
+    "*.md",
+    "LICENSE",
+    "dashboards/*",
+    "benchmarks/*",
+    "tests/*.py",
+    ".github/ISSUE_TEMPLATE/*",
+)
+"""No job with keys loads these files."""
+
 SEEDS = ("seeds/*.csv",)
 SQL = ("models/*.sql", "audits/*.sql")
-YAML = ("tests/models/*.yaml", "external_models/*.yaml")
-
-JINJA = re.compile(r"\{\{|\{%|\{#|JINJA", re.IGNORECASE)
-MATERIALIZATION = re.compile(r"\bmaterialization\b\s*\S+", re.IGNORECASE)
-METADATA = {"name", "owner", "tags", "description", "grain", "grains", "references", "columns", "column_descriptions"}
-SCHEDULING = {"kind", "cron", "start", "signals", "enabled", "depends_on", "audits"}
-STORAGE = {"clustered_by", "partitioned_by", "physical_properties"}
-ALLOWED_PROPERTIES: dict[type[exp.Expr], set[str]] = {
-    dialect.Model: METADATA | SCHEDULING | STORAGE,
-    dialect.Audit: {"name", "blocking", "defaults", "description"},
-}
-"""What a header may set. Not `gateway`: on gateway local, DuckDB would run the query in the process that has our keys,
-and DuckDB reads files. Not `ignored_rules`, nor statements that run before or after the query."""
+UNIT_TESTS = ("tests/models/*.yaml",)
+EXTERNAL_MODELS = ("external_models/*.yaml",)
 
 REGULAR_FILE = "100644"
 NO_FILE = "000000"
 
-EVALUATING_MACROS = frozenset(macros.get_registry()) | {"def", "sql"}
-"""SQLMesh's own macros: they evaluate Python made of their arguments. A string macro has no name."""
+JINJA = re.compile(r"\{[{%#]")
+"""SQLMesh renders all of YAML. In SQL, the blocks around Jinja are nodes of the tree, which are held."""
+
+MAX_BYTES = 200_000
+"""Of a file of SQL or YAML. The largest on main is a unit test with 32 kB."""
+
+MAX_SECONDS = 5.0
+"""Of processor time, for a file. All files of main together take as long."""
+
+BIDIRECTIONAL = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They show a reader another text than the one that is executed."""
 
 
 def find_code_changes(checkout: Path, main: str) -> dict[str, str]:
     """Changes from commit `main` to HEAD that could execute code, as path to reason; empty if all are declarative.
 
-    `checkout` is a clone with both commits. Nothing in it is executed.
+    `checkout` is a clone with both commits. Nothing in it is executed. A file takes MAX_SECONDS at most.
     """
-    known = _names_on(checkout, main)
     changes = git(checkout, "diff", "--raw", "--no-renames", "--no-abbrev", "-z", main, "HEAD").split("\0")
-    found = {
-        path: next(_reasons(checkout, path, description.split()[1], known), "")
-        for description, path in zip(changes[::2], changes[1::2], strict=False)
-    }
+    modes = {path: fields.split()[1] for fields, path in zip(changes[::2], changes[1::2], strict=False)}
+    change = Change(checkout, _names(checkout, main))
+    found = {path: change.reason(path, mode) for path, mode in modes.items()}
     return {path: reason for path, reason in found.items() if reason}
 
 
-def _names_on(checkout: Path, commit: str) -> set[str]:
-    """The macros and materializations that SQL on `commit` uses. Those on main were reviewed."""
-    paths = git(checkout, "ls-tree", "-r", "-z", "--name-only", commit).split("\0")
-    return {use for path in paths if _matches(path, SQL) for use in _names(git(checkout, "show", f"{commit}:{path}"))}
+@dataclass(frozen=True)
+class Change:
+    """The files at HEAD of `checkout`, and the names that they may use."""
 
+    checkout: Path
+    names: Names
 
-def _reasons(checkout: Path, path: str, mode: str, known: set[str]) -> Iterator[str]:
-    """Why a changed file could execute code. `mode` is its git file mode, `known` the names on main."""
-    if not _matches(path, DOCUMENTS + SEEDS + SQL + YAML):
-        yield "is code or configuration"
-    elif mode not in (REGULAR_FILE, NO_FILE):
-        yield "is a symbolic link, a submodule or executable"
-    elif mode == REGULAR_FILE and _matches(path, SQL + YAML):
-        text = git(checkout, "show", f"HEAD:{path}")
-        if JINJA.search(text):
-            yield "contains Jinja"
+    def reason(self, path: str, mode: str) -> str:
+        """Why the changed file could execute code, or ''. `mode` is its git file mode at HEAD."""
+        try:
+            with time_limit(MAX_SECONDS):
+                self._require_declarative(path, mode)
+        except HeldError as error:
+            return str(error)
+        except Exception:  # noqa: BLE001 - whatever parsers raise, RecursionError included
+            return "can't be parsed"
+        return ""
+
+    def _require_declarative(self, path: str, mode: str) -> None:
+        if not _matches(path, UNEXECUTED + SEEDS + SQL + UNIT_TESTS + EXTERNAL_MODELS):
+            raise HeldError("is code or configuration")
+        if mode == NO_FILE:
+            return
+        if mode != REGULAR_FILE:
+            raise HeldError("is a symbolic link, a submodule or executable")
+        if _matches(path, UNEXECUTED + SEEDS):
+            return
+        text = self._read(path)
         if _matches(path, SQL):
-            yield from (f"uses {name}, which no model on main uses" for name in sorted(set(_names(text)) - known))
-            yield from _sql_reasons(text)
+            require_sql(text, self.names, is_audit=path.startswith("audits/"))
+        elif _matches(path, UNIT_TESTS):
+            require_unit_tests(text)
+        else:
+            require_external_models(text, self.names)
+
+    def _bytes(self, path: str) -> bytes:
+        if int(git(self.checkout, "cat-file", "-s", f"HEAD:{path}")) > MAX_BYTES:
+            raise HeldError(f"is larger than {MAX_BYTES // 1000} kB")
+        command = ["git", "-C", str(self.checkout), "show", f"HEAD:{path}"]
+        return subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603
+
+    def _read(self, path: str) -> str:
+        """The file as SQLMesh reads it. Raises HeldError if it is too large or isn't plain text."""
+        data = self._bytes(path)
+        try:
+            text = data.decode("utf-8").replace("\r\n", "\n")
+        except UnicodeDecodeError:
+            raise HeldError("is not UTF-8") from None
+        for character in set(text):
+            category = unicodedata.category(character)
+            is_separator = category in {"Cc", "Zl", "Zp"} and character not in "\t\n"
+            if is_separator or character == "\ufeff" or character in BIDIRECTIONAL:
+                raise HeldError(f"contains the control character U+{ord(character):04X}")
+        if JINJA.search(text):
+            raise HeldError("contains Jinja")
+        return text
 
 
-def _sql_reasons(text: str) -> Iterator[str]:
-    """Why SQL is more than a header and a query. Snowflake runs the query, without access to our machine."""
-    try:
-        header, *statements = dialect.parse(text, default_dialect="snowflake")
-    except Exception:  # noqa: BLE001 - whatever the parser raises
-        yield "can't be parsed"
-        return
-    if type(header) not in ALLOWED_PROPERTIES:
-        yield "has no header"
-        return
-    values = {prop.name.lower(): prop.args.get("value") for prop in header.expressions}
-    unusual = values.keys() - ALLOWED_PROPERTIES[type(header)]
-    # SQLMesh would parse the text in another dialect than this function does.
-    if str(values.get("dialect", "snowflake")).strip("'").lower() == "snowflake":
-        unusual -= {"dialect"}
-    if unusual:
-        yield f"sets {min(unusual)} in its header"
-    kind = values.get("kind")
-    if isinstance(kind, dialect.ModelKind) and str(kind.this).upper() == "SEED":
-        yield "reads a local file"
-    if not all(isinstance(statement, exp.Query) or _is_masking(statement) for statement in statements):
-        yield "contains statements besides its query"
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise HeldError in the block once it has used `seconds` of processor time. Only in a main thread.
+
+    SQLMesh parses nested IF, and searches adjacent comments for a dialect, in time that doubles with each.
+    """
+
+    def stop(*_: object) -> None:
+        raise HeldError(f"takes more than {seconds:g} s to parse")
+
+    with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGVTALRM, signal.signal(signal.SIGVTALRM, stop))
+        for _ in range(2):  # the error may come while the first is called
+            stack.callback(signal.setitimer, signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 1)  # again, should a parser catch the error
+        yield
 
 
-def _is_masking(statement: exp.Expr) -> bool:
-    """Whether the statement is an ON_VIRTUAL_UPDATE block that only calls macros. _reasons() checks which."""
-    return isinstance(statement, dialect.VirtualUpdateStatement) and all(
-        isinstance(one, dialect.MacroFunc) for one in statement.expressions
+def _names(checkout: Path, main: str) -> Names:
+    """The names on commit `main`, whose code was reviewed, and SQLMesh's own."""
+    macros = {name for text in _texts(checkout, main, "macros/*.py") for name in _decorated_with_macro(text)}
+    seeds = git(checkout, "ls-tree", "-r", "-z", "HEAD", "seeds").split("\0")
+    regular = (entry.split("\t") for entry in seeds if entry.startswith(REGULAR_FILE))
+    return Names(
+        macros=frozenset(macros | {name.lower() for name in macro.get_registry()}),
+        variables=frozenset(_found(checkout, main, r"@\{?[A-Za-z_][A-Za-z0-9_]*", "models", "audits")),
+        materializations=frozenset(_found(checkout, main, "materialization +'[a-z_]+'", "models")),
+        seeds=frozenset(path for _, path in regular if _matches(path, SEEDS)),
     )
 
 
-def _names(text: str) -> Iterator[str]:
-    """The names of code in SQL: materializations, macros and variables.
-
-    For macros that evaluate their arguments, the complete call.
-    """
-    yield from (" ".join(found[0].lower().split()) for found in MATERIALIZATION.finditer(text))
-    for found in re.finditer(r"@(\w*)", text):
-        name = found[1].lower()
-        yield _call(text, found.start()) if name in EVALUATING_MACROS or not name else f"@{name}"
+def _texts(checkout: Path, commit: str, pattern: str) -> list[str]:
+    paths = git(checkout, "ls-tree", "-r", "-z", "--name-only", commit).split("\0")
+    return [git(checkout, "show", f"{commit}:{path}") for path in paths if fnmatchcase(path, pattern)]
 
 
-def _call(text: str, start: int) -> str:
-    """The text from `start` to the parenthesis that closes the first one, with runs of white space made one space."""
-    depth = 0
-    for end in range(start, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[end], 0)
-        if text[end] == ")" and depth <= 0:
-            break
-    return " ".join(text[start : end + 1].split())
+def _decorated_with_macro(source: str) -> set[str]:
+    """Names of the functions that a module registers with `@macro()` or `@macro("name")`."""
+    names = set()
+    functions = [one for one in ast.parse(source).body if isinstance(one, ast.FunctionDef)]
+    for function in functions:
+        for decorator in function.decorator_list:
+            match decorator:
+                case ast.Call(func=ast.Name(id="macro"), args=[ast.Constant(value=name), *_]):
+                    names.add(str(name).lower())
+                case ast.Call(func=ast.Name(id="macro")):
+                    names.add(function.name.lower())
+    return names
+
+
+def _found(checkout: Path, commit: str, pattern: str, *folders: str) -> set[str]:
+    """The last word of each match of `pattern` in SQL on `commit`, in lower case."""
+    paths = [f":(glob){folder}/**/*.sql" for folder in folders]
+    # git grep fails if it finds nothing.
+    command = ["git", "-C", str(checkout), "grep", "-hoE", pattern, commit, "--", *paths]
+    lines = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False).stdout  # noqa: S603
+    return {re.findall(r"\w+", line)[-1].lower() for line in lines.splitlines()}
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:

@@ -22,13 +22,13 @@ from meshflow.ci.checkout import Checkout, ConflictError
 from meshflow.ci.gate import (
     DeployCommand,
     conflict_reason,
-    environment_name,
     get_main_sha,
     raise_if_rejected,
     rejection_reasons,
 )
 from meshflow.ci.github import BRANCH, code, connect, describe_error, event, run_url, sticky_comment
 from meshflow.ci.lock import Lock, prod_lock
+from meshflow.ci.result import environment_name
 
 PROD_MAY_BE_AHEAD = (
     f"**Prod may be ahead of {code(BRANCH)}.** "
@@ -91,13 +91,8 @@ class Deployment:
             f"Commit `{sha}` is being deployed [by this run]({run_url()}).\n\n"
             f"If the run has ended and this comment is still here: {PROD_MAY_BE_AHEAD}"
         )
-        status = self._execute(
-            ["sqlmesh_cicd", "--paths", str(self.change.path), "github", "deploy-production"],
-            # The bot has no option for the gateway.
-            {"SQLMESH__DEFAULT_GATEWAY": self.gateway},
-        )
-        if status:
-            self._roll_back(f"the bot exited with status {status}")
+        if self._plan(self.change, "--no-gaps"):
+            self._roll_back("the plan failed")
         if get_main_sha(self.repository) != self.main.sha:
             self._roll_back(f"{code(BRANCH)} has moved on during the deploy")
         self._require_lock()
@@ -132,8 +127,8 @@ class Deployment:
                 f"The pull request is merged as `{merged}`, but prod differs from {code(BRANCH)}: something else was "
                 f"merged at the same time. The next scheduled run applies {code(BRANCH)} to prod."
             )
-        name = environment_name(self.pull)
-        status = self._execute(["sqlmesh", "--gateway", self.gateway, "invalidate", name])
+        name = environment_name(self.pull.number)
+        status = self._execute("invalidate", name)
         deleted = "could not be deleted and expires later" if status else "is deleted"
         self._comment(
             f"Deployed and merged as `{merged}`. Prod matches {code(BRANCH)}. The environment `{name}` {deleted}."
@@ -152,21 +147,21 @@ class Deployment:
         except click.ClickException as error:
             self._fail(f"Not merged: {code(error.message)}. {PROD_MAY_BE_AHEAD}")
 
-    def _plan(self, checkout: Checkout) -> int:
+    def _plan(self, checkout: Checkout, *options: str) -> int:
         """Apply a checkout to prod; the exit status."""
-        options = ["--auto-apply", "--no-prompts", "--skip-tests", "--skip-linter"]
-        return self._execute(
-            ["sqlmesh", "--paths", str(checkout.path), "--gateway", self.gateway, "plan", "prod", *options]
-        )
+        return self._execute("apply", "--path", str(checkout.path), *options)
 
-    def _execute(self, command: list[str], variables: dict[str, str] | None = None) -> int:
-        """Run a command, which prints to the log; its exit status."""
-        click.echo(f"$ {' '.join(command)}")
-        # The commands of main's virtual environment, which runs this process.
-        search_path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    def _execute(self, *arguments: str) -> int:
+        """Run a command of `meshflow ci`, which prints to the log; its exit status."""
+        # Of main's virtual environment, which runs this process.
+        command = [str(Path(sys.executable).with_name("meshflow")), "ci", *arguments, "--gateway", self.gateway]
+        click.echo(f"$ meshflow {' '.join(command[1:])}")
+        # It evaluates the change, so it gets neither the token nor the files that the runner reads.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+        environment |= {"GITHUB_ACTIONS": os.environ.get("GITHUB_ACTIONS", "")}
         # The command keeps the lock, because it continues if this process is killed.
         return subprocess.run(  # noqa: S603 - commands of this file
-            command, env=os.environ | search_path | (variables or {}), pass_fds=self.lock.descriptors, check=False
+            command, env=environment, pass_fds=self.lock.descriptors, check=False
         ).returncode
 
     def _fail(self, body: str) -> NoReturn:

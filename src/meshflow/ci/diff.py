@@ -1,18 +1,20 @@
 """Data diff of an environment and prod, model by model. It returns counts: no personal data leaves the warehouse.
 
-SQLMesh's table_diff copies both tables into a third one and fetches sample rows. It also reads the views, which mask
-personal data as '***' for CI's role in both environments. This reads the tables behind the views, and fetches one row.
+SQLMesh's table_diff copies both tables into a third one and fetches sample rows. This fetches one row of counts.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from sqlglot import exp
 from sqlmesh.core.context import Context
 from sqlmesh.core.model import Model
-from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
-from sqlmesh.utils.date import to_datetime
+from sqlmesh.core.snapshot import Snapshot
+
+from meshflow.ci.result import Comparison, Difference, Numbers, Processed
+from meshflow.freshness import freshness, read_load_log
+from meshflow.masking import is_by_person
+from meshflow.project import deployability, find_environment
 
 MAX_MODELS = 25
 """Models to compare at most: each costs a scan of two tables."""
@@ -21,43 +23,6 @@ CONSUMER_SCHEMAS = {"edtech", "retail", "shared", "pii", "history", "quarantine"
 """Schemas that people query. Their models are compared even if only an upstream model was changed."""
 
 PRESENT = "__meshflow_present"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Row counts of a model: in prod, in the environment, `added`, `removed` and `changed`, matched by grain.
-
-    `columns` is the number of changed rows per column. Columns that are new, removed or retyped aren't compared.
-    If several rows have the same key, `is_unique` is false, and only `prod_rows` and `environment_rows` are valid.
-    """
-
-    model: str
-    prod_rows: int
-    environment_rows: int
-    added: int
-    removed: int
-    changed: int
-    columns: dict[str, int]
-    added_columns: tuple[str, ...]
-    removed_columns: tuple[str, ...]
-    retyped_columns: tuple[str, ...]
-    is_unique: bool
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the two tables are equal, as far as they can be compared."""
-        schema = self.added_columns or self.removed_columns or self.retyped_columns
-        return self.is_unique and not (self.added or self.removed or self.changed or schema)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The differences, skipped models with the reason, and the end of the newest processed interval, UTC."""
-
-    differences: list[Difference]
-    skipped: dict[str, str]
-    prod_until: datetime | None
-    environment_until: datetime | None
 
 
 def compare(
@@ -90,7 +55,7 @@ def compare(
             found.append(difference)
         else:
             skipped[model.name] = "a column of its grain is missing in prod or has another type"
-    return Comparison(found, skipped, _processed_until(prod), _processed_until(built))
+    return Comparison(found, skipped, _furthest_apart(context, environment, {one.model for one in found}))
 
 
 def _find_tables(context: Context, environment: str) -> dict[str, tuple[Snapshot, str]]:
@@ -99,11 +64,7 @@ def _find_tables(context: Context, environment: str) -> dict[str, tuple[Snapshot
     if found is None:
         return {}
     snapshots = context.state_reader.get_snapshots(found.snapshots)
-    index = (
-        DeployabilityIndex.all_deployable()
-        if environment == "prod"
-        else DeployabilityIndex.create(snapshots.values(), start=found.start_at)
-    )
+    index = deployability(found, snapshots.values())
     return {
         snapshot.name: (snapshot, snapshot.table_name(index.is_representative(snapshot)))
         for snapshot in snapshots.values()
@@ -118,9 +79,19 @@ def _skip_reason(snapshot: Snapshot, table: str) -> str:
     return "" if snapshot.model.grains else "it has no grain"
 
 
-def _processed_until(tables: dict[str, tuple[Snapshot, str]]) -> datetime | None:
-    ends = [snapshot.intervals[-1][1] for snapshot, _ in tables.values() if snapshot.intervals]
-    return to_datetime(max(ends)) if ends else None
+def _furthest_apart(context: Context, environment: str, models: Collection[str]) -> Processed | None:
+    """Of `models` the one that prod and the environment have processed most differently; None if none reads a source.
+
+    Rows that one of them hasn't processed yet differ for no reason in the change.
+    """
+    log = read_load_log(context, is_open=True)
+    prod, built = (freshness(context, find_environment(context, name), log) for name in ("prod", environment))
+    both = [
+        Processed(name, prod[name].until, built[name].until)
+        for name in sorted(models)
+        if name in prod and name in built
+    ]
+    return max(both, key=lambda one: abs(one.prod_until - one.environment_until), default=None)
 
 
 def _difference(context: Context, model: Model, prod: str, environment: str) -> Difference | None:
@@ -133,8 +104,15 @@ def _difference(context: Context, model: Model, prod: str, environment: str) -> 
     values = [column for column in same if column.lower() not in grain]
     if len(keys) < len(grain):
         return None
-    [row] = adapter.fetchall(comparison_query(left, right, keys, values), quote_identifiers=True)
-    prod_rows, environment_rows, matched, added, removed, changed, *by_column = (int(count) for count in row)
+    numeric = [one for one in values if before[one].is_type(*exp.DataType.NUMERIC_TYPES)]
+    if is_by_person(model, context.models.values()):
+        numeric = []  # the sum of a single row is its value
+    [row] = adapter.fetchall(comparison_query(left, right, keys, values, numeric), quote_identifiers=True)
+    size = 1 + 2 * len(numeric)
+    profiles, counts = (row[:size], row[size : 2 * size]), row[2 * size :]
+    prod_rows, environment_rows, matched, added, removed, changed, *by_column = (
+        int(count) for count in (profiles[0][0], profiles[1][0], *counts)
+    )
     return Difference(
         model.name,
         prod_rows,
@@ -147,17 +125,48 @@ def _difference(context: Context, model: Model, prod: str, environment: str) -> 
         tuple(column.lower() for column in before if column not in after),
         tuple(column.lower() for column in before if column in after and column not in same),
         is_unique=(prod_rows, environment_rows) == (matched + removed, matched + added),
+        numbers=list(_changed_numbers(numeric, *profiles)),
     )
 
 
-def comparison_query(prod: exp.Table, environment: exp.Table, keys: list[str], values: list[str]) -> exp.Select:
+def _changed_numbers(columns: list[str], prod: tuple[Any, ...], environment: tuple[Any, ...]) -> Iterator[Numbers]:
+    """The columns whose sum or NULL rate differs; both rows are a count, then sum and count of values per column."""
+    for index, column in enumerate(columns, 1):
+        (before, after), (sum_before, sum_after) = (
+            [one[2 * index - offset] for one in (prod, environment)] for offset in (0, 1)
+        )
+        sums = _format_sum(sum_before), _format_sum(sum_after)
+        # before / prod[0] != after / environment[0], for counts that may be 0
+        if sums[0] != sums[1] or before * environment[0] != after * prod[0]:
+            yield Numbers(column.lower(), sums, (int(before), int(after)))
+
+
+def _format_sum(value: Any) -> str:
+    """Floats are rounded: their sum depends on the order of rows."""
+    return "" if value is None else f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
+
+
+def comparison_query(
+    prod: exp.Table, environment: exp.Table, keys: list[str], values: list[str], numeric: Collection[str] = ()
+) -> exp.Select:
     """One row of counts: rows of prod, of the environment, matched, added, removed, changed, changed per value.
 
-    Keys may be NULL, as those of rejected rows are: NULL equals NULL. If several rows have the same key, each matches
-    all others, and more rows are matched than either table has.
+    The counts of rows are each followed by sum and number of values per `numeric` column. Keys may be NULL, as those of
+    rejected rows are: NULL equals NULL. If several rows have the same key, each matches all others, and more rows are
+    matched than either table has.
+    Keys are joined as texts, "=" and the value, or an empty text for NULL: equality is hashed on every engine, but for
+    IS NOT DISTINCT FROM Snowflake may compare each row of one table with each row of the other.
     """
+    texts = [
+        exp.DPipe(this=exp.Literal.string("="), expression=exp.cast(exp.column(name, quoted=True), "VARCHAR"))
+        for name in keys
+    ]
+    encoded = {
+        f"{PRESENT}_{index}": exp.func("COALESCE", text, exp.Literal.string("")) for index, text in enumerate(texts)
+    }
     tables = [
-        exp.select(*(exp.column(name, quoted=True) for name in (*keys, *values)), exp.Literal.number(1).as_(PRESENT))
+        exp.select(*(exp.column(name, quoted=True) for name in values), exp.Literal.number(1).as_(PRESENT))
+        .select(*(text.as_(name, quoted=True) for name, text in encoded.items()))
         .from_(table)
         .subquery(alias)
         for table, alias in ((prod, "p"), (environment, "e"))
@@ -175,9 +184,16 @@ def comparison_query(prod: exp.Table, environment: exp.Table, keys: list[str], v
     differs = pairs(values, exp.NullSafeNEQ)
     conditions = [matched, added, removed, exp.and_(matched, exp.or_(exp.false(), *differs))]
     conditions += [exp.and_(matched, one) for one in differs]
-    counts = exp.select(*(exp.CountIf(this=one).as_(f"n{index}") for index, one in enumerate(conditions)))
-    joined = counts.from_(tables[0]).join(tables[1], on=exp.and_(*pairs(keys, exp.NullSafeEQ)), join_type="full")
-    rows = [exp.select(exp.Count(this=exp.Star()).as_("n")).from_(table) for table in (prod, environment)]
+    # Not COUNT_IF, which is NULL on DuckDB if both tables are empty.
+    counts = exp.select(
+        *(exp.Count(this=exp.case().when(one, "1")).as_(f"n{index}") for index, one in enumerate(conditions))
+    )
+    joined = counts.from_(tables[0]).join(tables[1], on=exp.and_(*pairs([*encoded], exp.EQ)), join_type="full")
+    profile = [exp.Count(this=exp.Star()).as_("n")]
+    for index, name in enumerate(numeric):
+        column = exp.column(name, quoted=True)
+        profile += [exp.Sum(this=column).as_(f"s{index}"), exp.Count(this=column.copy()).as_(f"v{index}")]
+    rows = [exp.select(*profile).from_(table) for table in (prod, environment)]
     return (
         exp.select("*")
         .from_(rows[0].subquery("p"))

@@ -7,25 +7,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import click
-from github import UnknownObjectException
-from github.NamedUser import NamedUser
-from github.PaginatedList import PaginatedList
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
 from meshflow.ci.github import BRANCH, code, connect, event, run_url, sticky_comment, write_outputs
+from meshflow.ci.owners import missing_owners
+from meshflow.ci.reviews import Reviews, has_write_access, read_reviews
 
 if TYPE_CHECKING:
     from github.CheckRun import CheckRun
-    from github.PullRequestReview import PullRequestReview
+    from github.GithubApp import GithubApp
 
 CI_CHECK, BUILD_CHECK = "ok", "PR environment"
 """Checks that must have succeeded on the head: the last job of ci.yml, and the one that create_build_check() makes.
-
-The bot's own check is not enough: the bot sets it on the head at its start, whatever commit was checked out.
 """
 
+HELD = "action_required"
+"""Conclusion of BUILD_CHECK while the pull request waits for approvals: admit() sets it, rebuild() reads it."""
+
 WORKFLOWS = ".github/workflows/"
+
+MAX_COMMITS = 250
+"""Commits of a pull request that GitHub lists at most."""
+
+MAX_FILES = 3_000
+"""GitHub lists no more changed files of a pull request."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class DeployCommand:
 
     number: int
     user: str
-    is_bot: bool
+    is_person: bool
+    """False for an app, and for an account that was deleted since."""
 
     @classmethod
     def from_event(cls, payload: dict[str, Any]) -> Self | None:
@@ -44,17 +51,8 @@ class DeployCommand:
             return None
         if (comment["body"] or "").strip() != "/deploy":
             return None
-        return cls(issue["number"], comment["user"]["login"], comment["user"]["type"] == "Bot")
-
-
-@dataclass(frozen=True)
-class Reviews:
-    """The latest decision of each person with write access, as logins."""
-
-    approvers: list[str]
-    """Approved exactly the given commit, and wrote or pushed none of the pull request."""
-    change_requesters: list[str]
-    """Requested changes of any commit, and the request was neither dismissed nor withdrawn."""
+        user = comment["user"] or {"login": "ghost", "type": "Deleted"}
+        return cls(issue["number"], user["login"], user["type"] == "User")
 
 
 def gate(approvals: int) -> None:
@@ -86,8 +84,11 @@ def raise_if_rejected(repository: Repository, command: DeployCommand, pull: Pull
 def rejection_reasons(repository: Repository, command: DeployCommand, pull: PullRequest, approvals: int) -> list[str]:
     """Every reason, in Markdown, why `pull` may not be deployed in its current state."""
     sha = pull.head.sha
+    if reason := too_many_commits(pull):
+        return [reason]
     reviews = read_reviews(repository, pull, sha)
-    allowed = not command.is_bot and has_write_access(repository, command.user)
+    files = [name for file in pull.get_files() for name in (file.filename, file.previous_filename) if name]
+    allowed = command.is_person and has_write_access(repository, command.user)
     is_fork = not is_same_repository(repository, pull)
     reasons = {
         f"{code(command.user)} has no write access to this repository": not allowed,
@@ -97,14 +98,32 @@ def rejection_reasons(repository: Repository, command: DeployCommand, pull: Pull
         f"the base branch of the pull request is not {code(BRANCH)}": pull.base.ref != BRANCH,
         conflict_reason(): pull.mergeable is False,
         f"the pull request changes {code(WORKFLOWS)}, which a job may not merge: "
-        "merge those files by hand, in a pull request of their own": any(
-            file.filename.startswith(WORKFLOWS) for file in pull.get_files()
-        ),
+        "merge those files by hand, in a pull request of their own": any(name.startswith(WORKFLOWS) for name in files),
+        f"the pull request changes more than {MAX_FILES:,} files, and GitHub lists no more": pull.changed_files
+        > MAX_FILES,
         f"changes are requested by {_format_logins(reviews.change_requesters)}": reviews.change_requesters,
-        f"commit `{sha}` is approved by {len(reviews.approvers)} of {approvals} people with write access other than "
-        "its authors and pushers; approvals of earlier commits don't count": len(reviews.approvers) < approvals,
+        approval_reason(sha, reviews, approvals): len(reviews.approvers) < max(approvals, reviews.required),
     }
-    return [reason for reason, applies in reasons.items() if applies] + _failing_checks(repository, sha)
+    found = [reason for reason, applies in reasons.items() if applies]
+    return found + missing_owners(repository, pull, files, reviews.approvers) + _failing_checks(repository, sha)
+
+
+def too_many_commits(pull: PullRequest) -> str:
+    """Why no approval can count, in Markdown; empty if GitHub lists all commits, and so all authors."""
+    if pull.commits <= MAX_COMMITS:
+        return ""
+    return f"the pull request has more than {MAX_COMMITS} commits, and GitHub lists no more: squash them"
+
+
+def approval_reason(sha: str, reviews: Reviews, approvals: int = 1) -> str:
+    """How many approvals commit `sha` has, how many it needs, and which count. Markdown."""
+    required = max(approvals, reviews.required)
+    two = " Two are needed because no person is known to have pushed the commit."
+    return (
+        f"commit `{sha}` is approved by {len(reviews.approvers)} of {required} people with write access other than its "
+        "authors and pushers; approvals of earlier commits, or for another base branch, don't count."
+        + (two if approvals < reviews.required else "")
+    ).removesuffix(".")
 
 
 def conflict_reason() -> str:
@@ -118,56 +137,9 @@ def is_same_repository(repository: Repository, pull: PullRequest) -> bool:
     return head_repository is not None and head_repository.full_name == repository.full_name
 
 
-def has_write_access(repository: Repository, login: str) -> bool:
-    """Whether a person may write to the repository. This endpoint reports `maintain` as write and `triage` as read."""
-    try:
-        return repository.get_collaborator_permission(login) in {"admin", "write"}
-    except UnknownObjectException:  # not a user: an app, or a deleted account
-        return False
-
-
-def read_reviews(repository: Repository, pull: PullRequest, sha: str) -> Reviews:
-    """What people with write access have decided about commit `sha`."""
-    # The last decision of a person counts, and a later comment doesn't withdraw it. GitHub lists the oldest first.
-    latest: dict[int, PullRequestReview] = {}
-    for review in pull.get_reviews():
-        person = review.user
-        if person and person.type != "Bot" and review.state in {"APPROVED", "CHANGES_REQUESTED", "DISMISSED"}:
-            latest[person.id] = review
-    last = [review for review in latest.values() if has_write_access(repository, review.user.login)]
-    authors = {pull.user.id} | _pushers(repository, pull)
-    for commit in pull.get_commits():
-        authors |= {person.id for person in (commit.author, commit.committer) if person}
-    return Reviews(
-        [
-            review.user.login
-            for review in last
-            if review.state == "APPROVED" and review.commit_id == sha and review.user.id not in authors
-        ],
-        [review.user.login for review in last if review.state == "CHANGES_REQUESTED"],
-    )
-
-
-def _pushers(repository: Repository, pull: PullRequest) -> set[int]:
-    """Ids of people who have pushed to the branch of `pull`. The author of a commit is whoever its pusher wrote."""
-    pushers = PaginatedList(
-        NamedUser,
-        repository.requester,
-        f"{repository.url}/activity",
-        {"ref": f"refs/heads/{pull.head.ref}"},
-        attributesTransformer=lambda activity: activity["actor"] or {},
-    )
-    return {person.id for person in pushers}
-
-
 def get_main_sha(repository: Repository) -> str:
     """The newest commit of main."""
     return repository.get_git_ref(f"heads/{BRANCH}").object.sha
-
-
-def environment_name(pull: PullRequest) -> str:
-    """The name that the bot gives the environment."""
-    return f"pr_{pull.number}"
 
 
 def create_build_check(repository: Repository, head: str, main: str, conclusion: str, summary: str) -> None:
@@ -186,12 +158,19 @@ def create_build_check(repository: Repository, head: str, main: str, conclusion:
     )
 
 
-def _failing_checks(repository: Repository, sha: str) -> list[str]:
+def newest_checks(repository: Repository, sha: str) -> dict[str, "CheckRun"]:
+    """The newest check run of each name on commit `sha`, of GitHub Actions: other apps may use the same names."""
     newest: dict[str, CheckRun] = {}
     for run in repository.get_commit(sha).get_check_runs():
-        # Other apps may use the same names.
-        if run.app.slug == "github-actions" and (run.name not in newest or run.id > newest[run.name].id):
+        # PyGithub's type has no None for the app of a check run.
+        app: GithubApp | None = run.app
+        if app and app.slug == "github-actions" and (run.name not in newest or run.id > newest[run.name].id):
             newest[run.name] = run
+    return newest
+
+
+def _failing_checks(repository: Repository, sha: str) -> list[str]:
+    newest = newest_checks(repository, sha)
     reasons = []
     for name in (CI_CHECK, BUILD_CHECK):
         state = (newest[name].conclusion or newest[name].status) if name in newest else "missing"
@@ -200,7 +179,7 @@ def _failing_checks(repository: Repository, sha: str) -> list[str]:
         elif name == BUILD_CHECK and newest[name].external_id != get_main_sha(repository):
             reasons.append(
                 f"the environment was built with commit `{newest[name].external_id}` of {code(BRANCH)}, which is no "
-                "longer the newest: re-run the workflow PR environment"
+                "longer the newest: wait for its next build, or re-run the workflow PR environment"
             )
     return reasons
 

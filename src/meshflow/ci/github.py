@@ -2,16 +2,23 @@
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import click
 import requests
 from github import Auth, Github, GithubException
+from github.Issue import Issue
+from github.IssueComment import IssueComment
 from github.Repository import Repository
+
+if TYPE_CHECKING:
+    from github.NamedUser import NamedUser
+    from github.Organization import Organization
 
 BRANCH = "main"
 """The branch that prod is built from, and the only base of pull requests that are accepted."""
@@ -21,6 +28,12 @@ BOT_LOGIN = "github-actions[bot]"
 
 MAX_COMMENT_CHARACTERS = 65_536
 """GitHub's maximum."""
+
+MAX_SPAN_CHARACTERS = 300
+"""Of a text in code()."""
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""Instead of control characters, and of those that change the direction of text."""
 
 
 def connect() -> Repository:
@@ -41,8 +54,18 @@ def connect() -> Repository:
 
 
 def event() -> dict[str, Any]:
-    """The payload of the event that started the workflow."""
+    """The payload of the event that started the workflow.
+
+    pr-environment.yml is also dispatched with number and head of a pull request. They are then in the payload as in an
+    event of that pull request.
+    Raises click.ClickException if the number is not one.
+    """
     payload: dict[str, Any] = json.loads(Path(variable("GITHUB_EVENT_PATH")).read_text(encoding="utf-8"))
+    if inputs := payload.get("inputs"):
+        number = inputs["number"]
+        if not re.fullmatch(r"[1-9][0-9]{0,9}", number):
+            raise click.ClickException(f"{number!r} is not the number of a pull request")
+        payload["pull_request"] = {"number": int(number), "head": {"sha": inputs["sha"]}}
     return payload
 
 
@@ -89,20 +112,57 @@ def sticky_comment(repository: Repository, number: int, marker: str, body: str, 
         text = f"{text[: MAX_COMMENT_CHARACTERS - 500]}\n\n… The rest is omitted, see {run_url()}"
     issue = repository.get_issue(number)
     for comment in issue.get_comments():
-        if comment.user.login == BOT_LOGIN and comment.body.startswith(head):
+        if is_ours(comment) and (comment.body or "").startswith(head):
             comment.edit(text)
             return
     if not only_update:
         issue.create_comment(text)
 
 
-def code(text: str) -> str:
-    """`text` as code on one line of a comment or a table: no markup, link or mention in it has any effect.
+def is_ours(written: Issue | IssueComment) -> bool:
+    """Whether a job wrote the issue or comment. Anybody can write our titles and markers."""
+    # PyGithub's type has no None for a deleted account.
+    author: NamedUser | Organization | None = written.user
+    return author is not None and author.login == BOT_LOGIN
 
-    Markdown doesn't interpret character references, and GitHub links no @mentions and #12 in <code>.
+
+def code(text: str) -> str:
+    """`text` as a code span on one line of a comment or a table: no markup, link or mention in it has any effect.
+
+    The fence is longer than any run of backticks in `text`. A table would split at a pipe, even in a span, unless a
+    backslash precedes it.
     """
-    plain = "".join(char if char.isalnum() and char.isascii() else f"&#{ord(char)};" for char in " ".join(text.split()))
-    return f"<code>{plain}</code>"
+    shown = "".join(char if char.isprintable() else REPLACEMENT for char in " ".join(text.split())) or " "
+    shown = re.sub(r"\\*\|", r"\\|", _shorten(shown, MAX_SPAN_CHARACTERS))
+    fence = _fence(shown, 1)
+    padding = " " if "`" in (shown[0], shown[-1]) else ""
+    return f"{fence}{padding}{shown}{padding}{fence}"
+
+
+def plain(text: str) -> str:
+    """`text` as it is if it is a number or words, otherwise code()."""
+    return text if re.fullmatch(r"[A-Za-z][A-Za-z :,-]{,80}|-?[\d,]{1,40}(\.\d{1,40})?|", text) else code(text)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """`text` as a code block. It must start a line, and ends with one."""
+    shown = "".join(char if char.isprintable() or char == "\n" else REPLACEMENT for char in text)
+    fence = _fence(shown, 3)
+    return f"{fence}{language}\n{shown}\n{fence}"
+
+
+def _fence(text: str, length: int) -> str:
+    return "`" * max([length, *(1 + len(run) for run in re.findall("`+", text))])
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def count(things: int | Sequence[object], noun: str) -> str:
+    """`1 model`, `2 models`."""
+    number = things if isinstance(things, int) else len(things)
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def write_outputs(**outputs: str) -> None:

@@ -1,109 +1,29 @@
 """The scheduled run of prod: under the prod lock, on the models of the checkout, with a job summary."""
 
+import logging
 import os
 import time
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from threading import Lock as Mutex
-from typing import Any
 
 import click
-from pydantic import PrivateAttr
-from sqlmesh.core.console import TerminalConsole, get_console, set_console
-from sqlmesh.core.context import Context
-from sqlmesh.core.notification_target import GenericNotificationTarget, NotificationEvent
+from sqlmesh.core.console import get_console, set_console
 from sqlmesh.core.plan import Plan
-from sqlmesh.core.snapshot import Snapshot
-from sqlmesh.core.snapshot.definition import Interval, SnapshotId, expand_range
-from sqlmesh.core.snapshot.execution_tracker import QueryExecutionStats
-from sqlmesh.utils.concurrency import NodeExecutionFailedError
-from sqlmesh.utils.errors import AuditError, NodeAuditsErrors, SQLMeshError
+from sqlmesh.utils.date import to_datetime
 
-from meshflow.audit import RUNBOOK, checks, remedies
 from meshflow.ci import github
+from meshflow.ci.console import PublicConsole
 from meshflow.ci.lock import Lock, prod_lock
-from meshflow.ci.plan import count_intervals, table_name
+from meshflow.failures import describe, explain, full_text
+from meshflow.project import open_project, table_name
+from meshflow.remedies import REMEDIES, RUNBOOK, remedies
+from meshflow.runs import AuditRun, ModelRun, Record, RecordedProject
 
-
-@dataclass
-class Processed:
-    """What a run has done to one model. `rows` is None if the engine doesn't report it: DuckDB."""
-
-    intervals: int = 0
-    rows: int | None = None
-    seconds: float = 0
-    audits_passed: int = 0
-    audits_failed: int = 0
-
-
-class Record(TerminalConsole):
-    """SQLMesh's console that also records `models` by name, `failed` with the reason, and `skipped`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.models: defaultdict[str, Processed] = defaultdict(Processed)
-        self.failed: dict[str, BaseException] = {}
-        self.skipped: set[str] = set()
-        self._mutex = Mutex()  # models are computed in parallel
-
-    def update_snapshot_evaluation_progress(  # noqa: PLR0913, PLR0917 - SQLMesh's signature
-        self,
-        snapshot: Snapshot,
-        interval: Interval,
-        batch_idx: int,
-        duration_ms: int | None,
-        num_audits_passed: int,
-        num_audits_failed: int,
-        audit_only: bool = False,  # noqa: FBT001, FBT002
-        execution_stats: QueryExecutionStats | None = None,
-        auto_restatement_triggers: list[SnapshotId] | None = None,
-    ) -> None:
-        super().update_snapshot_evaluation_progress(
-            snapshot,
-            interval,
-            batch_idx,
-            duration_ms,
-            num_audits_passed,
-            num_audits_failed,
-            audit_only,
-            execution_stats,
-            auto_restatement_triggers,
-        )
-        if duration_ms is None:  # it has failed
-            return
-        rows = execution_stats.total_rows_processed if execution_stats else None
-        with self._mutex:
-            model = self.models[snapshot.name]
-            intervals = len(expand_range(*interval, snapshot.model.interval_unit)) - 1
-            model.intervals += 0 if audit_only else count_intervals(snapshot, intervals)
-            model.rows = model.rows if rows is None else (model.rows or 0) + rows
-            model.seconds += duration_ms / 1000
-            model.audits_passed += num_audits_passed
-            model.audits_failed += num_audits_failed
-
-    def log_failed_models(self, errors: list[NodeExecutionFailedError[Any]]) -> None:
-        super().log_failed_models(errors)
-        self.failed |= {error.node.snapshot_name: error.__cause__ or error for error in errors}
-
-    def log_skipped_models(self, snapshot_names: set[str]) -> None:
-        super().log_skipped_models(snapshot_names)
-        self.skipped |= snapshot_names
-
-
-class Findings(GenericNotificationTarget):  # type: ignore[misc]  # a base class is frozen
-    """Every audit that found rows, blocking or not. SQLMesh's console only counts them."""
-
-    notify_on: frozenset[NotificationEvent] = frozenset({NotificationEvent.AUDIT_FAILURE})
-    _errors: list[AuditError] = PrivateAttr(default_factory=list)
-
-    def notify_audit_failure(self, audit_error: AuditError, *_: Any, **__: Any) -> None:
-        self._errors.append(audit_error)
-
-    @property
-    def errors(self) -> list[AuditError]:
-        return self._errors
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -113,13 +33,27 @@ class Outcome:
     `drift_repaired` is why prod had to be planned first, or empty; `drifted` names the models that differed.
     """
 
-    record: Record
-    findings: Findings
+    record: Record = field(default_factory=Record)
+    owners: dict[str, str] = field(default_factory=dict)
+    """The owner of each model, by SQLMesh's name."""
+    failing_since: dict[str, datetime] = field(default_factory=dict)
+    """Start of the first run since which a model has failed, UTC, such as retail.fct_sales."""
     drift_repaired: str = ""
     drifted: list[str] = field(default_factory=list)
     due: bool = True
     failure: str = ""
+    error: BaseException | None = None
+    """What ended it, if that is no model."""
     seconds: float = field(default=0, init=False)
+
+    @property
+    def failed(self) -> dict[str, ModelRun]:
+        return {name: model for name, model in sorted(self.record.models.items()) if model.status == "failed"}
+
+    def failed_audits(self, model: str) -> list[tuple[str, AuditRun]]:
+        """The blocking audits of a model that found rows, by name."""
+        audits = self.record.audits.items()
+        return [(audit, one) for (name, audit, _), one in audits if name == model and one.status == "failed"]
 
 
 def run(path: Path, gateway: str) -> None:
@@ -136,6 +70,7 @@ def run(path: Path, gateway: str) -> None:
         outcome = run_prod(path, gateway)
     github.write_summary(summary(outcome))
     if outcome.failure:
+        github.write_outputs(incident=incident(outcome))
         raise click.ClickException(outcome.failure)
     if not outcome.due:
         click.echo("Nothing was due")
@@ -151,29 +86,48 @@ def run_prod(path: Path, gateway: str) -> Outcome:
     Raises click.ClickException if there is no prod yet: a person applies the first plan of a warehouse.
     """
     before = get_console()
-    record, findings = Record(), Findings()
-    set_console(record)
-    outcome = Outcome(record, findings)
+    set_console(PublicConsole())
+    outcome, context = Outcome(), None
     start = time.monotonic()
     try:
-        context = Context(paths=str(path), gateway=gateway, notification_targets=[findings])
+        context = open_project(gateway, path=path, kind=RecordedProject, holds_lock=True)
         _repair_drift(context, outcome)
+        snapshots = context.prod()
+        outcome.owners = {one.name: one.node.owner or "" for one in snapshots.values()}
         status = context.run("prod")
         # SQLMesh has work to do for intervals that their signals hold back, too.
-        outcome.due = bool(record.models) or status.is_failure
+        outcome.due = bool(context.record.models) or status.is_failure
         outcome.failure = "The run of prod has failed" if status.is_failure else ""
-    except SQLMeshError as error:
-        outcome.failure = f"The run of prod has failed: {error}"
+    except click.ClickException:
+        raise
+    except Exception as error:  # noqa: BLE001 - a driver's too: the summary reports any
+        # Models that failed have been explained by the console.
+        is_explained = context is not None and any(one.error for one in context.record.models.values())
+        outcome.failure, outcome.error = "The run of prod has failed", error
+        outcome.failure += "" if is_explained else f": {explain(error)}"
     finally:
         set_console(before)
         outcome.seconds = time.monotonic() - start
-    if outcome.failure and record.failed:
-        outcome.failure += f" at {', '.join(sorted(map(table_name, record.failed)))}"
+    if context is not None:
+        outcome.record = context.record
+        if outcome.failed:
+            outcome.failure += f" at {', '.join(map(table_name, outcome.failed))}"
+            outcome.failing_since = _failing_since(context)
     return outcome
 
 
-def _repair_drift(context: Context, outcome: Outcome) -> None:
-    # As the bot's deploy does it: existing tables are promoted, nothing is computed twice.
+def _failing_since(context: RecordedProject) -> dict[str, datetime]:
+    """Since when models of prod fail, from the record of runs; empty if it can't be read."""
+    try:
+        query = "SELECT model, failing_since FROM ops.failing_models WHERE environment = 'prod'"
+        return {model: to_datetime(since) for model, since in context.engine_adapter.fetchall(query)}
+    except Exception as error:
+        logger.warning("ops.failing_models can't be read", exc_info=error)
+        return {}
+
+
+def _repair_drift(context: RecordedProject, outcome: Outcome) -> None:
+    # As a deploy does it: existing tables are promoted, nothing is computed twice.
     plan = context.plan_builder("prod", no_gaps=True, skip_tests=True, skip_linter=True).build()
     if plan.context_diff.is_new_environment:
         raise click.ClickException("There is no prod yet: `sqlmesh plan prod` builds it")
@@ -200,9 +154,40 @@ def _why(plan: Plan) -> tuple[str, list[str]]:
     return f"{reason}, so it was planned again", sorted(map(table_name, names))
 
 
+def incident(outcome: Outcome) -> str:
+    """What failed, in a line, and a line for each model: owner, since when, audits with rows and remedies. Markdown.
+
+    The first line is the same as long as the same fails: it has no counts and no ids.
+    """
+    if not outcome.failed:
+        return f"Failed: {type(outcome.error).__name__}\n\n- {outcome.failure}"
+    reasons = [f"{_code(name)} ({', '.join(_reasons(outcome, name))})" for name in outcome.failed]
+    return "\n".join([f"Failed: {', '.join(reasons)}", "", *_failures(outcome)])
+
+
+def _reasons(outcome: Outcome, name: str) -> list[str]:
+    """The audits that failed a model, or the class of its error."""
+    audits = [audit for audit, _ in outcome.failed_audits(name)]
+    return list(map(github.code, dict.fromkeys(audits) or [type(outcome.failed[name].error).__name__]))
+
+
+def _failures(outcome: Outcome) -> Iterator[str]:
+    for name, model in outcome.failed.items():
+        owner = f" (owner {github.code(outcome.owners[name])})" if outcome.owners.get(name) else ""
+        since = outcome.failing_since.get(table_name(name))
+        subject = f"{_code(name)}{owner} has failed{f' since {since:%d %b %Y %H:%M} UTC' if since else ''}"
+        audits = outcome.failed_audits(name)
+        for audit, one in audits:
+            found = f"audit {github.code(audit)} of {github.code(one.checks)} found {github.count(one.rows, 'row')}"
+            yield f"- {subject}: {found}. {REMEDIES.get(audit, '')} ({RUNBOOK})"
+        if model.error and not audits:
+            yield f"- {subject}: {describe(model.error)}. Full text: {full_text(model.error)}."
+    if skipped := [name for name, one in outcome.record.models.items() if one.status == "skipped"]:
+        yield f"- Skipped, because they read what failed: {', '.join(map(_code, sorted(skipped)))}."
+
+
 def summary(outcome: Outcome) -> str:
-    """The job summary, Markdown."""
-    models, errors = outcome.record.models, outcome.findings.errors
+    """The job summary, Markdown: what failed, warnings, and what was done."""
     status = "failed" if outcome.failure else "succeeded" if outcome.due else "nothing was due"
     lines = [f"### Run of prod: {status}", ""]
     if outcome.drift_repaired:
@@ -210,57 +195,50 @@ def summary(outcome: Outcome) -> str:
             f"{outcome.drift_repaired}: {', '.join(map(github.code, outcome.drifted)) or 'no model differs'}.",
             "",
         ]
-    if models:
-        passed = sum(one.audits_passed for one in models.values())
-        intervals = sum(one.intervals for one in models.values())
-        # Snowflake doesn't report the rows of a table that is replaced.
-        rows = _rows(_total(models)) or "an unknown number of"
-        done = f"{len(models):,} models, {intervals:,} intervals, {rows} rows written"
+    if outcome.failed:
+        lines += [*_failures(outcome), ""]
+    elif outcome.failure:
+        lines += [outcome.failure, ""]
+    warnings = [(name, audit, one) for (name, audit, _), one in outcome.record.audits.items() if one.status == "warned"]
+    if warnings:
         lines += [
-            f"{done}, {outcome.seconds:,.0f} s; {passed:,} audits passed, {len(errors):,} found rows.",
-            "",
-            "| model | intervals | rows written | seconds | audits passed | audits failed |",
-            "|---|--:|--:|--:|--:|--:|",
+            "| warning | checks | model | rows |",
+            "|---|---|---|--:|",
             *(
-                f"| {_code(name)} | {one.intervals:,} | {_rows(one.rows)} | {one.seconds:,.1f} "
-                f"| {one.audits_passed} | {one.audits_failed} |"
-                for name, one in sorted(models.items(), key=lambda item: -item[1].seconds)
-            ),
-            "",
-        ]
-    if errors:
-        blocking = {
-            id(one)
-            for cause in outcome.record.failed.values()
-            if isinstance(cause, NodeAuditsErrors)
-            for one in cause.errors
-        }
-        lines += [
-            "| audit that found rows | checks | model | rows | severity |",
-            "|---|---|---|--:|---|",
-            *(
-                f"| {github.code(one.audit_name)} | {github.code(checks(one.audit_args))} "
-                f"| {github.code(one.model_name or '')} | {one.count:,} "
-                f"| {'error' if id(one) in blocking else 'warning'} |"
-                for one in errors
+                f"| {github.code(audit)} | {github.code(one.checks)} | {_code(name)} | {one.rows:,} |"
+                for name, audit, one in warnings
             ),
             "",
             *(
                 f"- {github.code(name)}: {remedy}"
-                for name, remedy in remedies(one.audit_name for one in errors).items()
+                for name, remedy in remedies(audit for _, audit, _ in warnings).items()
             ),
             "",
             f"More on each in {github.code(RUNBOOK)}.",
             "",
         ]
-    # Only the kind of an error: its text may quote a value, and everybody may read this page.
-    lines += [
-        f"{_code(name)} failed: {type(cause).__name__}, see the log."
-        for name, cause in sorted(outcome.record.failed.items())
-        if not isinstance(cause, NodeAuditsErrors)
-    ]
-    if outcome.record.skipped:
-        lines += [f"Skipped, because they read what failed: {', '.join(map(_code, sorted(outcome.record.skipped)))}."]
+    models = {name: one for name, one in outcome.record.models.items() if one.status == "succeeded"}
+    if models:
+        audits = outcome.record.audits
+        passed = Counter(name for (name, _, _), one in audits.items() if not one.rows)
+        found = Counter(name for (name, _, _), one in audits.items() if one.rows)
+        intervals = sum(one.intervals for one in models.values())
+        # Snowflake doesn't report the rows of a table that is replaced.
+        rows = _rows(_total(models.values())) or "an unknown number of"
+        done = f"{github.count(len(models), 'model')}, {github.count(intervals, 'interval')}, {rows} rows written"
+        audited = f"{github.count(passed.total(), 'audit')} passed"
+        lines += [
+            f"{done}, {outcome.seconds:,.0f} s; {audited}, {found.total():,} found rows.",
+            "",
+            "| model | intervals | rows written | seconds | audits passed | audits with rows |",
+            "|---|--:|--:|--:|--:|--:|",
+            *(
+                f"| {_code(name)} | {one.intervals:,} | {_rows(one.rows)} | {one.seconds:,.1f} "
+                f"| {passed[name]} | {found[name]} |"
+                for name, one in sorted(models.items(), key=lambda item: -item[1].seconds)
+            ),
+            "",
+        ]
     return "\n".join(lines).rstrip()
 
 
@@ -268,8 +246,8 @@ def _code(name: str) -> str:
     return github.code(table_name(name))
 
 
-def _total(models: dict[str, Processed]) -> int | None:
-    known = [one.rows for one in models.values() if one.rows is not None]
+def _total(models: Iterable[ModelRun]) -> int | None:
+    known = [one.rows for one in models if one.rows is not None]
     return sum(known) if known else None
 
 

@@ -5,16 +5,16 @@ import click
 from meshflow.loading.contract import Table, contract, source_tables
 from meshflow.loading.reader import Reader, TableError
 from meshflow.postgres import unverified
-from meshflow.terminal import grid, show
+from meshflow.terminal import echo_json, grid, show
 
 
-def check_tables(url: str) -> bool:
+def check_tables(url: str, *, as_json: bool = False) -> bool:
     """Print for each table of the contract whether the role of `url` can load it, and with which cursor.
 
     Returns whether it can load all of them. Raises click.ClickException if the server can't be loaded from.
     """
     tables = source_tables(contract())
-    summary, errors = grid("table", "cursor", "result"), []
+    results: list[dict[str, str | None]] = []
     with Reader.open(url) as reader:
         if warning := unverified(url):
             click.echo(f"Warning: {warning}", err=True)
@@ -24,11 +24,17 @@ def check_tables(url: str) -> bool:
                 reader.new_columns(table)
                 cursor = _cursor(reader, table)
             except TableError as error:
-                errors.append(str(error))
-                summary.add_row(str(table), "", "rejected")
+                results.append({"table": str(table), "cursor": None, "error": str(error)})
             else:
-                summary.add_row(str(table), cursor, "can be loaded")
-    show(summary)
+                results.append({"table": str(table), "cursor": cursor, "error": None})
+    if as_json:
+        echo_json({"tables": results})
+    else:
+        summary = grid("table", "cursor", "result")
+        for one in results:
+            summary.add_row(one["table"], one["cursor"], "rejected" if one["error"] else "can be loaded")
+        show(summary)
+    errors = [one["error"] for one in results if one["error"]]
     for message in errors:
         click.echo(f"Error: {message}", err=True)
     return not errors

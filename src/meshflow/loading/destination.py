@@ -44,10 +44,13 @@ MEMORY_LIMIT = "128MB"
 """DuckDB's memory limit while it writes: enough for the row groups in progress. With its default, 80 % of the machine,
 it caches written rows: 4 million rows would take 0.3 GB more than one million."""
 
+STAGE = "RAW.LOADER.FILES"
+"""Snowflake's stage of the files in progress. One for all tables: one statement removes what any load has left."""
+
 LOGIN_ERROR_CLASSES = ("08", "28")
 """Classes of SQLSTATE for a failed login to Snowflake: connection exception, invalid authorization."""
 
-LOGIN_ADVICE = "Check MESHFLOW_SNOWFLAKE_ACCOUNT, MESHFLOW_SNOWFLAKE_LOADER_USER and its key or token"
+LOGIN_ADVICE = "Check MESHFLOW_SNOWFLAKE_ACCOUNT, MESHFLOW_SNOWFLAKE_LOADER_USER and its key, token or subject"
 
 
 class Destination:
@@ -61,7 +64,19 @@ class Destination:
         """`engine` is dlt's destination, `error` its driver's exception class, `work` dlt's working folder."""
         self._engine, self._error, self._work = engine, error, work
         self._pipelines: dict[str, Any] = {}
+        self._staged: set[str] = set()
         self._opened = ExitStack()
+
+    def remove_leftovers(self) -> None:
+        """Remove the staged files of failed and killed loads. They contain rows, and nothing else would remove them.
+
+        Call it while this load has the lock: those of a running one look alike.
+        """
+        if self.dialect == "snowflake":
+            schema, _, _ = STAGE.rpartition(".")
+            self.query(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            self.query(f"CREATE STAGE IF NOT EXISTS {STAGE}")
+            self.query(f"REMOVE @{STAGE}")
 
     def has_contract_types(self, table: Table) -> bool:
         """Whether the existing columns of the table in RAW have the contract's types; True if there are none."""
@@ -107,6 +122,7 @@ class Destination:
             before_write()
             if recreate:
                 self._drop(table)
+            self._create_staging(table.schema)
             self._load(pipeline)
 
     def _drop(self, table: Table) -> None:
@@ -114,6 +130,14 @@ class Destination:
         for name in (table.name, "_dlt_version"):
             self.query(f"DROP TABLE IF EXISTS {self.quoted(table.schema, name)}")
         self.query(f"DROP SCHEMA IF EXISTS {self.quoted(f'{table.schema}_staging')} CASCADE")
+        self._staged.discard(table.schema)
+
+    def _create_staging(self, schema: str) -> None:
+        """Create the schema of staging tables before dlt does, whose tables would keep old rows for two weeks."""
+        if self.dialect == "snowflake" and schema not in self._staged:
+            name = self.quoted(f"{schema}_staging")
+            self.query(f"CREATE TRANSIENT SCHEMA IF NOT EXISTS {name} DATA_RETENTION_TIME_IN_DAYS = 0")
+            self._staged.add(schema)
 
     def _load(self, pipeline: Any) -> None:
         if self.dialect != "duckdb":
@@ -180,10 +204,17 @@ class Destination:
         return ".".join(f'"{name}"' for name in folded)
 
     def create(self, table: Table) -> None:
-        """Create a table of the loader's own if it doesn't exist."""
-        columns = ", ".join(f"{column.name} {column.type.sql(self.dialect)}" for column in table.columns)
-        self.query(f"CREATE SCHEMA IF NOT EXISTS {table.schema}")
-        self.query(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+        """Create a table of the loader's own if it doesn't exist, and add the columns that it lacks."""
+        existing = self.columns(table)
+        missing = [
+            f"{column.name} {column.type.sql(self.dialect)}" for column in table.columns if column.name not in existing
+        ]
+        if existing:
+            for column in missing:
+                self.query(f"ALTER TABLE {table} ADD COLUMN {column}")
+        else:
+            self.query(f"CREATE SCHEMA IF NOT EXISTS {table.schema}")
+            self.query(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(missing)})")
 
     @property
     def dialect(self) -> str:
@@ -216,12 +247,14 @@ class Destination:
 
 
 @contextmanager
-def open_destination(gateway: str, data: Path, wait: float, on_wait: Callable[[str], None]) -> Iterator[Destination]:
-    """Open the database RAW of a SQLMesh gateway. Its files and the loader's working folder are in `data`.
+def open_destination(
+    gateway: str, data: Path, wait: float, on_wait: Callable[[str], None], work: Path | None = None
+) -> Iterator[Destination]:
+    """Open the database RAW of a SQLMesh gateway. Its files are in `data`, and by default the working folder `work`.
 
     DuckDB allows one process at a time: wait up to `wait` seconds for its lock, and hold it until the load ends.
     """
-    work = data / "loader"
+    work = work or data / "loader"
     shutil.rmtree(work, ignore_errors=True)
     try:
         if gateway == "live":
@@ -238,10 +271,12 @@ def open_destination(gateway: str, data: Path, wait: float, on_wait: Callable[[s
 
 
 def _snowflake(work: Path) -> Destination:
-    credentials = settings.snowflake()
+    credentials: Any = settings.snowflake()
     # Optional dependencies, which loads into DuckDB don't need.
     from dlt.common.libs.cryptography import decode_private_key  # noqa: PLC0415
     from snowflake.connector import Error  # noqa: PLC0415
+
+    from meshflow.loading.keyless import KeylessCredentials  # noqa: PLC0415
 
     if "private_key" in credentials:
         try:
@@ -252,8 +287,12 @@ def _snowflake(work: Path) -> Destination:
                 "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY_PASSPHRASE doesn't decrypt it: set the key to the PEM, "
                 "or to its body on one line"
             ) from None
+    if credentials.get("authenticator") == "workload_identity":
+        credentials = KeylessCredentials(credentials)
+        credentials.resolve()  # dlt would copy the fields of unresolved ones into its own class
     # Rows contain personal data: delete staged files after the load.
-    return Destination(dlt.destinations.snowflake(credentials, keep_staged_files=False), Error, work)
+    engine = dlt.destinations.snowflake(credentials, keep_staged_files=False, stage_name=STAGE)
+    return Destination(engine, Error, work)
 
 
 def _duckdb(path: Path, wait: float, on_wait: Callable[[str], None]) -> duckdb.DuckDBPyConnection:

@@ -2,13 +2,14 @@
 
 import socket
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
+import click
 import pyarrow as pa
 
 from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table, contract, source_tables
@@ -55,7 +56,13 @@ def session(  # noqa: PLR0913 - source, destination and how to wait
     interval of that timestamp. Raises click.ClickException if the source or the destination can't be reached.
     """
     tables = contract()
-    with Reader.open(url) as reader:
+    loaded = source_tables(tables)
+    with ExitStack() as opened:
+        try:
+            reader = opened.enter_context(Reader.open(url))
+        except click.ClickException as error:
+            _log_unreachable(gateway, data, error, at)
+            raise
         if warning := unverified(url):
             reporter.warned(warning)
         destination_id = f"{gateway} {socket.gethostname()} {data.resolve()}" if gateway == "live" else gateway
@@ -64,11 +71,39 @@ def session(  # noqa: PLR0913 - source, destination and how to wait
             yield None
             return
         with open_destination(gateway, data, wait, reporter.waiting) as destination:
+            destination.remove_leftovers()
             load_log = LoadLog(destination, tables)
+            load_log.close_killed()
             # The start precedes the snapshot: a row that this snapshot misses is loaded by a later load.
             started_at = load_log.next_start(at or datetime.now(UTC))
-            loaded = source_tables(tables)
-            yield Session(reader, destination, load_log, loaded, started_at, reader.take_snapshot(loaded))
+            with _logged_failure(load_log, loaded, started_at):
+                snapshot = reader.take_snapshot(loaded)
+            yield Session(reader, destination, load_log, loaded, started_at, snapshot)
+
+
+def _log_unreachable(gateway: str, data: Path, error: Exception, at: datetime | None) -> None:
+    """Log that no table could be loaded, if RAW exists and no other process has it open."""
+    if gateway == "live" and not (data / "live_raw.duckdb").exists():
+        return
+    tables = contract()
+    # A working folder of its own: the lock against other loads is in the source.
+    with (
+        suppress(click.ClickException),
+        TemporaryDirectory() as work,
+        open_destination(gateway, data, 0, lambda _: None, Path(work)) as destination,
+    ):
+        load_log = LoadLog(destination, tables)
+        load_log.fail(source_tables(tables), load_log.next_start(at or datetime.now(UTC)), error)
+
+
+@contextmanager
+def _logged_failure(load_log: LoadLog, tables: Iterable[Table], started_at: datetime) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        with suppress(click.ClickException):  # the destination may be what has failed
+            load_log.fail(tables, started_at, error)
+        raise
 
 
 def load_tables(session: Session, reporter: Reporter, *, only: Iterable[str] = (), full_refresh: bool = False) -> bool:
@@ -79,11 +114,18 @@ def load_tables(session: Session, reporter: Reporter, *, only: Iterable[str] = (
     """
     selected = set(only)
     tables = [table for table in session.tables if not selected or str(table) in selected]
-    outcomes = [_load(session, table, reporter, full_refresh=full_refresh) for table in tables]
-    return all(outcomes)
+    complete = True
+    for table in tables:
+        try:
+            with _logged_failure(session.load_log, [table], session.started_at):
+                _load(session, table, reporter, full_refresh=full_refresh)
+        except TableError as error:
+            reporter.rejected(table, str(error))
+            complete = False
+    return complete
 
 
-def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: bool) -> bool:
+def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: bool) -> None:
     count = 0
 
     def rows(cursor: Cursor, rejections: Rejections) -> Generator[pa.RecordBatch, None, None]:
@@ -98,44 +140,37 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
             reporter.rows(table, count)
             yield pa.record_batch([columns[name] for name in table.arrow.names], schema=table.arrow)
 
-    try:
-        for name, type_ in session.reader.new_columns(table).items():
-            reporter.new_column(table, name, type_)
-        has_types = _require_types(session, table, recreate=full_refresh)
-        storage = session.reader.storage(table)
-        cursor = Cursor() if full_refresh else _cursor(session, table, storage)
-        load = Load(table, session.started_at, cursor, storage, session.snapshot)
-        reporter.started(table, cursor)
-        rejections = Rejections(session.destination, table, all_rows=cursor == Cursor())
-        deletions = Deletions()
-        # Before the load is recorded, which the next one takes for a failed one until it is finished.
-        is_replaced = not table.key and (full_refresh or _has_changed(session, table, storage, rejections))
-        # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
-        with closing(rows(cursor, rejections)) as batches:
-            session.load_log.begin(load)
+    for name, type_ in session.reader.new_columns(table).items():
+        reporter.new_column(table, name, type_)
+    has_types = _require_types(session, table, recreate=full_refresh)
+    storage = session.reader.storage(table)
+    cursor = Cursor() if full_refresh else _cursor(session, table, storage)
+    load = Load(table, session.started_at, cursor, storage, session.snapshot)
+    reporter.started(table, cursor)
+    rejections = Rejections(session.destination, table, all_rows=cursor == Cursor())
+    deletions = Deletions()
+    # Before the load is recorded, which the next one takes for a failed one until it is finished.
+    is_replaced = not table.key and (full_refresh or _has_changed(session, table, storage, rejections))
+    # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
+    with closing(rows(cursor, rejections)) as batches:
+        session.load_log.begin(load)
+        if table.key or is_replaced:
+            # Checked before the write: without the lock, another load may have written newer rows.
+            how, check = "merge" if table.key else "replace", session.reader.check
+            session.destination.write(table, batches, how, recreate=not has_types, before_write=check)
             if table.key:
-                # Checked before the write: without the lock, another load may have written newer rows.
-                check = session.reader.check
-                session.destination.write(table, batches, "merge", recreate=not has_types, before_write=check)
                 deletions = mark_deleted(session.reader, session.destination, table, session.started_at, rejections)
-                rejections.save(session.started_at)
-            elif is_replaced:
-                check = partial(session.reader.require_same_files, table)
-                session.destination.write(table, batches, "replace", recreate=not has_types, before_write=check)
-                rejections.save(session.started_at)
-        session.reader.check()
-    except TableError as error:
-        reporter.rejected(table, str(error))
-        return False
+            rejections.save(session.started_at)
+    session.reader.check()
     if summary := rejections.summary():
         reporter.warned(summary)
     if deletions.unmarked:
         reporter.warned(
-            f"{table}: {deletions.unmarked:,} rows of RAW are missing in the source, and the table is too large to "
-            "compare its keys in every load; `meshflow reconcile --repair` marks them as deleted"
+            f"{table}: {deletions.unmarked:,} rows of RAW are missing in the source, and the table has more rows than "
+            f"the {table.max_rows:,} whose keys a load compares; `meshflow reconcile --repair` marks them as deleted, "
+            f"`physical_properties: {{max_rows: …}}` in {table.file} allows more"
         )
     reporter.finished(session.load_log.finish(load, count, deletions))
-    return True
 
 
 def _cursor(session: Session, table: Table, storage: Storage) -> Cursor:

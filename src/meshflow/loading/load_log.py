@@ -1,17 +1,21 @@
-"""The load log, RAW.LOADER.LOADS: one row per table and load, also of those that failed. Loads keep no other state.
+"""The load log, RAW.LOADER.LOADS: one row per table and attempt to load it. Loads keep no other state.
 
 A row is written before the table in RAW changes, and completed after its rows have been committed. SQLMesh's signal
 `source_loaded` reads completed rows to find intervals that can't change any more. The next load finds its cursor here.
+An attempt that changed nothing, such as that of a rejected table, has a row without a cursor, which no load reads.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+
+import click
 
 from meshflow.loading.contract import LOADED_AT, Table
 from meshflow.loading.deletions import Deletions
 from meshflow.loading.destination import Destination
-from meshflow.loading.reader import COMPARABLE_IDS, Cursor, Snapshot, Storage
+from meshflow.loading.reader import COMPARABLE_IDS, Cursor, Snapshot, Storage, TableError
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Previous:
 
     xmin: int
     files: set[int]
-    """The oids of the partitions that it has read."""
+    """The oids of the partitions that it has read, and failed loads after it too."""
     time: datetime | None
     """Nothing that its snapshot misses has an older updated_at; None if that isn't known."""
 
@@ -43,6 +47,7 @@ class Previous:
 class LoadLog:
     def __init__(self, destination: Destination, contract: dict[str, Table]) -> None:
         self._destination = destination
+        self._begun: set[Table] = set()
         self.finished: dict[Table, Load] = {}
         """The newest load of each table that this process has finished."""
         self.reconciliations = contract["loader.reconciliations"]
@@ -75,12 +80,14 @@ class LoadLog:
         )
         if not rows or any(rows_since == str(Cursor()) for finished_at, rows_since, *_ in rows if not finished_at):
             return None
-        _, _, stored, files, xmin, next_id = rows[-1]
+        _, _, stored, _, xmin, next_id = rows[-1]
         if stored != storage.id or not next_id <= snapshot.next_id < xmin + COMPARABLE_IDS:
             return None
-        is_same = files == _text(storage.files) and storage.trigger
+        # A failed load may have marked the rows of a partition that was detached meanwhile.
+        read = {files for _, _, _, files, *_ in rows if files}
+        is_same = read == {_text(storage.files)} and storage.trigger
         time = self._known_time(table, storage, xmin, snapshot.taken_at) if is_same else None
-        return Previous(xmin, set(map(int, json.loads(files))), time)
+        return Previous(xmin, set.intersection(*(set(map(int, json.loads(files))) for files in read)), time)
 
     def _known_time(self, table: Table, storage: Storage, xmin: int, now: datetime) -> datetime | None:
         """A time before which nothing was written by transaction `xmin` or later ones.
@@ -102,7 +109,7 @@ class LoadLog:
         ((newest, others),) = self._destination.query(
             """
             SELECT MAX(snapshot_taken_at), SUM(CASE WHEN updated_at_trigger = %s THEN 0 ELSE 1 END) FROM loader.loads
-            WHERE source = %s AND table_name = %s AND started_at >= %s
+            WHERE source = %s AND table_name = %s AND started_at >= %s AND storage IS NOT NULL
             """,
             *(storage.trigger, table.schema, table.name, started_at),
         )
@@ -112,8 +119,8 @@ class LoadLog:
         """Record a load before it touches the table in RAW."""
         self._destination.query(
             "INSERT INTO loader.loads (source, table_name, started_at, rows_since, storage, files, updated_at_trigger, "
-            "snapshot_xmin, snapshot_next_id, snapshot_taken_at, row_count) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0)",
+            "snapshot_xmin, snapshot_next_id, snapshot_taken_at, row_count, status) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0, 'running')",
             load.table.schema,
             load.table.name,
             _naive(load.started_at),
@@ -125,6 +132,32 @@ class LoadLog:
             load.snapshot.next_id,
             _naive(load.snapshot.taken_at),
         )
+        self._begun.add(load.table)
+
+    def close_killed(self) -> None:
+        """Mark loads that were killed. Call it while this load has the lock: then no other one is running."""
+        self._destination.query("UPDATE loader.loads SET status = 'killed' WHERE status = 'running'")
+
+    def fail(self, tables: Iterable[Table], started_at: datetime, error: BaseException) -> None:
+        """Record that loads were rejected or have failed, and the class of the error: its text may contain values.
+
+        What a load that had begun has to read stays in its row.
+        """
+        # Errors of drivers are converted to messages.
+        cause = error.__context__ if isinstance(error, click.ClickException) and error.__context__ else error
+        outcome = ("rejected" if isinstance(error, TableError) else "failed", type(cause).__name__)
+        for table in tables:
+            if table in self._begun:
+                statement = (
+                    "UPDATE loader.loads SET status = %s, error_class = %s "
+                    "WHERE source = %s AND table_name = %s AND started_at = %s"
+                )
+            else:
+                statement = (
+                    "INSERT INTO loader.loads (status, error_class, source, table_name, started_at, row_count) "
+                    "VALUES (%s, %s, %s, %s, %s, 0)"
+                )
+            self._destination.query(statement, *outcome, table.schema, table.name, _naive(started_at))
 
     def finish(self, load: Load, rows: int, deletions: Deletions) -> Load:
         """Record that the load's rows have been committed. Returns the finished load."""
@@ -141,7 +174,7 @@ class LoadLog:
             *names,
         )
         self._destination.query(
-            "UPDATE loader.loads SET finished_at = %s, row_count = %s "
+            "UPDATE loader.loads SET finished_at = %s, row_count = %s, status = 'finished' "
             "WHERE source = %s AND table_name = %s AND started_at = %s",
             *(_naive(finished_at), row_count, *names, _naive(load.started_at)),
         )

@@ -18,8 +18,17 @@ import pyarrow.compute as pc
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from meshflow.loading.contract import Column, Table
-from meshflow.loading.values import convert, expression, quoted
-from meshflow.postgres import address, clear_errors, connect, reason, unreachable
+from meshflow.loading.values import Unfit, convert, expression, fitting, key_texts, quoted
+from meshflow.postgres import (
+    IS_REQUIRED,
+    POOLER_ADVICE,
+    address,
+    clear_errors,
+    connect,
+    identifier,
+    reason,
+    unreachable,
+)
 
 LAG = timedelta(seconds=10)
 """How far a load by updated_at reads back: the server's clock may be set back a little between two writes."""
@@ -27,6 +36,9 @@ LAG = timedelta(seconds=10)
 SETTINGS = {
     "timezone": "UTC",
     "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "quote_all_identifiers": "off",  # format_type would return "date" in quotes
     "extra_float_digits": "1",  # the shortest text that is exact
     "search_path": "pg_catalog",  # no object of another schema is used instead of the catalog's
     "row_security": "off",  # a policy that hides rows is an error
@@ -47,6 +59,8 @@ WITH RECURSIVE tree AS (
     SELECT pg_class.oid FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
     WHERE nspname = %s AND relname = %s
     UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.oid
+    -- Of a DETACH CONCURRENTLY that waits or was interrupted. Version 13 has no such column.
+    WHERE (to_jsonb(pg_inherits) ->> 'inhdetachpending')::boolean IS NOT TRUE
 )
 """
 """A table and its partitions, by oid."""
@@ -54,6 +68,22 @@ WITH RECURSIVE tree AS (
 COMPARABLE_IDS = 2**31 - 2**24
 """Rows store the lower 32 bits of transaction ids. Two ids 2**31 apart can't be told from two that are close. The
 margin is for transactions that begin during the load."""
+
+READ = """
+SELECT relation::bigint, relkind = 'm' OR pg_relation_filenode(relation) IS NOT DISTINCT FROM relfilenode,
+  pg_partition_root(relation)::bigint
+FROM pg_locks LEFT JOIN pg_class ON pg_class.oid = relation
+WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relation >= 16384
+  AND pg_relation_filenode(relation) IS NOT NULL AND pg_get_indexdef(relation) IS NULL
+  AND coalesce(relkind, 'r') IN ('r', 'm')
+"""
+"""The tables that this session's transaction has read, whether they are as in its snapshot, and of what they are parts.
+Its locks keep them so.
+
+The function returns the file that was read, pg_class has that of the snapshot: a rewrite makes another one. What is
+newer than the snapshot has no row there. Every snapshot sees the rows of a materialized view, which a refresh rewrites.
+Numbers below 16384 are the catalog's.
+"""
 
 MAINTAIN_UPDATED_AT = (
     "BEGIN PERFORM pg_catalog.pg_current_xact_id(); NEW.updated_at := pg_catalog.clock_timestamp(); RETURN NEW; END"
@@ -87,7 +117,8 @@ class Storage:
     id: str
     """The database, the columns of the contract by number and type, and its key."""
     files: dict[int, int]
-    """The file of each partition, or of the table: a rewrite, such as by ALTER TABLE, makes another one."""
+    """The file of each partition, or of the table: a rewrite, such as by ALTER TABLE, makes another one. A view
+    has none, as its rows don't show when they were written."""
     trigger: str | None
     """The version of the trigger that maintains updated_at; None if updated_at isn't to be trusted, or has no index."""
 
@@ -146,12 +177,21 @@ class Reader:
             reader = cls(url, control)
             for statement in reader._newer_settings:
                 control.execute(statement.encode())
+            reader._require_settings()
             yield reader
 
     @property
     def _newer_settings(self) -> list[str]:
         version = self._control.info.server_version
         return [f"SET {name} = 0" for since, name in NEWER_SETTINGS.items() if version >= since]
+
+    def _require_settings(self) -> None:
+        """Raises click.ClickException if the server doesn't use SETTINGS. Values would differ, or rows be hidden."""
+        used = "SELECT count(*) FROM pg_catalog.pg_settings WHERE lower(name) = ANY (%s) AND source = 'client'"
+        if self._one(used, list(SETTINGS)) != (len(SETTINGS),):
+            raise click.ClickException(
+                f"PostgreSQL at {address(self._url)} ignores the settings of the session. {POOLER_ADVICE}"
+            )
 
     def lock(self, destination: str) -> str | None:
         """Lock `destination` against loads from any machine while this reader is open; or return the lock's holder."""
@@ -182,7 +222,6 @@ class Reader:
             raise self._unsupported(
                 "is a standby, where a load would lose rows; set MESHFLOW_LOADER_URL to the primary"
             )
-        self._files = {table: _files(self._control, table) for table in tables}
         source = self._database()
         # Before the snapshot: what it misses of transactions without an id is written later.
         (at,) = self._one("SELECT clock_timestamp()")
@@ -197,6 +236,7 @@ class Reader:
             """
         )
         self._exported = exported
+        self._files = {table: _files(self._control, table) for table in tables}
         self.snapshot = Snapshot(source, xmin, xmax + (age + 3 - xmax) % 2**32, at)
         return self.snapshot
 
@@ -277,10 +317,11 @@ class Reader:
         # Not to_regclass(): without a privilege on the schema it fails and ends the transaction of the snapshot.
         members = self._all(
             f"""
-            {TREE} SELECT pg_class.oid, relkind::text, coalesce(amname, 'heap') FROM tree JOIN pg_class USING (oid)
-            LEFT JOIN pg_am ON pg_am.oid = relam ORDER BY NOT (relname = %s)
+            {TREE} SELECT pg_class.oid, pg_class.relkind::text, coalesce(amname, 'heap')
+            FROM tree JOIN pg_class USING (oid) JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            LEFT JOIN pg_am ON pg_am.oid = relam ORDER BY (nspname, relname) <> (%s, %s)
             """,  # noqa: S608 - a constant
-            *(table.schema, table.name, table.name),
+            *(table.schema, table.name) * 2,
         )
         if not members:
             raise TableError(f"{table}: the source has no such table; if it was dropped, remove it from {table.file}")
@@ -293,9 +334,15 @@ class Reader:
                 f"{table.file}, and each load replaces all rows"
             )
         if kind == "r" and parts and table.key:
-            raise TableError(f"{table}: other tables inherit from it, and no key is unique in all of them")
+            raise TableError(
+                f"{table}: other tables inherit from it, and no key is unique in all of them; remove the grain from "
+                f"{table.file}, and each load replaces all rows"
+            )
         if any(kind not in {"r", "p"} or method != "heap" for _, kind, method in members):
-            raise TableError(f"{table}: a part of it isn't stored as a heap, so its rows don't show who wrote them")
+            raise TableError(
+                f"{table}: a part of it isn't stored as a heap, so its rows don't show who wrote them; load a view of "
+                "it, without a grain, and each load replaces all rows"
+            )
         return int(oid)
 
     def _require_access(self, table: Table, relation: int) -> None:
@@ -312,18 +359,21 @@ class Reader:
             columns,
             relation,
         )
-        role, schema = self._control.info.user, table.schema
+        if may_use and may_select and not is_filtered:
+            return
+        role = identifier(self._control, self._control.info.user)
         if not may_use:
+            schema = identifier(self._control, table.schema)
             raise TableError(
                 f"{table}: permission denied for schema {schema}; `GRANT USAGE ON SCHEMA {schema} TO {role}`"
             )
         if not may_select:
-            raise TableError(f"{table}: permission denied for table; `GRANT SELECT ON {table} TO {role}`")
-        if is_filtered:
-            raise TableError(
-                f"{table}: row-level security hides rows from the loader; `ALTER ROLE {role} BYPASSRLS`, "
-                "or disable it for this table"
-            )
+            name = identifier(self._control, table.schema, table.name)
+            raise TableError(f"{table}: permission denied for table; `GRANT SELECT ON {name} TO {role}`")
+        raise TableError(
+            f"{table}: row-level security hides rows from the loader; `ALTER ROLE {role} BYPASSRLS`, "
+            "or disable it for this table"
+        )
 
     def _require_key(self, table: Table, relation: int) -> None:
         unique = self._one(
@@ -343,18 +393,19 @@ class Reader:
                 f"a merge by key needs one; create it, or correct the grain in {table.file}"
             )
         nullable = self._all(
-            """
+            f"""
             SELECT attname FROM pg_attribute
-            WHERE attrelid = %s AND attname = ANY (%s) AND NOT attnotnull ORDER BY attnum
-            """,
+            WHERE attrelid = %s AND attname = ANY (%s) AND NOT ({IS_REQUIRED}) ORDER BY attnum
+            """,  # noqa: S608 - a constant
             relation,
             list(table.key),
         )
         if nullable:
             names = ", ".join(name for (name,) in nullable)
+            name, column = identifier(self._control, table.schema, table.name), identifier(self._control, *nullable[0])
             raise TableError(
                 f"{table}: {names} of the key may be NULL in the source, and a merge by key finds no such row; "
-                f"`ALTER TABLE {table} ALTER {nullable[0][0]} SET NOT NULL`, or correct the grain in {table.file}"
+                f"`ALTER TABLE {name} ALTER {column} SET NOT NULL`, or correct the grain in {table.file}"
             )
 
     def storage(self, table: Table) -> Storage:
@@ -365,10 +416,33 @@ class Reader:
             SELECT md5(string_agg(
               concat_ws(':', attnum, attname, atttypid, atttypmod, CASE WHEN attgenerated <> '' THEN
                 pg_get_expr(adbin, adrelid)
-              END, (SELECT string_agg(enumlabel, ',' ORDER BY pg_enum.oid) FROM pg_enum WHERE enumtypid = atttypid)),
+              END, labels, attributes),
               ';' ORDER BY attnum
             ))
-            FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+            FROM pg_attribute
+            LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+            -- The types within the column's: of a domain, an array, a range, a row.
+            CROSS JOIN LATERAL (
+                WITH RECURSIVE types AS (
+                    SELECT atttypid AS type
+                    UNION
+                    SELECT part FROM types JOIN pg_type ON pg_type.oid = type LEFT JOIN pg_range ON rngtypid = type
+                    CROSS JOIN LATERAL (
+                        SELECT unnest(ARRAY[typbasetype, typelem, rngsubtype])
+                        -- Version 13 has no multiranges.
+                        UNION ALL SELECT rngtypid FROM pg_range AS multi
+                        WHERE (to_jsonb(multi) ->> 'rngmultitypid')::oid = type
+                        UNION ALL SELECT member.atttypid FROM pg_attribute AS member WHERE member.attrelid = typrelid
+                    ) AS parts (part) WHERE part <> 0
+                )
+                SELECT
+                  (SELECT string_agg(enumlabel, ',' ORDER BY pg_enum.oid) FROM pg_enum JOIN types ON type = enumtypid)
+                    AS labels,
+                  (SELECT string_agg(concat_ws(':', member.attname, member.atttypid), ',' ORDER BY typrelid, attnum)
+                   FROM types JOIN pg_type ON pg_type.oid = type JOIN (
+                     SELECT attrelid, attnum, attname, atttypid FROM pg_attribute WHERE attnum > 0
+                   ) AS member ON member.attrelid = typrelid) AS attributes
+            ) AS composed
             WHERE attrelid = %s AND attname = ANY (%s)
             """,
             relation,
@@ -376,20 +450,6 @@ class Reader:
         )
         key = ",".join(table.key)
         return Storage(f"{self.snapshot.source}/{columns}/{key}", self._files[table], self._trigger(relation))
-
-    def require_same_files(self, table: Table) -> None:
-        """Raises TableError if `table` has been rewritten since the snapshot.
-
-        To an earlier snapshot, a table that ALTER TABLE has rewritten or TRUNCATE has emptied has no rows.
-        """
-        # By another session: one that is in a transaction may remember the files of before.
-        with closing(connect(self._url, autocommit=True)) as connection:
-            files = _files(connection, table)
-        if files != self._files[table]:
-            raise TableError(
-                f"{table}: ALTER TABLE, TRUNCATE or VACUUM FULL has rewritten the table during the load; "
-                "the next load reads it"
-            )
 
     def _trigger(self, relation: int) -> str | None:
         """The version of the trigger by which the database itself sets updated_at of every row that is written.
@@ -420,8 +480,8 @@ class Reader:
         )
         return str(row[0]) if row else None
 
-    def rows(self, table: Table, cursor: Cursor) -> Iterator[tuple[pa.RecordBatch, dict[Column, pa.Array]]]:
-        """The rows of `table` that `cursor` selects, in the contract's types; and by column, which don't fit it.
+    def rows(self, table: Table, cursor: Cursor) -> Iterator[tuple[pa.RecordBatch, Unfit]]:
+        """The rows of `table` that `cursor` selects, in the contract's types; and the values that don't fit it.
 
         Raises TableError with the server's message, click.ClickException if the server closed the connection.
         """
@@ -441,6 +501,12 @@ class Reader:
             rows = rows.filter(pc.is_valid(rows.column(name)))
         return rows
 
+    def unfit_keys(self, table: Table) -> set[str]:
+        """The keys, as `key_texts` writes them, of the rows with a value that doesn't fit. Raises as `rows` does."""
+        condition = f"NOT ({fitting(table, self._expressions[table])})"
+        batches = self._typed_rows(table, table.source_columns, condition)
+        return {key for batch, unfit in batches for key in key_texts(batch, table.key, unfit)}
+
     def count(self, table: Table, cursor: Cursor = Cursor()) -> int:
         """The number of rows of `table` that `cursor` selects. Raises as `rows` does."""
         [batch] = self.query(table, f"SELECT count(*) FROM {self.quoted(table)} WHERE {cursor.condition}")  # noqa: S608
@@ -459,15 +525,15 @@ class Reader:
 
     def _typed_rows(
         self, table: Table, columns: Sequence[Column], condition: str
-    ) -> Iterator[tuple[pa.RecordBatch, dict[Column, pa.Array]]]:
+    ) -> Iterator[tuple[pa.RecordBatch, Unfit]]:
         expressions = (f"{self._expressions[table][column.name]} AS {quoted(column.name)}" for column in columns)
         statement = f"SELECT {', '.join(expressions)} FROM {self.quoted(table)} WHERE {condition}"  # noqa: S608
         for batch in self.query(table, statement):
             typed, unfit = {}, {}
             for column in columns:
-                typed[column.name], mask = convert(column, batch.column(column.name))
-                if mask is not None:
-                    unfit[column] = mask
+                typed[column.name], texts = convert(column, batch.column(column.name))
+                if texts is not None:
+                    unfit[column] = texts
             yield pa.record_batch(typed), unfit
 
     def values(self, table: Table) -> dict[str, str]:
@@ -482,23 +548,44 @@ class Reader:
     def query(self, table: Table, statement: str) -> Iterator[pa.RecordBatch]:
         """The result of `statement` on `table` in the snapshot.
 
-        Raises TableError with the server's message, click.ClickException if the server closed the connection.
+        Raises TableError with the server's message, or at the end if the table has changed otherwise than by rows since
+        the snapshot; click.ClickException if the server closed the connection.
         """
         try:
             with closing(adbc_driver_postgresql.dbapi.connect(self._url)) as connection, connection.cursor() as cursor:
                 for setting in self._newer_settings:
                     cursor.execute(setting)
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                if self._files[table]:  # or a partition that is left out would look like one that was detached
+                    cursor.execute("SET enable_partition_pruning = off")
                 cursor.execute(f"SET TRANSACTION SNAPSHOT '{self._exported}'")
                 # Batches of 4 MB instead of 16 MB take 10 % less memory in total and are as fast.
                 cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": 4_000_000})
                 cursor.execute(statement)
                 yield from _read_ahead(cursor.fetch_record_batch())
+                cursor.execute(READ)
+                self._require_same_files(table, cursor.fetchall())
         except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
             self.check()
             is_locked = str(getattr(error, "sqlstate", "")) == LOCK_NOT_AVAILABLE
             cause = "another session, such as a migration, has locked the table" if is_locked else reason(error)
             raise TableError(f"{table}: the source's rows can't be read: {cause}") from None
+
+    def _require_same_files(self, table: Table, read: list[tuple[Any, ...]]) -> None:
+        """Raises TableError unless a session has read what `table` was in the snapshot. `read`: the result of READ.
+
+        To an earlier snapshot, a table that ALTER TABLE has rewritten or TRUNCATE has emptied has no rows, and a view
+        of it has none. Sessions see at once which partitions there are.
+        """
+        parts = self._files[table].keys()
+        roots = {root for oid, _, root in read if oid in parts and root}
+        # A function, such as of a cast, may read other tables.
+        read_parts = {oid for oid, _, root in read if oid in parts or root in roots}
+        if not all(is_same for _, is_same, _ in read) or read_parts != parts:
+            raise TableError(
+                f"{table}: during the load, ALTER TABLE, TRUNCATE or VACUUM FULL has rewritten it, or a partition was "
+                "attached or detached; the next load reads it"
+            )
 
     def check(self) -> None:
         """Raises click.ClickException if the control session, and with it the lock, is lost."""
@@ -518,7 +605,7 @@ def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _files(connection: psycopg.Connection, table: Table) -> dict[int, int]:
-    """The files of `table` and its partitions at this time, by oid."""
-    statement = f"{TREE} SELECT oid, pg_relation_filenode(oid) FROM tree"  # noqa: S608 - a constant
-    members = connection.execute(statement.encode(), (table.schema, table.name)).fetchall()
-    return {oid: file for oid, file in members if file is not None}
+    """The files of `table` and its partitions, by oid, in the session's snapshot; none of a view."""
+    # Not pg_relation_filenode(), which doesn't look at the snapshot: a rewrite just before it would be missed.
+    statement = f"{TREE} SELECT oid, relfilenode FROM tree JOIN pg_class USING (oid) WHERE relfilenode <> 0"  # noqa: S608
+    return dict(connection.execute(statement.encode(), (table.schema, table.name)).fetchall())

@@ -18,7 +18,7 @@ from meshflow.loading.contract import DELETED_AT, Column, Table
 from meshflow.loading.deletions import Deletions, mark
 from meshflow.loading.load import Reporter, Session, load_tables
 from meshflow.loading.reader import TableError
-from meshflow.loading.values import MAX_BYTES
+from meshflow.loading.values import fitting
 
 TEXT = {
     "postgres": {
@@ -59,17 +59,6 @@ and doesn't tell values from 1e15 on apart."""
 
 BYTES = {"postgres": "OCTET_LENGTH(CONVERT_TO({0}, 'UTF8'))", "duckdb": "STRLEN({0})", "snowflake": "OCTET_LENGTH({0})"}
 """The length of a text in bytes. Each value is preceded by its own, so that no two rows have the same text."""
-
-FITS = {
-    exp.DType.DATE: "{0} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'",
-    exp.DType.TIMESTAMPNTZ: "{0} BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'",
-    exp.DType.TIME: "{0} < '24:00'",
-    exp.DType.DECIMAL: "ABS({0}) < 1e{digits} AND {0} = ROUND({0}, {scale})",
-    exp.DType.DOUBLE: "{0} NOT IN ('NaN', 'Infinity', '-Infinity')",
-    exp.DType.VARCHAR: f"OCTET_LENGTH(CONVERT_TO({{0}}, 'UTF8')) <= {MAX_BYTES[exp.DType.VARCHAR]}",
-    exp.DType.BINARY: f"OCTET_LENGTH({{0}}) <= {MAX_BYTES[exp.DType.BINARY]}",
-}
-"""By type, whether PostgreSQL's value fits the contract. The loader decides it by the values it has read."""
 
 HASH = {
     "postgres": "('x' || SUBSTR(MD5(CONVERT_TO({0}, 'UTF8')), 1, 15))::bit(60)::bigint",
@@ -157,7 +146,6 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
     in_source, in_raw = _Queries.source(session, table), _Queries.raw(session, table)
     source = _totals_by_day(_read(session, table, in_source.totals_query(), TOTALS))
     raw = _totals_by_day(session.destination.arrow(in_raw.totals_query()))
-    session.reader.require_same_files(table)
     dates = sorted({*source, *raw}, key=lambda day: (day is None, day))
     days = [Day(day, source.get(day, DayTotals()), raw.get(day, DayTotals())) for day in dates]
     differing = [day.date for day in days if not day.is_equal]
@@ -167,7 +155,6 @@ def reconcile(session: Session, table: Table) -> Reconciliation:
     key, updated_at = list(table.key), table.time("updated_at")
     times = [updated_at.name] if updated_at else []
     source_keys = session.reader.keys(table, in_source.active_rows(differing), *times)
-    session.reader.require_same_files(table)
     # Snowflake returns upper-case names, and integers as decimals.
     raw_keys = session.destination.arrow(in_raw.keys_query(source_keys.column_names, differing))
     raw_keys = raw_keys.rename_columns(source_keys.column_names).cast(source_keys.schema)
@@ -246,8 +233,7 @@ class _Queries:
     @classmethod
     def source(cls, session: Session, table: Table) -> "_Queries":
         values = session.reader.values(table)
-        fitting = [_fits(column, values[column.name]) for column in table.source_columns if column.type.this in FITS]
-        return cls("postgres", table, session.reader.quoted(table), values, " AND ".join(fitting) or "true")
+        return cls("postgres", table, session.reader.quoted(table), values, fitting(table, values))
 
     @classmethod
     def raw(cls, session: Session, table: Table) -> "_Queries":
@@ -298,12 +284,6 @@ class _Queries:
         kind, value = column.type.this, self.values[column.name]
         template = DOUBLE if kind == exp.DType.DOUBLE else TEXT[self.dialect].get(kind, "CAST({0} AS VARCHAR)")
         return template.format(value, column.type.sql("postgres"))
-
-
-def _fits(column: Column, value: str) -> str:
-    """SQL for whether a value in PostgreSQL fits the contract. NULL does."""
-    precision, scale = column.precision if column.is_decimal else (0, 0)
-    return f"({FITS[column.type.this].format(value, digits=precision - scale, scale=scale)}) IS NOT FALSE"
 
 
 def _totals_by_day(totals: pa.Table) -> dict[Any, DayTotals]:

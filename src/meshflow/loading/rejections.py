@@ -1,19 +1,22 @@
 """Rows of a source with a value that no column of RAW can have: their keys and reasons, in RAW.LOADER.REJECTED_ROWS."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meshflow.loading.contract import Column, Table
+from meshflow.loading.contract import Table
 from meshflow.loading.destination import Destination
 from meshflow.loading.reader import TableError
-from meshflow.loading.values import fault
+from meshflow.loading.values import Unfit, fault, key_texts
 
 MAX_REJECTED = 10_000
 """Rows of a table. With more, its contract is wrong."""
+
+BATCH = 1_000
+"""Rows in a statement. Snowflake allows 16,384 values in one."""
 
 
 class Rejections:
@@ -38,23 +41,24 @@ class Rejections:
         """Those of the rows that are in the source and not in RAW."""
         return self._pending | self._reasons.keys()
 
-    def sort_out(self, batch: pa.RecordBatch, unfit: Mapping[Column, pa.Array]) -> pa.RecordBatch:
-        """Keep the rows of `batch` with a value that doesn't fit, and return the others. `unfit`: which, by column.
+    def sort_out(self, batch: pa.RecordBatch, unfit: Unfit) -> pa.RecordBatch:
+        """Keep the rows of `batch` with a value that doesn't fit, and return the others.
 
         Raises TableError if there are too many.
         """
         if self._pending:
-            self._pending.difference_update(row_keys(batch, self._table))
+            self._pending.difference_update(key_texts(batch, self._table.key, unfit))
         if not unfit:
             return batch
-        is_rejected = pa.array([False] * batch.num_rows)
-        for mask in unfit.values():
-            is_rejected = pc.or_(is_rejected, mask)
+        is_rejected = pa.array([False] * batch.num_rows, pa.bool_())
+        for texts in unfit.values():
+            is_rejected = pc.or_(is_rejected, pc.is_valid(texts))
         self._faults.update(map(fault, unfit))
         numbers = pc.indices_nonzero(is_rejected)
-        for number, key in zip(numbers.to_pylist(), row_keys(batch.take(numbers), self._table), strict=True):
+        rejected = {column: texts.take(numbers) for column, texts in unfit.items()}
+        for number, key in enumerate(key_texts(batch.take(numbers), self._table.key, rejected)):
             name = key or f"row {len(self._reasons) + 1}"
-            columns = [column.name.lower() for column, mask in unfit.items() if mask[number].as_py()]
+            columns = [column.name.lower() for column, texts in rejected.items() if texts[number].is_valid]
             self._reasons[name] = ", ".join(f"unloadable_{column}" for column in columns)
         if len(self._reasons) > MAX_REJECTED:
             raise TableError(
@@ -64,23 +68,24 @@ class Rejections:
         return batch.filter(pc.invert(is_rejected))
 
     def forget_all_but(self, keys: set[str]) -> None:
-        """Forget rejected rows that aren't in the source any more."""
-        # A part of a key that doesn't fit is null: whether the source has the row isn't known until it is read again.
-        self._pending = {key for key in self._pending if key in keys or None in json.loads(key)}
+        """Forget rejected rows of earlier loads that the source doesn't have any more."""
+        self._pending &= keys
 
     def save(self, at: datetime) -> None:
         """Write the changes, as of the load that began `at`. If it dies, the next load reads these rows again."""
         table, time = str(self._table), at.replace(tzinfo=None)
-        for key in self._stored - self._pending:
+        for keys in _batches(sorted(self._stored - self._pending)):
             self._destination.query(
-                "DELETE FROM loader.rejected_rows WHERE source_table = %s AND row_key = %s", table, key
+                "DELETE FROM loader.rejected_rows WHERE source_table = %s "  # noqa: S608 - placeholders
+                f"AND row_key IN ({', '.join(['%s'] * len(keys))})",
+                *(table, *keys),
             )
-        for key, reasons in self._reasons.items():
+        for rows in _batches(list(self._reasons.items())):
             self._destination.query(
-                "INSERT INTO loader.rejected_rows (source_table, row_key, reject_reasons, rejected_at) "
-                "VALUES (%s, %s, %s, %s)",
-                table, key, reasons, time,
-            )  # fmt: skip
+                "INSERT INTO loader.rejected_rows (source_table, row_key, reject_reasons, rejected_at) "  # noqa: S608
+                f"VALUES {', '.join(['(%s, %s, %s, %s)'] * len(rows))}",
+                *(value for key, reasons in rows for value in (table, key, reasons, time)),
+            )
 
     def summary(self) -> str | None:
         """How many rows this load has rejected and why, without their values; None if it hasn't rejected any."""
@@ -92,9 +97,5 @@ class Rejections:
         )
 
 
-def row_keys(rows: pa.RecordBatch | pa.Table, table: Table) -> list[str]:
-    """The key of each row as JSON: a list of texts."""
-    if not table.key:
-        return [""] * rows.num_rows
-    columns = [rows.column(name).to_pylist() for name in table.key]
-    return [json.dumps([value if value is None else str(value) for value in key]) for key in zip(*columns, strict=True)]
+def _batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))

@@ -1,10 +1,14 @@
 """Values on their way from PostgreSQL to RAW: how they are selected, and which ones don't fit the contract."""
 
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlglot import exp
 
-from meshflow.loading.contract import Column
+from meshflow.loading.contract import MAX_PRECISION, Column, Table
 
 ARRAY, COMPOSITE = "A", "C"
 """Categories of types in pg_type.typcategory."""
@@ -27,6 +31,20 @@ FAULTS = {
     exp.DType.VARCHAR: "has more than 16 MB",
     exp.DType.BINARY: "has more than 8 MB",
 }
+
+FITS = {
+    exp.DType.DATE: "{0} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'",
+    exp.DType.TIMESTAMPNTZ: "{0} BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'",
+    exp.DType.TIME: "{0} < '24:00'",
+    exp.DType.DECIMAL: "ABS({0}) < 1e{digits} AND {0} = ROUND({0}, {scale})",
+    exp.DType.DOUBLE: "{0} NOT IN ('NaN', 'Infinity', '-Infinity')",
+    exp.DType.VARCHAR: f"OCTET_LENGTH(CONVERT_TO({{0}}, 'UTF8')) <= {MAX_BYTES[exp.DType.VARCHAR]}",
+    exp.DType.BINARY: f"OCTET_LENGTH({{0}}) <= {MAX_BYTES[exp.DType.BINARY]}",
+}
+"""By type, whether PostgreSQL's value fits the contract. The loader decides it by the values it has read."""
+
+Unfit = Mapping[Column, pa.Array]
+"""Of rows, by column: the texts of the values that don't fit the contract; null where the value does."""
 
 
 def expression(column: Column, type_: str, category: str) -> str:
@@ -55,8 +73,31 @@ def fault(column: Column) -> str:
     return f"{column.name} {FAULTS[column.type.this]}"
 
 
+def fitting(table: Table, values: Mapping[str, str]) -> str:
+    """SQL for whether all values of a row in PostgreSQL fit the contract; NULL does. `values`: SQL of each column."""
+    conditions = []
+    for column in table.source_columns:
+        if template := FITS.get(column.type.this):
+            precision, scale = column.precision if column.is_decimal else (0, 0)
+            condition = template.format(values[column.name], digits=precision - scale, scale=scale)
+            conditions.append(f"({condition}) IS NOT FALSE")
+    return " AND ".join(conditions) or "true"
+
+
+def key_texts(rows: pa.RecordBatch | pa.Table, key: Sequence[str], unfit: Unfit | None = None) -> list[str]:
+    """The key of each row as JSON: a list of texts. Empty if the table has none."""
+    if not key:
+        return [""] * rows.num_rows
+    texts = {column.name: values.to_pylist() for column, values in (unfit or {}).items()}
+    columns = [
+        [other if value is None else str(value) for value, other in zip(values, others, strict=True)]
+        for values, others in ((rows.column(name).to_pylist(), texts.get(name, [None] * rows.num_rows)) for name in key)
+    ]
+    return [json.dumps(values) for values in zip(*columns, strict=True)]
+
+
 def convert(column: Column, values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
-    """The same values in the contract's type, exactly, and which of them don't fit; None if all do.
+    """The same values in the contract's type, exactly; and the texts of those that don't fit, None if all do.
 
     ADBC returns NUMERIC as text, and timestamps with a zone.
     """
@@ -64,33 +105,39 @@ def convert(column: Column, values: pa.Array) -> tuple[pa.Array, pa.Array | None
         values = values.storage
     if not column.is_decimal:
         return _within_limits(column, values.cast(column.arrow))
-    try:
-        return values.cast(column.arrow), None
-    except pa.ArrowInvalid:  # one by one: few batches have such a value
-        fitting = [text and _decimal(text, *column.precision) for text in values.to_pylist()]
-        typed = pa.array(fitting, pa.string()).cast(column.arrow)
-        return typed, pc.and_(pc.is_null(typed), pc.is_valid(values))
+    precision, scale = column.precision
+    # With more digits than a decimal128 has, Arrow's cast makes another number, without an error.
+    if (pc.max(pc.utf8_length(values)).as_py() or 0) <= MAX_PRECISION - scale:
+        with suppress(pa.ArrowInvalid):
+            return values.cast(column.arrow), None
+    # One by one: few batches have such a value.
+    typed = pa.array([text and _decimal(text, precision, scale) for text in values.to_pylist()], pa.string())
+    typed = typed.cast(column.arrow)
+    return typed, pc.if_else(pc.is_null(typed), values, None) if typed.null_count > values.null_count else None
 
 
 def _within_limits(column: Column, values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     kind = column.type.this
     if kind in LIMITS:
         lowest, highest = LIMITS[kind]
-        numbers = values.view(pa.int32() if kind == exp.DType.DATE else pa.int64())
+        texts = numbers = values.view(pa.int32() if kind == exp.DType.DATE else pa.int64())
         found = pc.min_max(numbers)
         if (found["min"].as_py() or lowest) >= lowest and (found["max"].as_py() or highest) <= highest:
             return values, None
         unfit = pc.or_(pc.less(numbers, lowest), pc.greater(numbers, highest))
     elif kind == exp.DType.DOUBLE:
-        unfit = pc.invert(pc.is_finite(values))
+        texts, unfit = values, pc.invert(pc.is_finite(values))
     elif kind in MAX_BYTES:
         if values.nbytes <= MAX_BYTES[kind]:
             return values, None
-        unfit = pc.greater(pc.binary_length(values), MAX_BYTES[kind])
+        # PostgreSQL has no key of that size, so that no text is needed.
+        texts, unfit = pc.binary_length(values), pc.greater(pc.binary_length(values), MAX_BYTES[kind])
     else:
         return values, None
     unfit = pc.fill_null(unfit, fill_value=False)
-    return pc.if_else(unfit, pa.scalar(None, values.type), values), unfit if pc.any(unfit).as_py() else None
+    if not pc.any(unfit).as_py():
+        return values, None
+    return pc.if_else(unfit, None, values), pc.if_else(unfit, texts.cast(pa.string()), None)
 
 
 def _decimal(text: str, precision: int, scale: int) -> str | None:

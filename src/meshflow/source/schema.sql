@@ -5,6 +5,9 @@ CREATE SCHEMA IF NOT EXISTS meshflow;
 CREATE SCHEMA IF NOT EXISTS edtech;
 CREATE SCHEMA IF NOT EXISTS retail;
 
+-- Earlier versions had it. It ran with its owner's rights, and a reader's temporary views could change what it read.
+DROP FUNCTION IF EXISTS meshflow.oldest_write();
+
 -- The database sets both times and ignores the values of the client. A load trusts updated_at if the last trigger before a
 -- write has exactly this body: meshflow.loading.reader.MAINTAIN_UPDATED_AT says why.
 CREATE OR REPLACE FUNCTION meshflow.set_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -142,6 +142,8 @@ class Server:
             for role in owners:
                 if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [role]).fetchone():
                     connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(role)))
+            # Whoever may connect may take the prod lock, which is an advisory one.
+            connection.execute("REVOKE CONNECT ON DATABASE sqlmesh FROM PUBLIC")
         if with_source:
             with closing(connect(self.url("source"))) as connection:
                 install(connection)

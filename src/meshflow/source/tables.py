@@ -11,6 +11,7 @@ from psycopg import sql
 from sqlglot import exp
 
 from meshflow.loading.contract import Table
+from meshflow.postgres import IS_REQUIRED, identifier
 
 TYPES = {
     "bigint": "BIGINT",
@@ -33,9 +34,9 @@ UNLIMITED_NUMERIC = "DECIMAL(38, 9)"
 TABLE_KINDS = ("r", "p", "v", "m")
 """In pg_class.relkind: a table, a partitioned table, a view, a materialized view."""
 
-COLUMNS = """
+COLUMNS = f"""
 WITH RECURSIVE columns AS (
-    SELECT attnum, attname, atttypid AS type, atttypmod AS modifier, attnotnull AS is_required
+    SELECT attnum, attname, atttypid AS type, atttypmod AS modifier, {IS_REQUIRED} AS is_required
     FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
     UNION ALL
     SELECT attnum, attname, typbasetype, typtypmod, is_required OR typnotnull
@@ -43,10 +44,10 @@ WITH RECURSIVE columns AS (
 )
 SELECT attname, format_type(type, modifier), is_required, col_description(%s, attnum)
 FROM columns JOIN pg_type ON pg_type.oid = type WHERE typtype <> 'd' ORDER BY attnum
-"""
+"""  # noqa: S608 - a constant
 """Columns with their types; domains are resolved to their base types."""
 
-KEY = """
+KEY = f"""
 SELECT ARRAY(
     SELECT attname::text
     FROM generate_series(0, indnkeyatts - 1) AS position
@@ -57,10 +58,10 @@ WHERE indrelid = %s AND indisunique AND indisvalid AND indpred IS NULL AND index
   -- Behind the key are the columns of INCLUDE.
   AND NOT EXISTS (
     SELECT 1 FROM pg_attribute
-    WHERE attrelid = indrelid AND attnum = ANY ((indkey::int2[])[:indnkeyatts - 1]) AND NOT attnotnull
+    WHERE attrelid = indrelid AND attnum = ANY ((indkey::int2[])[:indnkeyatts - 1]) AND NOT ({IS_REQUIRED})
   )
 ORDER BY NOT indisprimary, indnkeyatts, indexrelid LIMIT 1
-"""
+"""  # noqa: S608 - a constant
 """The primary key, or else the unique index with the fewest columns, all of them NOT NULL."""
 
 
@@ -125,11 +126,13 @@ def describe(connection: psycopg.Connection, schema: str, name: str) -> SourceTa
     role = connection.info.user
     if not may_use:
         raise click.ClickException(
-            f"{schema}.{name}: permission denied for schema {schema}; `GRANT USAGE ON SCHEMA {schema} TO {role}`"
+            f"{schema}.{name}: permission denied for schema {schema}; "
+            f"`GRANT USAGE ON SCHEMA {identifier(connection, schema)} TO {identifier(connection, role)}`"
         )
     if may_select is False:
         raise click.ClickException(
-            f"{schema}.{name}: permission denied for table; `GRANT SELECT ON {schema}.{name} TO {role}`"
+            f"{schema}.{name}: permission denied for table; "
+            f"`GRANT SELECT ON {identifier(connection, schema, name)} TO {identifier(connection, role)}`"
         )
     columns = tuple(SourceColumn(*row) for row in connection.execute(COLUMNS, [oid, oid]))
     key = connection.execute(KEY, [oid]).fetchone()

@@ -314,6 +314,7 @@ function modelPage(name) {
         ["Audit dependencies", linkList(model.audit_dependencies)],
         ["Downstream", linkList(downstreamOfModel(name))],
       ]),
+      operation(name),
       element("h2", {}, "Columns"),
       model.lineage_problem && element("p", {}, model.lineage_problem),
       table(
@@ -331,7 +332,7 @@ function modelPage(name) {
       container,
       element("h2", {}, "Audits"),
       model.audits.length
-        ? model.audits.map((audit) => collapsible(auditCall(audit), audit.query))
+        ? model.audits.map((audit) => collapsible(auditCall(audit, name), audit.query))
         : element("p", {}, "None."),
       element("h2", {}, "Unit tests"),
       model.tests.length
@@ -359,10 +360,51 @@ function modelPage(name) {
   ];
 }
 
-/** The call of an audit, as in a MODEL header. */
-function auditCall({ name, arguments: parameters, blocking }) {
+/** What runs have recorded of a model, if the catalog was built with them. */
+function operation(name) {
+  const { operations } = catalog;
+  if (!operations) return "";
+  const found = operations.models[name];
+  const duration = found?.seconds === null ? "" : `, ${found?.seconds.toFixed(1)} s`;
+  return [
+    element("h2", {}, "Runs"),
+    found
+      ? definitionList([
+          ["Last run", found.run_at && `${found.status}, ${formatTimestamp(found.run_at)}${duration}`],
+          ["Rows written", found.rows === null ? "" : found.rows.toLocaleString("en")],
+          ["Processed until", found.processed_until && formatTimestamp(found.processed_until)],
+          ["Late", found.late_at && lateness(found)],
+          ["Failed models", found.failed_models && linkList(found.failed_models.split(", "))],
+        ])
+      : element("p", {}, `No run of ${operations.environment} has computed it.`),
+    element(
+      "p",
+      { class: "quiet" },
+      `As recorded by runs of ${operations.environment}, gateway ${operations.gateway}, ` +
+        `read ${formatTimestamp(operations.read_at)}. Newer runs aren't shown.`,
+    ),
+  ];
+}
+
+const lateness = ({ late_at: lateAt, laggard }) => {
+  const time = formatTimestamp(lateAt);
+  return lateAt < catalog.operations.read_at
+    ? [`since ${time}, because of `, models.has(laggard) ? link(laggard) : laggard]
+    : `not before ${time}`;
+};
+
+/** The call of an audit, as in a MODEL header, and its last result. */
+function auditCall({ name, arguments: parameters, blocking }, model) {
   const values = Object.entries(parameters).map(([key, value]) => `${key} := ${value}`);
-  return [code(name), ` (${values.join(", ")})`, blocking ? "" : ", non-blocking"];
+  const results = catalog.operations?.models[model]?.audits ?? [];
+  const result = results.find(({ audit, arguments: given }) => audit === name && given === values.join("; "));
+  const found = result?.rows ? `, found ${plural(result.rows, "row")}` : "";
+  return [
+    code(name),
+    ` (${values.join(", ")})`,
+    blocking ? "" : ", non-blocking",
+    result ? `: ${result.status} ${formatTimestamp(result.at)}${found}` : "",
+  ];
 }
 
 function renderingNote() {

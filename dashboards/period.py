@@ -1,0 +1,81 @@
+"""The period of a page: its filter, and the period that it is compared with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+
+import pandas as pd
+import streamlit as st
+
+DAY, MONTH, YEAR = (pd.DateOffset(**{unit: 1}) for unit in ("days", "months", "years"))
+
+Preset = tuple[Callable[[pd.Timestamp], tuple[pd.Timestamp, pd.Timestamp]], pd.DateOffset]
+"""The first and the last day of a period, by the newest day; and how far the previous one is back."""
+
+PRESETS: dict[str, Preset] = {
+    "last 7 days": (lambda day: (day - 6 * DAY, day), 7 * DAY),
+    "last 30 days": (lambda day: (day - 29 * DAY, day), 30 * DAY),
+    "last 90 days": (lambda day: (day - 89 * DAY, day), 90 * DAY),
+    "last 12 months": (lambda day: (day - YEAR + DAY, day), YEAR),
+    "this month": (lambda day: (day.replace(day=1), day), MONTH),
+    "last month": (lambda day: (day.replace(day=1) - MONTH, day.replace(day=1) - DAY), MONTH),
+    "this quarter": (lambda day: (day.to_period("Q").start_time, day), 3 * MONTH),
+    "this year": (lambda day: (day.replace(month=1, day=1), day), YEAR),
+}
+OTHER = "other days"
+PREVIOUS, LAST_YEAR = "previous period", "same period last year"
+BOUNDS = date(2000, 1, 1), date(2099, 12, 31)
+"""Not those of the data: a link, or another warehouse, may have days without any."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """Days of sales or of other events, both inclusive."""
+
+    preset: str
+    day: date
+    """The newest day of the data, from which the preset counts."""
+    days: tuple[date, date]
+
+    @classmethod
+    def of(cls, preset: str, day: date) -> "Period":
+        first, last = PRESETS[preset][0](pd.Timestamp(day))
+        return cls(preset, day, (first.date(), last.date()))
+
+    def __str__(self) -> str:
+        return f"{self.days[0]} to {self.days[1]}"
+
+    @property
+    def length(self) -> int:
+        """In days."""
+        return (self.days[1] - self.days[0]).days + 1
+
+    def before(self, which: str) -> "Period":
+        """The one that this is compared with: PREVIOUS or LAST_YEAR."""
+        if self.preset == OTHER:
+            step = YEAR if which == LAST_YEAR else self.length * DAY
+            first, last = ((pd.Timestamp(day) - step).date() for day in self.days)
+            return replace(self, days=(first, last))
+        step = YEAR if which == LAST_YEAR else PRESETS[self.preset][1]
+        return Period.of(self.preset, (pd.Timestamp(self.day) - step).date())
+
+
+def select_period(newest: date, default: str, key: str) -> Period | None:
+    """Show the filter. `newest` is the newest day of the data; None while the last day isn't selected yet."""
+    presets = [*PRESETS, OTHER]
+    preset = st.selectbox("Period", presets, index=presets.index(default), key=key, bind="query-params")
+    if preset != OTHER:
+        return Period.of(preset, newest)
+    days = st.date_input(
+        "Days",
+        Period.of(default, newest).days,
+        min_value=BOUNDS[0],
+        max_value=BOUNDS[1],
+        key=f"{key}_days",
+        bind="query-params",
+    )
+    first, *last = days
+    if not last:
+        st.info("Select the last day, too.")
+        return None
+    return Period(OTHER, newest, (first, *last))

@@ -1,0 +1,313 @@
+"""What SQL of models and audits may contain without a reader, by node of the parsed tree.
+
+A query runs on Snowflake, without access to our machine. Headers and arguments of macros are what SQLMesh evaluates, or
+renders to text and parses again: they consist of VALUE nodes, whose names and strings can't end where they stand.
+Comments and strings of a query are neither.
+"""
+
+import re
+from dataclasses import dataclass
+from unicodedata import normalize
+
+from sqlglot import exp
+from sqlmesh.core import constants, dialect
+from sqlmesh.core.model.kind import ModelKindName
+from sqlmesh.utils.date import date_dict
+
+DIALECT = "snowflake"
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+NUMBER = re.compile(r"[0-9]{1,38}(\.[0-9]{0,38})?")
+STRING = re.compile(r"[\w .,:/+%&()<>=!?*|^\[\]-]*")
+"""A string that is evaluated as Python, or parsed again. No quote, backslash, line feed, @, $, brace or #."""
+TEXT = re.compile(r"[^\\\x00-\x08\x0b-\x1f]*")
+"""A string that describes. SQLMesh escapes it when it renders the header."""
+IDENTIFIER_TEMPLATE = re.compile(r"(\w*@(\w+|\{\w+\}))+\w*", re.ASCII)
+SEED_PATH = re.compile(r"\$root/(seeds/(?:\w[\w.-]*/)*\w[\w.-]*\.csv)", re.ASCII)
+
+STANDARD_VARIABLES = frozenset(date_dict(0, 0, 0)) | {
+    constants.GATEWAY,
+    "this_model",
+    "this_env",
+    "model_kind_name",
+    "runtime_stage",
+}
+
+LEAVES = {exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Var, dialect.MacroVar}
+STRUCTURES = {exp.Column, exp.Table, exp.Paren, exp.Tuple, exp.Array, exp.Alias, exp.PropertyEQ, exp.Lambda}
+COMPARISONS = {exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ}
+PREDICATES = {exp.Is, exp.In, exp.Between, exp.Like, exp.ILike, exp.And, exp.Or, exp.Not}
+ARITHMETIC = {exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.DPipe}
+CASTS = {exp.Cast, exp.TryCast, dialect.DColonCast, exp.DataType, exp.DataTypeParam}
+FUNCTIONS = {
+    *(exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Greatest, exp.Least),
+    *(exp.Abs, exp.Ceil, exp.Floor, exp.Round, exp.Sign),
+    *(exp.Concat, exp.Contains, exp.Left, exp.Length, exp.Lower, exp.RegexpLike, exp.Replace, exp.Right),
+    *(exp.StartsWith, exp.Substring, exp.Trim, exp.Upper),
+    *(exp.CurrentDate, exp.CurrentTimestamp, exp.Year, exp.Month, exp.Day),
+    *(exp.DateAdd, exp.DateDiff, exp.DateSub, exp.DateTrunc, exp.TimestampTrunc, exp.Interval),
+    *(exp.Avg, exp.Count, exp.CountIf, exp.Max, exp.Min, exp.Sum, exp.Distinct, exp.Star),
+}
+CALLS = {dialect.MacroFunc, exp.Anonymous, dialect.StagedFilePath}
+VALUE = LEAVES | STRUCTURES | COMPARISONS | PREDICATES | ARITHMETIC | CASTS | FUNCTIONS | CALLS
+EVALUATING = {"eval", "if", "filter", "with", "join", "where", "group_by", "having", "order_by", "limit", "union"}
+"""Macros of SQLMesh that evaluate an argument as Python. Of @IF it is the condition only, but all count here."""
+COLUMN_DEFINITIONS = {exp.Schema, exp.ColumnDef, exp.ColumnConstraint, exp.CommentColumnConstraint}
+
+UNITS = {"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"}
+"""The only bare words: Python would evaluate any other as a name."""
+
+DESCRIBING = {"title", "description", "owner", "tags", "stamp", "column_descriptions", "columns"}
+SCHEDULING = {"cron", "cron_tz", "start", "end", "interval_unit"}
+VALUES = {
+    *("name", "grain", "grains", "references", "depends_on", "enabled", "allow_partials"),
+    *("clustered_by", "partitioned_by", "physical_properties", "table_format", "storage_format"),
+}
+MODEL_PROPERTIES = DESCRIBING | SCHEDULING | VALUES | {"kind", "audits", "signals", "dialect"}
+"""Not `gateway`: on gateway local, DuckDB would run the query in the process that has our keys, and DuckDB reads files.
+Not `blueprints`, `ignored_rules`, nor statements that run before or after the query."""
+AUDIT_PROPERTIES = {"name", "title", "description", "owner", "blocking", "skip", "defaults", "dialect"}
+
+KINDS = {kind.value for kind in ModelKindName} - {"EXTERNAL", "MANAGED", "DBT_CUSTOM", "CUSTOM", "SEED"}
+KIND_PROPERTIES = {
+    *("time_column", "unique_key", "batch_size", "batch_concurrency", "lookback", "forward_only"),
+    *("disable_restatement", "insert_overwrite", "partition_by_time_column", "materialized", "merge_filter"),
+    *("on_destructive_change", "on_additive_change", "auto_restatement_cron", "auto_restatement_intervals"),
+    *("valid_from_name", "valid_to_name", "updated_at_name", "updated_at_as_valid_from", "columns", "time_data_type"),
+    *("execution_time_as_valid_from", "invalidate_hard_deletes", "materialization_properties"),
+}
+
+
+class HeldError(Exception):
+    """A file that a person has to read first. The message is the reason, without a subject."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What SQL may use, in lower case: macros, variables and materializations of main, and seeds of the change."""
+
+    macros: frozenset[str] = frozenset()
+    variables: frozenset[str] = frozenset()
+    materializations: frozenset[str] = frozenset()
+    seeds: frozenset[str] = frozenset()
+
+
+def require_sql(text: str, names: Names, *, is_audit: bool) -> None:
+    """Raise HeldError if a file of models/ or audits/ is more than a header and a query."""
+    header, *statements = _parse(text)
+    if type(header) is not (dialect.Audit if is_audit else dialect.Model):
+        raise HeldError("has no header")
+    is_seed = _require_header(header, names)
+    statements = [statement for statement in statements if type(statement) is not exp.Semicolon]
+    queries = [statement for statement in statements if isinstance(statement, exp.Query)]
+    if len(queries) != (0 if is_seed else 1):
+        raise HeldError("contains statements besides its query")
+    for query in queries:
+        require_query(query, names, is_audit=is_audit)
+        # Later the text is read from the state, without the rest of the file.
+        if dialect.parse_one(query.meta["sql"], dialect=DIALECT) != query:
+            raise HeldError("contains a query that reads differently when it stands alone")
+    # Before or after the query, or when a view is made: calls of macros only.
+    for statement in (one for one in statements if not isinstance(one, exp.Query)):
+        for one in statement.expressions if type(statement) is dialect.VirtualUpdateStatement else [statement]:
+            if type(one) is not dialect.MacroFunc:
+                raise HeldError("contains statements besides its query")
+            require_value(one, names)
+
+
+def _parse(text: str) -> list[exp.Expr]:
+    """The statements of a file, as SQLMesh parses it. Raises HeldError if it is in another dialect."""
+    if (found := dialect.DIALECT_PATTERN.search(text[: constants.MAX_MODEL_DEFINITION_SIZE])) and found[
+        "dialect"
+    ].lower() != DIALECT:
+        raise HeldError("sets dialect in its header")
+    statements = dialect.parse(text, default_dialect=DIALECT)
+    if not statements:
+        raise HeldError("has no header")
+    return statements
+
+
+def _require_header(header: exp.Expr, names: Names) -> bool:
+    """Whether it is the header of a seed. Raises HeldError unless each property and its value are listed."""
+    allowed = MODEL_PROPERTIES if isinstance(header, dialect.Model) else AUDIT_PROPERTIES
+    is_seed = False
+    for prop in header.expressions:
+        key, value = prop.name.lower(), prop.args.get("value")
+        if type(prop) is not exp.Property or key not in allowed:
+            raise HeldError(f"sets {_excerpt(key)} in its header")
+        if not isinstance(value, exp.Expr):
+            raise HeldError(f"sets {key} to nothing")
+        if key == "dialect":
+            if value.name.lower() != DIALECT:
+                raise HeldError("sets dialect in its header")
+        elif key == "kind":
+            is_seed = _require_kind(value, names) or is_seed
+        elif key in {"audits", "signals"}:
+            for call in _items(value):
+                _require_call(call, names)
+        else:
+            # A macro parses its strings.
+            is_text = key in DESCRIBING | SCHEDULING and not value.find(dialect.MacroFunc)
+            require_value(value, names, TEXT if is_text else STRING)
+    return is_seed
+
+
+def _require_kind(kind: exp.Expr, names: Names) -> bool:
+    """Whether it is SEED. Raises HeldError unless the kind and its properties are listed."""
+    if type(kind) is not dialect.ModelKind:
+        raise HeldError("has a kind that a macro computes")
+    name = str(kind.this).upper()
+    if name not in KINDS | {"CUSTOM", "SEED"}:
+        raise HeldError(f"has the kind {_excerpt(name)}")
+    for prop in kind.expressions:
+        key, value = prop.name.lower(), prop.args.get("value")
+        if name == "CUSTOM" and key == "materialization":
+            if value.name.lower() not in names.materializations:
+                raise HeldError(f"uses the materialization {_excerpt(value.name)}, which no model on main uses")
+        elif name == "SEED" and key == "path":
+            found = SEED_PATH.fullmatch(value.name)
+            if not found or found[1] not in names.seeds:
+                raise HeldError("reads a local file that is no seed")
+        elif key in KIND_PROPERTIES or (name == "SEED" and key in {"batch_size", "csv_settings"}):
+            require_value(value, names)
+        else:
+            raise HeldError(f"sets {_excerpt(key)} in its kind")
+    return name == "SEED"
+
+
+def _items(value: exp.Expr) -> list[exp.Expr]:
+    return value.expressions if isinstance(value, (exp.Tuple, exp.Array)) else [value.unnest()]
+
+
+def _require_call(call: exp.Expr, names: Names) -> None:
+    """An audit or a signal with arguments `name := value`."""
+    if type(call) is exp.Anonymous and NAME.fullmatch(call.name):
+        for argument in call.expressions:
+            if type(argument) not in {exp.PropertyEQ, exp.EQ}:
+                raise HeldError(f"calls {call.name} with an argument that has no name")
+            require_value(argument, names)
+            if macro := argument.find(dialect.MacroFunc):
+                raise HeldError(f"calls @{_excerpt(macro.name)} where SQLMesh evaluates Python")
+    else:
+        require_value(call, names)
+
+
+def require_query(query: exp.Expr, names: Names, *, is_audit: bool = False) -> None:
+    """Raise HeldError if a query calls other macros than main's, or calls them with more than values.
+
+    Variables in the query of an audit are its arguments, of any name.
+    """
+    for node in query.walk(prune=lambda node: isinstance(node, dialect.MacroFunc)):
+        if isinstance(node, dialect.MacroFunc):
+            require_value(node, names, is_audit=is_audit)
+        elif isinstance(node, dialect.MacroVar):
+            _require_variable(node.name, names, is_audit=is_audit)
+        elif isinstance(node, exp.Identifier) and "@" in node.name:
+            # The variables of an audit are arguments, whose text would become SQL.
+            if is_audit:
+                raise HeldError(f"contains the identifier {_excerpt(node.name)}")
+            _require_template(node, names)
+        elif isinstance(node, exp.Command) or (type(node).__module__ == dialect.__name__ and type(node) not in VALUE):
+            raise HeldError(f"contains {_excerpt(node.sql(DIALECT))}")
+
+
+def require_value(value: exp.Expr, names: Names, string: re.Pattern[str] = STRING, *, is_audit: bool = False) -> None:
+    """Raise HeldError if `value`, which SQLMesh may evaluate as Python or parse again, is more than a value.
+
+    Its strings match `string`.
+    """
+    parameters = frozenset(
+        parameter.name.lower() for node in value.find_all(exp.Lambda) for parameter in node.expressions
+    )
+    for node in value.walk():
+        kind = type(node)
+        if kind not in VALUE | COLUMN_DEFINITIONS or (kind is exp.Anonymous and not _is_macro(node.parent)):
+            raise HeldError(f"passes {kind.__name__} {_excerpt(node.sql(DIALECT))} where SQLMesh may evaluate Python")
+        if any("*/" in comment or "/*" in comment for comment in node.comments or ()):
+            raise HeldError("contains a comment within a comment")
+        _require_allowed_call(node, value, names)
+        if kind is exp.DataType and type(node.parent) in {exp.DataType, exp.DataTypeParam}:
+            raise HeldError(f"passes the type {_excerpt(str(node.parent))} where SQLMesh may evaluate Python")
+        if kind is dialect.MacroVar:
+            _require_variable(node.name, names, parameters, is_audit=is_audit)
+        elif isinstance(node, exp.Identifier) and "@" in node.name:
+            if _is_alias_of_names(node):
+                _require_template(node, names, parameters)
+                continue
+            # A value with quotes would end the identifier, and be Python or SQL of its own.
+            raise HeldError(f"passes the identifier {_excerpt(node.name)} where SQLMesh may evaluate Python")
+        else:
+            _require_leaf(node, string)
+
+
+def _is_macro(node: exp.Expr | None) -> bool:
+    return type(node) is dialect.MacroFunc
+
+
+def _require_leaf(node: exp.Expr, string: re.Pattern[str]) -> None:
+    """The texts that a node contains itself match what their kind allows. Nothing else is in it but nodes."""
+    if type(node) is exp.Literal:
+        pattern = string if node.is_string else NUMBER
+    elif type(node) is exp.Var:
+        pattern = re.compile("|".join(UNITS), re.IGNORECASE)
+    else:
+        pattern = NAME
+    for values in node.args.values():
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, str):
+                # Python reads some letters, such as those of mathematics, as their plain form.
+                is_plain = pattern is TEXT or normalize("NFKC", value) == value
+                matches = is_plain and pattern.fullmatch(value) is not None
+            else:
+                matches = value is None or isinstance(value, (bool, exp.Expr, exp.DataType.Type))
+            if not matches:
+                raise HeldError(f"passes the text {_excerpt(str(value))} where SQLMesh may evaluate Python")
+
+
+def _require_allowed_call(node: exp.Expr, value: exp.Expr, names: Names) -> None:
+    """A macro is one of main, and stands where nothing is evaluated. `name := value` is an argument of a call."""
+    if type(node) is dialect.MacroFunc:
+        if node.name.lower() not in names.macros:
+            raise HeldError(f"calls @{_excerpt(node.name)}, which is no macro on main")
+        if _is_evaluated(node):
+            # It may return text that isn't among its arguments.
+            raise HeldError(f"calls @{_excerpt(node.name)} where SQLMesh evaluates Python")
+    if type(node) is exp.PropertyEQ and node is not value and type(node.parent) is not exp.Anonymous:
+        raise HeldError(f"passes {_excerpt(node.sql(DIALECT))}, which is no argument of a call")
+
+
+def _is_evaluated(node: exp.Expr) -> bool:
+    """Whether a macro evaluates as Python what contains the node."""
+    outer = node.find_ancestor(dialect.MacroFunc)
+    return outer is not None and (outer.name.lower() in EVALUATING or _is_evaluated(outer))
+
+
+def _is_alias_of_names(node: exp.Identifier) -> bool:
+    """Whether it is the alias within an @EACH over names, as in `@EACH((a, b), c -> SUM(c) AS sum_@c)`."""
+    function = node.find_ancestor(exp.Lambda)
+    each = function and function.find_ancestor(dialect.MacroFunc)
+    if not each or each.name.lower() != "each" or type(node.parent) is not exp.Alias or node.arg_key != "alias":
+        return False
+    items = each.this.expressions[0].walk()
+    are_names = all(type(one) in {exp.Tuple, exp.Array, exp.Paren, exp.Column, exp.Identifier} for one in items)
+    return are_names and not _is_evaluated(node)
+
+
+def _require_template(node: exp.Identifier, names: Names, parameters: frozenset[str] = frozenset()) -> None:
+    """An identifier that contains variables, as in `rank_@column`."""
+    if node.args.get("quoted") or not IDENTIFIER_TEMPLATE.fullmatch(node.name):
+        raise HeldError(f"contains the identifier {_excerpt(node.name)}")
+    for variable in re.findall(r"@\{?(\w+)", node.name):
+        _require_variable(variable, names, parameters, is_audit=False)
+
+
+def _require_variable(name: str, names: Names, parameters: frozenset[str] = frozenset(), *, is_audit: bool) -> None:
+    known = STANDARD_VARIABLES | names.variables | parameters
+    if not NAME.fullmatch(name) or not (is_audit or name.lower() in known):
+        raise HeldError(f"uses @{_excerpt(name)}, which is no variable of SQLMesh or of a model on main")
+
+
+def _excerpt(text: str) -> str:
+    """At most 60 characters of a text of the change, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"  # noqa: PLR2004

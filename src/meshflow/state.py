@@ -1,0 +1,267 @@
+"""SQLMesh's state as data: what is executed is the checkout's, whatever the state's database has.
+
+SQLMesh keeps each model there with its SQL and the Python of its macros, signals and audits. A run, a plan and the
+janitor execute that, and reading it is enough. So whoever may write to the state would run code as prod.
+"""
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import click
+from sqlglot import exp
+from sqlmesh.core.context import Context
+from sqlmesh.core.environment import EnvironmentStatements
+from sqlmesh.core.model import SqlModel
+from sqlmesh.core.model.common import ParsableSql
+from sqlmesh.core.node import _Node as Node
+from sqlmesh.core.plan import PlanBuilder
+from sqlmesh.core.snapshot import Snapshot, SnapshotFingerprint, SnapshotId
+from sqlmesh.core.snapshot.cache import SnapshotCache
+from sqlmesh.core.snapshot.definition import SnapshotNameVersion
+from sqlmesh.core.state_sync import EngineAdapterStateSync, StateSync
+from sqlmesh.core.state_sync.base import DelegatingStateSync
+from sqlmesh.core.state_sync.db.utils import snapshot_id_filter
+
+RUNBOOK = "docs/runbooks/state.md"
+
+
+class Project(Context):
+    """The project of a checkout. Nothing that it reads from the state's database is executed.
+
+    A model that the state has as the checkout does is the checkout's. Another version is a `Foreign`. Raises
+    click.ClickException, naming them, if models of the state differ from the checkout under the checkout's fingerprint,
+    and, when it plans, under a version of the checkout. Without its models, `load=False`, it reads the state's as they
+    are: then nothing may be planned or run.
+    """
+
+    def _new_state_sync(self) -> StateSync:
+        state = super()._new_state_sync()
+        assert isinstance(state, EngineAdapterStateSync)  # noqa: S101 - the only kind, and nothing else is checked
+        state.snapshot_state._snapshot_cache = _Snapshots(self)  # noqa: SLF001 - SQLMesh renders what it caches
+        return _State(state, self)  # type: ignore[abstract]  # SQLMesh adds the methods when it is imported
+
+    def plan_builder(self, *arguments: Any, **options: Any) -> PlanBuilder:
+        """As SQLMesh does, after `require_same_data`."""
+        require_same_data(self)
+        return super().plan_builder(*arguments, **options)
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """The checkout's models and standalone audits, by name."""
+        return _nodes(self)
+
+    def prod(self) -> dict[SnapshotId, Snapshot]:
+        """The models of prod, ready to be evaluated.
+
+        Raises click.ClickException if there is no prod yet, or naming the models that are not the checkout's.
+        """
+        built = self.state_reader.get_environment("prod")
+        if built is None:
+            gateway = self.selected_gateway
+            raise click.ClickException(
+                f"There is no prod on gateway {gateway} yet: `sqlmesh --gateway {gateway} plan prod` builds it"
+            )
+        snapshots: dict[SnapshotId, Snapshot] = self.state_reader.get_snapshots(built.snapshots)
+        read = {one.name for one in snapshots.values() if not isinstance(one.node, Foreign)}
+        if other := {one.name for one in built.snapshots} - read:
+            raise click.ClickException(
+                f"Prod isn't the checkout at {_names(other)}: check out what prod was planned from, or plan it"
+            )
+        return snapshots
+
+
+class Foreign(SqlModel):  # type: ignore[misc]  # a base class is frozen
+    """A version of a model that the checkout doesn't have: what a plan compares, and nothing that is evaluated."""
+
+
+COMPARED = (
+    "name", "default_catalog", "dialect", "kind", "cron", "start", "physical_schema_override",
+    "virtual_environment_mode",
+)  # fmt: skip
+"""Attributes of a `Foreign`, besides its columns and partitions."""
+
+
+class _State(DelegatingStateSync):
+    """The state's database, for the parts other than models."""
+
+    def __init__(self, state: EngineAdapterStateSync, project: Project) -> None:
+        super().__init__(state)
+        self._state, self._project = state, project
+
+    def migrate(self, *arguments: Any, **options: Any) -> None:
+        """Create the tables. SQLMesh also migrates if the version is missing, and then evaluates all models."""
+        if self._state.engine_adapter.table_exists(self._state.snapshot_state.snapshots_table):
+            raise click.ClickException(f"SQLMesh's state has models but no version: restore it ({RUNBOOK})")
+        self._state.migrate(*arguments, **options)
+
+    def get_environment_statements(self, environment: str) -> list[EnvironmentStatements]:
+        """The checkout's, or a statement that does nothing if the state has others: then a plan replaces them."""
+        stored: list[EnvironmentStatements] = self._state.get_environment_statements(environment)
+        own = self._project._environment_statements  # noqa: SLF001 - there is no public name
+        if not self._project.nodes:
+            return stored
+        return own if stored == own else [EnvironmentStatements(before_all=[], after_all=[], python_env={})]
+
+
+class _Snapshots(SnapshotCache):
+    """Replaces SQLMesh's cache in files, which renders the models that it keeps."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def get_or_load(
+        self, snapshot_ids: set[SnapshotId], loader: Callable[[set[SnapshotId]], Collection[Snapshot]]
+    ) -> tuple[dict[SnapshotId, Snapshot], set[SnapshotId]]:
+        """Nothing is cached, so the second value is empty."""
+        snapshots = loader(snapshot_ids)
+        if nodes := self._project.nodes:
+            snapshots = list(_checked(snapshots, nodes))
+        return {one.snapshot_id: one for one in snapshots}, set()
+
+    def put(self, snapshot: Snapshot) -> None:
+        """Keep nothing."""
+
+    def clear(self) -> None:
+        """Nothing is kept."""
+
+
+def _checked(snapshots: Iterable[Snapshot], nodes: dict[str, Node]) -> Iterable[Snapshot]:
+    """`snapshots` with the nodes of the checkout, or with a `Foreign`. Standalone audits of others are left out."""
+    changed = []
+    for snapshot in snapshots:
+        own = _own(snapshot, nodes)
+        if own is not None:
+            changed += [] if _is_equal(snapshot, own) else [snapshot.name]
+            snapshot.node = own  # type: ignore[assignment]  # each node is of one of the types
+        elif snapshot.is_model:
+            snapshot.node = _foreign(snapshot.model)
+            SnapshotCache._update_node_hash_cache(snapshot)  # noqa: SLF001 - as SQLMesh's cache does
+        else:
+            continue
+        yield snapshot
+    _raise_if(changed)
+
+
+def _own(snapshot: Snapshot, nodes: dict[str, Node]) -> Node | None:
+    """The checkout's node, if the snapshot's fingerprint is that of this node."""
+    own = nodes.get(snapshot.name)
+    if own is not None and re.fullmatch(r"revert to \d+", snapshot.node.stamp or ""):
+        # SQLMesh stamps a version that can't be restored, such as a forward-only one after a rollback.
+        own = own.copy(update={"stamp": snapshot.node.stamp})
+    stored = snapshot.fingerprint
+    return own if own is not None and _hashes(own) == (stored.data_hash, stored.metadata_hash) else None
+
+
+def _is_equal(snapshot: Snapshot, own: Node) -> bool:
+    """Whether the state has what the fingerprint is made of, computed again. That evaluates nothing.
+
+    What doesn't determine data is compared by its CRC-32. Whatever has the same isn't found, and `own` is executed.
+    """
+    stored = snapshot.node
+    # Where its table is follows from the model too.
+    schemas = {None, getattr(own, "physical_schema", None)}
+    is_moved = snapshot.physical_schema_ not in schemas or snapshot.base_table_name_override
+    if is_moved or type(stored) is not type(own):
+        return False
+    if isinstance(own, SqlModel):
+        # Otherwise SQLMesh renders the query for the comments of its columns. The query is compared itself.
+        vars(stored)["column_descriptions"] = own.column_descriptions
+    return any(_hashes(stored) == _hashes(one) and _data(stored) == _data(one) for one in _readings(own))
+
+
+def require_same_data(context: Context) -> None:
+    """Raise click.ClickException, naming them, if the state has other data under a version of the checkout's models.
+
+    A version is a CRC-32, and anybody can write a definition that has the same. A plan shows the table that was built
+    first, whatever built it. So what determines data has to be equal, of a model and of all that it reads. Nothing of
+    the state is evaluated. Seeds are compared by CRC-32 only, because the state doesn't have their rows.
+    """
+    nodes: Any = _nodes(context)
+    fingerprints = dict[str, SnapshotFingerprint]()
+    own = {name: Snapshot.from_node(node, nodes=nodes, cache=fingerprints) for name, node in nodes.items()}
+    stored = {one.snapshot_id: one for one in _stored(context, own.values())}
+
+    @cache
+    def is_same(found: SnapshotId) -> bool:
+        one, other = own.get(found.name), stored.get(found)
+        if one is None or other is None or type(one.node) is not type(other.node):
+            return False
+        if {parent.name for parent in one.parents} != {parent.name for parent in other.parents}:
+            return False
+        data = _data(other.node)
+        return any(data == _data(node) for node in _readings(one.node)) and all(map(is_same, other.parents))
+
+    versions = {name: one.fingerprint.to_version() for name, one in own.items()}
+    # A forward-only change has another model's version, but not its fingerprint.
+    same_version = [one for one in stored.values() if one.fingerprint.to_version() == versions.get(one.name)]
+    _raise_if({one.name for one in same_version if not is_same(one.snapshot_id)})
+
+
+def _stored(context: Context, own: Collection[Snapshot]) -> Iterator[Snapshot]:
+    """What the state has under ids and versions of `own`, and all that it reads. Nothing is rendered."""
+    state = context.state_sync
+    while isinstance(state, DelegatingStateSync):
+        state = state.state_sync
+    assert isinstance(state, EngineAdapterStateSync)  # noqa: S101 - the only kind
+    table = state.snapshot_state
+    versions = [SnapshotNameVersion(name=one.name, version=one.fingerprint.to_version()) for one in own]
+    same_version: Any = table._get_snapshots_with_same_version(versions)  # noqa: SLF001 - there is no public name
+    known = set[SnapshotId]()
+    missing = {one.snapshot_id for one in (*own, *same_version)}
+    while missing:
+        known |= missing
+        parents = set[SnapshotId]()
+        for where in snapshot_id_filter(table.engine_adapter, missing, table.SNAPSHOT_BATCH_SIZE):
+            query = exp.select("snapshot").from_(table.snapshots_table).where(where)
+            for (text,) in table.engine_adapter.fetchall(query, quote_identifiers=True):
+                snapshot = Snapshot(**json.loads(text), updated_ts=0)
+                parents.update(snapshot.parents)
+                yield snapshot
+        missing = parents - known
+
+
+def _nodes(context: Context) -> dict[str, Node]:
+    return {**context.models, **context.standalone_audits}
+
+
+def _readings(own: Node) -> Iterator[Node]:
+    """A node of the checkout, also as it is read from JSON, as in the state.
+
+    An expression may then be an equivalent one: IFF(a, b, c) an IF or a CASE.
+    """
+    yield own
+    yield type(own).parse_raw(own.json())
+
+
+def _data(node: Node) -> list[str | None]:
+    """What SQLMesh hashes for the version of a model."""
+    return list(getattr(node, "_data_hash_values", ()))  # a standalone audit has none
+
+
+def _raise_if(changed: Collection[str]) -> None:
+    if changed:
+        raise click.ClickException(
+            f"SQLMesh's state differs from the checkout at {_names(changed)}, though its fingerprints say otherwise. "
+            "Nothing of it was executed. Somebody may have written to the database, or forged a fingerprint in a pull "
+            f"request: see {RUNBOOK}"
+        )
+
+
+def _hashes(node: Node) -> tuple[str, str]:
+    return node.data_hash, node.metadata_hash
+
+
+def _foreign(model: Any) -> Foreign:
+    return Foreign(
+        **{name: getattr(model, name) for name in COMPARED},
+        columns=model.columns_to_types_,
+        partitioned_by=model.partitioned_by_,
+        query=ParsableSql(sql="SELECT not_in_the_checkout()"),
+    )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(".".join(name.replace('"', "").lower().split(".")[-2:]) for name in names))

@@ -1,0 +1,304 @@
+"""Prod executes the checkout: code planted in SQLMesh's state stops what uses it, named, and is never evaluated.
+
+Each test first shows that SQLMesh itself executes what is planted.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from sqlmesh.core.context import Context, ExecutionContext
+from sqlmesh.core.environment import EnvironmentStatements
+from sqlmesh.core.macros import RuntimeStage
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotId
+from sqlmesh.core.state_sync import EngineAdapterStateSync
+from sqlmesh.migrations import v0085_deterministic_repr
+from workspace import Workspace
+
+from meshflow.audit import audit
+from meshflow.ci.prod import apply, drop_expired, export_state
+from meshflow.ci.run import run_prod
+from meshflow.project import open_project
+from meshflow.state import Foreign, Project
+
+Json = dict[str, Any]
+
+STUDENT, STAGING, COURSE, MART = "PII.STUDENT", "STAGING.STG_RETAIL__SALES", "EDTECH.DIM_COURSE", "RETAIL.FCT_SALES"
+
+
+@pytest.fixture(scope="module")
+def prod(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project with prod. Its state is in the same DuckDB file."""
+    workspace = built.clone(tmp_path_factory.mktemp("prod"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MESHFLOW_DATA", str(workspace.data))
+        with closing(open_project("local", path=workspace.path)) as project:
+            yield project
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    """The file that a payload creates."""
+    return tmp_path / "executed"
+
+
+def payload(marker: Path) -> str:
+    """A Python expression."""
+    return f"__import__('pathlib').Path('{marker}').touch()"
+
+
+def quoted(marker: Path) -> str:
+    """A SQL identifier that SQLMesh's macros evaluate as Python."""
+    return f"""NOT "x' + str({payload(marker)}) + '\""""
+
+
+def plant(project: Context, name: str, change: Callable[[Json], object]) -> None:
+    """Change the node of a model in the state, as somebody with the password of its database can."""
+    table, where = "sqlmesh._snapshots", f"""name LIKE '%"{name.replace(".", '"."')}"'"""
+    [(text,)] = project.engine_adapter.fetchall(f"SELECT snapshot FROM {table} WHERE {where}")
+    snapshot = json.loads(text)
+    change(snapshot["node"])
+    planted = json.dumps(snapshot).replace("'", "''")
+    project.engine_adapter.execute(f"UPDATE {table} SET snapshot = '{planted}' WHERE {where}")
+
+
+@pytest.fixture
+def restored(prod: Project) -> Iterator[Project]:
+    """`prod`, whose state is as before after the test."""
+    tables = ("_snapshots", "_environment_statements", "_intervals", "_versions")
+    kept = [(f"sqlmesh.{table}", f"main.kept{table}") for table in tables]
+    for table, copy in kept:
+        prod.engine_adapter.execute(f"CREATE TABLE {copy} AS SELECT * FROM {table}")
+    yield prod
+    for table, copy in kept:
+        prod.engine_adapter.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM {copy}")
+        prod.engine_adapter.execute(f"DROP TABLE {copy}")
+    forget(prod)
+
+
+def forget(project: Context) -> None:
+    """Read the state again, as a new process does."""
+    project._state_sync = None  # noqa: SLF001
+
+
+def evaluate(snapshot: Snapshot, project: Context) -> None:
+    """All that a plan and a run evaluate of a model, without a statement."""
+    model = snapshot.model
+    with suppress(Exception):
+        model.render_query()
+    for render in (model.render_pre_statements, model.render_post_statements, model.render_on_virtual_update):
+        with suppress(Exception):
+            render(runtime_stage=RuntimeStage.EVALUATING)
+    for render in (model.render_physical_properties, model.render_session_properties):
+        with suppress(Exception):
+            render()
+    for one, arguments in model.audits_with_args:
+        with suppress(Exception):
+            model.render_audit_query(one, **arguments)
+    with suppress(Exception):
+        context = ExecutionContext(project.engine_adapter, {}, DeployabilityIndex.all_deployable())
+        snapshot.check_ready_intervals([(0, 3_600_000)], context)
+
+
+def evaluate_as_sqlmesh(project: Context, name: str, folder: Path) -> None:
+    """All that SQLMesh evaluates of a model as the state has it."""
+    state = EngineAdapterStateSync(project.engine_adapter, schema="sqlmesh", cache_dir=folder)
+    for snapshot in state.get_snapshots([snapshot_id(project, name)]).values():
+        evaluate(snapshot, project)
+
+
+def snapshot_id(project: Context, name: str) -> SnapshotId:
+    """Of the version of a model that is in prod."""
+    environment = project.state_reader.get_environment("prod")
+    return next(one.snapshot_id for one in environment.snapshots if one.name.replace('"', "").endswith(name))
+
+
+PLANTED: dict[str, tuple[str, Callable[[Json, Path], object]]] = {
+    "macro": (STUDENT, lambda node, marker: prepend(node, "mask", marker)),
+    "signal": (STAGING, lambda node, marker: prepend(node, "source_loaded", marker)),
+    "variable": (
+        COURSE,
+        lambda node, marker: node["python_env"]["__sqlmesh__vars__"].update(payload=payload(marker)),
+    ),
+    "query": (
+        MART,
+        lambda node, marker: node["query"].update(sql=f"SELECT @IF({quoted(marker)}, 1, 2) AS order_id"),
+    ),
+    "query instead of a seed": (
+        "SHARED.REF_PROVINCE",
+        lambda node, marker: replace_by_query(node, f"SELECT @IF({quoted(marker)}, 1, 2) AS province"),
+    ),
+    "audit argument": (
+        MART,
+        lambda node, marker: node["audits"].append(
+            ["accepted_range", {"column": "order_id", "min_v": "0", "inclusive": quoted(marker)}]
+        ),
+    ),
+    "audit query": (
+        MART,
+        lambda node, marker: node["audit_definitions"]["relationships"]["query"].update(
+            sql=f"SELECT @IF({quoted(marker)}, 1, 2)"
+        ),
+    ),
+    "post-statement": (
+        MART,
+        lambda node, marker: node["post_statements"].append({"sql": f"@IF({quoted(marker)}, SELECT 1, SELECT 2)"}),
+    ),
+    "virtual statement": (
+        MART,
+        lambda node, marker: node["on_virtual_update"].append({"sql": f"@IF({quoted(marker)}, SELECT 1, SELECT 2)"}),
+    ),
+    "session property": (
+        MART,
+        lambda node, marker: node.update(session_properties=f"('query_tag' = @IF({quoted(marker)}, 'a', 'b'))"),
+    ),
+}
+"""By what is planted: the model, and how."""
+
+
+def prepend(node: Json, function: str, marker: Path) -> None:
+    executable = node["python_env"][function]
+    executable["payload"] = f"{payload(marker)}\n{executable['payload']}"
+
+
+def unprepend(node: Json, function: str) -> None:
+    executable = node["python_env"][function]
+    executable["payload"] = executable["payload"].split("\n", 1)[1]
+
+
+def replace_by_query(node: Json, query: str) -> None:
+    kept = {name: node[name] for name in ("name", "default_catalog", "dialect", "columns")}
+    node.clear()
+    node.update(kept, source_type="sql", kind={"name": "VIEW"}, query={"sql": query})
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_planted_code_stops_with_the_name_of_its_model_and_is_not_executed(
+    kind: str, restored: Project, marker: Path, tmp_path: Path
+) -> None:
+    name, change = PLANTED[kind]
+    plant(restored, name, lambda node: change(node, marker))
+    evaluate_as_sqlmesh(restored, name, tmp_path / "cache")
+    assert marker.exists(), "SQLMesh itself executes it"
+    marker.unlink()
+    forget(restored)
+    with pytest.raises(click.ClickException, match=rf"differs from the checkout at {name.lower()}, though"):
+        restored.state_reader.get_snapshots([snapshot_id(restored, name)])
+    assert not marker.exists()
+
+
+def test_a_run_a_plan_and_audits_stop_and_continue_once_the_state_is_restored_from_its_export(
+    restored: Project, marker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, export = restored.path, tmp_path / "state.json"
+    monkeypatch.chdir(path)
+    export_state(export, "local")
+    plant(restored, STUDENT, lambda node: prepend(node, "mask", marker))
+    commands = [
+        lambda: run_prod(path, "local"), lambda: apply(path, "local", no_gaps=False), lambda: audit("local"),
+    ]  # fmt: skip
+    for command in commands:
+        with pytest.raises(click.ClickException, match=r"differs from the checkout at pii\.student, though"):
+            command()
+    # Neither of them compares models, and neither evaluates one.
+    drop_expired("local")
+    export_state(tmp_path / "planted.json", "local")
+    assert str(marker) in (tmp_path / "planted.json").read_text()
+    assert not marker.exists()
+    open_project("local", load=False).import_state(export, clear=True, confirm=False)
+    for command in commands:
+        command()
+    assert not marker.exists()
+
+
+def test_every_model_of_prod_is_the_object_that_the_checkout_loaded(prod: Project) -> None:
+    snapshots = prod.prod().values()
+    assert len(snapshots) > 50
+    assert all(snapshot.node is prod.nodes[snapshot.name] for snapshot in snapshots)
+
+
+def test_what_the_fingerprint_leaves_out_is_the_checkouts(restored: Project, marker: Path, tmp_path: Path) -> None:
+    """SQLMesh doesn't hash the defaults of an audit: a change of main's wouldn't reach prod, an attacker's would."""
+
+    def change(node: Json) -> None:
+        node["audit_definitions"]["totals_reconcile"]["defaults"] = {"against_measures": f"@IF({quoted(marker)}, 1, 2)"}
+
+    city = "RETAIL.RPT_NET_REVENUE_BY_CITY"
+    plant(restored, city, change)
+    evaluate_as_sqlmesh(restored, city, tmp_path / "cache")
+    assert marker.exists(), "SQLMesh itself executes it"
+    marker.unlink()
+    forget(restored)
+    for snapshot in restored.state_reader.get_snapshots([snapshot_id(restored, city)]).values():
+        evaluate(snapshot, restored)
+    assert not marker.exists()
+
+
+def test_a_planted_statement_of_the_environment_is_not_executed_and_counts_as_a_change(
+    restored: Project, marker: Path
+) -> None:
+    statement = f"@IF({quoted(marker)}, SELECT 1, SELECT 2)"
+    planted = EnvironmentStatements(before_all=[statement], after_all=[], python_env={})
+    with suppress(Exception):
+        planted.render_before_all("duckdb")
+    assert marker.exists(), "SQLMesh itself executes it"
+    marker.unlink()
+    restored.state_sync.state_sync.state_sync.environment_state.update_environment_statements(
+        "prod", restored.state_reader.get_environment("prod").plan_id, [planted]
+    )
+    assert restored.plan_builder("prod", skip_tests=True, skip_linter=True).build().has_changes
+    restored.engine_adapter.execute("""DELETE FROM sqlmesh._intervals WHERE name LIKE '%"DIM_PRODUCT"'""")
+    assert restored.run("prod", skip_janitor=True).is_success
+    assert not marker.exists()
+
+
+def test_a_state_without_a_version_is_not_migrated_which_would_evaluate_it(restored: Project, marker: Path) -> None:
+    assert "eval(" in inspect.getsource(v0085_deterministic_repr)
+    plant(restored, COURSE, lambda node: node["python_env"]["__sqlmesh__vars__"].update(payload=payload(marker)))
+    restored.engine_adapter.execute("DELETE FROM sqlmesh._versions")
+    forget(restored)
+    with pytest.raises(click.ClickException, match="has models but no version"):
+        restored.prod()
+    assert not marker.exists()
+
+
+def test_a_version_that_the_checkout_does_not_have_is_replaced_and_never_evaluated(
+    built: Workspace, marker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a merge by hand. The history keeps its rows: a rebuild would begin it today."""
+    workspace = built.clone(tmp_path / "lagging")
+    monkeypatch.setenv("MESHFLOW_DATA", str(workspace.data))
+    history, name = "models/intermediate/int_edtech__student_versions.sql", "INTERMEDIATE.INT_EDTECH__STUDENT_VERSIONS"
+    workspace.edit(history, "One row per", "One stored row per")
+    project = open_project("local", path=workspace.path)
+    plant(project, name, lambda node: prepend(node, "since", marker))
+    evaluate_as_sqlmesh(project, name, tmp_path / "cache")
+    assert marker.exists(), "SQLMesh itself executes it"
+    marker.unlink()
+    [snapshot] = project.state_reader.get_snapshots([snapshot_id(project, name)]).values()
+    evaluate(snapshot, project)
+    assert isinstance(snapshot.node, Foreign)
+    project.engine_adapter.execute(f"DELETE FROM {snapshot.table_name()} WHERE student_id > 5")
+    with pytest.raises(click.ClickException, match=rf"^Prod isn't the checkout at {name.lower()}:"):
+        project.prod()
+    project.close()
+    # It has the version of the checkout's, so prod would show its rows.
+    with pytest.raises(click.ClickException, match=rf"differs .* at history.hist_student, {name.lower()}, though"):
+        run_prod(workspace.path, "local")
+    project = open_project("local", path=workspace.path)
+    plant(project, name, lambda node: unprepend(node, "since"))
+    project.close()
+    outcome = run_prod(workspace.path, "local")
+    assert name.lower() in outcome.drifted
+    assert not outcome.failure
+    project = open_project("local", path=workspace.path)
+    count = f"SELECT COUNT(DISTINCT student_id), (SELECT COUNT(*) FROM EDTECH.DIM_STUDENT) FROM {name}"
+    [(rows, rebuilt)] = project.engine_adapter.fetchall(count)
+    # In the next hour, the run has appended a version.
+    assert 5 <= rows <= 6 < rebuilt
+    assert not marker.exists()
