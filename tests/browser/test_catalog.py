@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from sqlmesh.core.context import Context
 from workspace import Workspace
 
-from meshflow.catalog.contents import Catalog, Column, Reader
+from meshflow.catalog.contents import Catalog, Column, Reader, Upstream
 from meshflow.catalog.operations import AuditResult, Operation, Operations
 from meshflow.catalog.site import page as html_of
 from meshflow.catalog.site import write
@@ -83,7 +83,9 @@ def large_site(tmp_path_factory: pytest.TempPathFactory) -> str:
     for number in range(500):
         parents = [name(number - 50), name(number - 49)] if number >= 50 else []
         columns = [
-            Column(measure, "INT", f"Measure of {number}", [(parent, measure) for parent in parents])
+            Column(
+                measure, "INT", f"Measure of {number}", [Upstream(parent, measure, ["IDENTITY"]) for parent in parents]
+            )
             for measure in measures
         ]
         models.append(replace(template, name=name(number), upstream=parents, columns=columns))
@@ -125,8 +127,32 @@ def test_search_finds_a_column_whose_lineage_reaches_the_source_columns(watched:
     upstream = watched.locator("h2:text('Upstream') + table")
     for column in ("price", "quantity", "discount"):
         expect(upstream.get_by_role("row", name=f"raw.retail.sales.{column} (source column)")).to_have_count(1)
+    expect(upstream.get_by_role("row", name="(source column)")).to_have_count(3)
     expect(watched.locator(".graph svg")).to_be_visible()
     assert {"raw.retail.sales", "price", "discount", "retail.fct_sales"} <= shown(watched)
+
+
+def test_a_measure_shows_values_unless_filters_are_selected_too(watched: Page, site: str) -> None:
+    open_page(watched, f"{site}{COLUMN}")
+    expect(watched.locator("h2:text('Upstream') + table")).not_to_contain_text("is_valid")
+    watched.get_by_label("Upstream shows").select_option("values, filters, joins, groups, sorts, windows, conditions")
+    expect(watched).to_have_url(f"{site}{COLUMN}/everything")
+    upstream = watched.locator("h2:text('Upstream') + table")
+    expect(upstream.get_by_role("row", name="int_retail__sales_validated.is_valid filter")).to_have_count(1)
+    expect(upstream.get_by_role("row", name="retail.fct_sales.net_revenue_amount value: aggregated 1")).to_have_count(1)
+    expect(watched.locator(".graph .edge path[stroke-dasharray]").first).to_be_visible()
+
+
+def test_a_flag_feeds_the_models_that_filter_on_it(watched: Page, site: str) -> None:
+    open_page(watched, f"{site}#/column/intermediate.int_retail__sales_validated/is_valid")
+    downstream = watched.locator("h2:text('Downstream') + table")
+    for model in ("retail.fct_sales", "retail.dim_product"):
+        expect(downstream.get_by_role("row", name=f"rows of {model} filter 1")).to_have_count(1)
+    expect(downstream.get_by_role("row", name="rows of retail.rpt_net_revenue_by_city")).to_have_count(1)
+    watched.goto("about:blank")
+    open_page(watched, f"{site}#/model/retail.fct_sales")
+    rows = watched.locator("dt:text('Rows depend on') + dd")
+    expect(rows).to_have_text("filter intermediate.int_retail__sales_validated.is_valid")
 
 
 def test_a_search_result_contains_every_word_and_names_come_before_descriptions(watched: Page, site: str) -> None:
@@ -175,7 +201,7 @@ def test_the_lineage_of_the_project_shows_every_model(watched: Page, site: str) 
     watched.get_by_role("link", name="Lineage", exact=True).click()
     expect(watched.locator(".graph svg")).to_be_visible()
     assert shown(watched) == set(models)
-    watched.get_by_label("Show").select_option("history")
+    watched.get_by_label("Show").select_option("history and its neighbours")
     expect(watched.locator(".graph text", has_text="history.hist_student")).to_be_visible()
     expect(watched.locator(".graph text", has_text="retail.fct_sales")).to_have_count(0)
 
@@ -292,13 +318,17 @@ def test_the_policy_blocks_injected_scripts_images_and_markup(page: Page, site: 
     assert page.title() != "hacked"
 
 
-def test_a_catalog_of_500_models_can_be_searched_and_drawn(watched: Page, large_site: str) -> None:
+def test_a_catalog_of_500_models_can_be_searched_and_drawn_by_layer(watched: Page, large_site: str) -> None:
     open_page(watched, large_site)
     watched.get_by_role("searchbox").fill("model_499.measure_7")
     watched.get_by_role("link", name="layer_9.model_499.measure_7", exact=True).click()
     expect(watched.locator("h2:text('Upstream') + table")).to_contain_text("layer_0.model_49.measure_7")
     expect(watched.locator(".graph svg")).to_be_visible()
     watched.get_by_role("link", name="Lineage", exact=True).click()
+    expect(watched.locator(".graph .node")).to_have_count(10)
+    watched.locator(".graph a", has_text="layer_3: 50 models").click()
+    expect(watched.locator(".graph .node")).to_have_count(150)
+    watched.get_by_label("Show").select_option("all models")
     expect(watched.locator(".graph .node")).to_have_count(500)
 
 

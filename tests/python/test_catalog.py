@@ -52,11 +52,13 @@ def model(catalog: Catalog, name: str) -> Model:
 
 
 def upstream(catalog: Catalog, name: str, column: str) -> set[tuple[str, str]]:
-    return next(set(found.upstream) for found in model(catalog, name).columns if found.name == column)
+    """The columns whose values reach it."""
+    (found,) = (found for found in model(catalog, name).columns if found.name == column)
+    return {(parent.model, parent.column) for parent in found.upstream if parent.is_direct}
 
 
 def origins(catalog: Catalog, name: str, column: str) -> set[tuple[str, str]]:
-    """The columns at the start of a column's lineage, which have no upstream column."""
+    """The columns at the start of a column's values, which have no upstream column."""
     parents = upstream(catalog, name, column)
     return set().union(*(origins(catalog, *parent) for parent in parents)) if parents else {(name, column)}
 
@@ -111,16 +113,66 @@ def test_lineage_equals_that_of_sqlmesh_for_each_column(context: Context, catalo
         }
         for column in found.columns:
             expected = column_dependencies(context, found.name, exp.column(names[column.name], quoted=True))
-            assert column.upstream == sorted(
+            assert [(parent.model, parent.column) for parent in column.upstream] == sorted(
                 (context.models[parent].name, display_name(name))
                 for parent, columns in expected.items()
                 for name in columns
             ), f"{found.name}.{column.name}"
 
 
-def test_net_revenue_derives_from_price_quantity_and_discount_of_the_source(catalog: Catalog) -> None:
+def test_net_revenue_derives_from_price_quantity_and_discount_of_the_source_only(catalog: Catalog) -> None:
     found = origins(catalog, "retail.rpt_net_revenue_by_city", "net_revenue_amount")
-    assert {("raw.retail.sales", column) for column in ("price", "quantity", "discount")} <= found
+    assert found == {("raw.retail.sales", column) for column in ("price", "quantity", "discount")}
+
+
+def test_a_flag_is_upstream_of_the_rows_of_each_model_that_filters_on_it(catalog: Catalog) -> None:
+    """Checked against the text of the models."""
+    found = {
+        found.name
+        for found in catalog.models
+        for parent in found.rows_upstream
+        if (parent.model, parent.column) == ("intermediate.int_retail__sales_validated", "is_valid")
+    }
+    assert found == {
+        "intermediate.int_retail__customers_derived",
+        "intermediate.int_retail__sales_aggregated",
+        "retail.dim_product",
+        "retail.fct_sales",
+    }
+
+
+def test_the_range_of_a_version_comes_from_its_times_and_compares_versions_of_a_student(catalog: Catalog) -> None:
+    columns = {column.name: column for column in model(catalog, "history.hist_student").columns}
+    for name in ("valid_from", "valid_to"):
+        assert {parent.column: parent.transformations for parent in columns[name].upstream} == {
+            "updated_at": ["CONDITIONAL", "TRANSFORMATION"],
+            "_loaded_at": ["CONDITIONAL", "TRANSFORMATION", "WINDOW"],
+            "student_id": ["WINDOW"],
+        }
+
+
+def test_sqlmesh_sets_the_range_of_a_version_from_its_update_or_its_changed_columns(tmp_path: Path) -> None:
+    query = "SELECT id::INT AS id, name::VARCHAR AS name, changed_at::TIMESTAMP AS changed_at FROM far.away"
+    by_time, by_column = (
+        model(catalog_of(tmp_path / kind, f"MODEL (name a.b, kind {kind} (unique_key id, {setting})); {query}"), "a.b")
+        for kind, setting in (
+            ("SCD_TYPE_2_BY_TIME", "updated_at_name changed_at"),
+            ("SCD_TYPE_2_BY_COLUMN", "columns name"),
+        )
+    )
+    columns = {column.name: column for column in by_time.columns}
+    assert [(one.column, one.transformations) for one in columns["valid_from"].upstream] == [
+        ("changed_at", ["TRANSFORMATION"])
+    ]
+    assert [(one.column, one.transformations) for one in columns["valid_to"].upstream] == [
+        ("changed_at", ["TRANSFORMATION"]),
+        ("id", ["WINDOW"]),
+    ]
+    assert columns["valid_from"].set_by_sqlmesh == "Set by SQLMesh: a version begins at its changed_at."
+    columns = {column.name: column for column in by_column.columns}
+    assert [(one.column, one.transformations) for one in columns["valid_from"].upstream] == [("name", ["CONDITIONAL"])]
+    assert "finds a change of name" in columns["valid_to"].set_by_sqlmesh
+    assert columns["name"].set_by_sqlmesh == ""
 
 
 def test_a_row_count_has_no_upstream_column(catalog: Catalog) -> None:
@@ -246,7 +298,7 @@ def test_a_raw_table_has_the_columns_of_its_contract(catalog: Catalog, project: 
 def test_lineage_reaches_tables_outside_the_project(tmp_path: Path) -> None:
     found = catalog_of(tmp_path, "MODEL (name a.b, kind FULL); SELECT t.x::INT AS y FROM far.away AS t")
     assert found.models[0].upstream == ["memory.far.away"]
-    assert found.models[0].columns[0].upstream == [("memory.far.away", "x")]
+    assert upstream(found, "a.b", "y") == {("memory.far.away", "x")}
 
 
 def test_columns_of_a_python_model_have_no_lineage(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from meshflow.catalog.contents import Catalog
 
 ASSETS = files("meshflow.catalog") / "assets"
+SCRIPTS = ("elements.js", "lineage.js", "graphs.js", "search.js", "catalog.js")
+"""The page's own, which are one script."""
 
 
 def page(catalog: Catalog) -> str:
     """The HTML. Its policy allows its own scripts and style by hash, and blocks anything that a text might inject."""
-    script, graphviz, style = (
-        (ASSETS / name).read_text(encoding="utf-8") for name in ("catalog.js", "viz-global.js", "catalog.css")
-    )
+    script = "".join(_asset(name) for name in SCRIPTS)
+    graphviz, style = _asset("viz-global.js"), _asset("catalog.css")
     policy = {
         "default-src": "'none'",
         # For Graphviz, which is WebAssembly.
@@ -31,7 +32,7 @@ def page(catalog: Catalog) -> str:
     }
     # In JSON '<' occurs only in strings. Escaped, no string can end the script element.
     data = json.dumps(catalog.as_dict(), ensure_ascii=False, separators=(",", ":")).replace("<", r"\u003c")
-    return (ASSETS / "index.html").read_text(encoding="utf-8") % {
+    return _asset("index.html") % {
         "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "style": style,
         "catalog": data,
@@ -72,6 +73,10 @@ def server(html: str, port: int) -> ThreadingHTTPServer:
             """Don't log: all requests are the user's own."""
 
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -1,263 +1,10 @@
-"use strict";
-// Texts come from models and are never markup. They enter the page as text nodes and attributes, drawings as labels.
-// The page's policy blocks everything else.
+// Pages and routes. Each page returns a title and its content.
 
-const catalog = JSON.parse(document.getElementById("catalog").textContent);
-const models = new Map(catalog.models.map((model) => [model.name, model]));
-const content = document.getElementById("content");
-const search = document.getElementById("search");
-const MAX_RESULTS = 200; // of a search
 const MAX_MODELS = 40; // in the lineage of a model: if there are more, it shows one step
+const MAX_DRAWN = 150; // in the lineage of all models: if there are more, it shows layers
 const LEGEND =
   "Data flow from left to right. Raw tables have a thick border. A dashed arrow is a dependency of audits only: " +
   "the query doesn't read the table.";
-
-// Downstream models and columns: the catalog contains the upstream ones.
-const downstreamModels = new Map();
-const downstreamColumns = new Map();
-const add = (map, key, value) => map.set(key, [...(map.get(key) ?? []), value]);
-const columnKey = (model, column) => JSON.stringify([model, column]);
-for (const model of catalog.models) {
-  for (const parent of [...model.upstream, ...model.audit_dependencies]) add(downstreamModels, parent, model.name);
-  for (const column of model.columns)
-    for (const parent of column.upstream) add(downstreamColumns, columnKey(...parent), [model.name, column.name]);
-}
-const upstreamOfModel = (name) =>
-  models.has(name) ? [...models.get(name).upstream, ...models.get(name).audit_dependencies] : [];
-const downstreamOfModel = (name) => downstreamModels.get(name) ?? [];
-const columnOf = ([model, column]) => models.get(model)?.columns.find(({ name }) => name === column);
-const upstreamOfColumn = (column) => columnOf(column)?.upstream ?? [];
-const downstreamOfColumn = (column) => downstreamColumns.get(columnKey(...column)) ?? [];
-const schemaOf = (name) => name.slice(0, Math.max(name.lastIndexOf("."), 0));
-// A table that the loader or another project fills, not a query.
-const isRaw = (name) => !models.has(name) || models.get(name).contract !== null || models.get(name).kind === "EXTERNAL";
-
-// --- Elements
-
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (typeof value === "function") node.addEventListener(name, value);
-    else if (value !== false) node.setAttribute(name, value === true ? "" : value);
-  node.append(...children.flat(2));
-  return node;
-}
-const route = (...parts) => "#/" + parts.map(encodeURIComponent).join("/");
-const link = (name) => (models.has(name) ? element("a", { href: route("model", name) }, name) : name);
-const columnLink = ([model, column], text = column) =>
-  columnOf([model, column]) ? element("a", { href: route("column", model, column) }, text) : text;
-const code = (text) => element("code", {}, text);
-const join = (values, separator = ", ") => values.map((value, index) => [index ? separator : "", value]);
-const linkList = (names) => join(names.map(link));
-const firstSentence = (text) => text.match(/^.*?[.?!](?=\s|$)/s)?.[0] ?? text;
-const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
-
-function table(headings, rows) {
-  return element(
-    "table",
-    {},
-    element(
-      "thead",
-      {},
-      element(
-        "tr",
-        {},
-        headings.map((heading) => element("th", { scope: "col" }, heading)),
-      ),
-    ),
-    element(
-      "tbody",
-      {},
-      rows.map((cells) =>
-        element(
-          "tr",
-          {},
-          cells.map((cell) => element("td", {}, cell ?? "")),
-        ),
-      ),
-    ),
-  );
-}
-
-function definitionList(pairs) {
-  return element(
-    "dl",
-    {},
-    pairs
-      .filter(([, value]) => value && value.length !== 0)
-      .map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
-  );
-}
-
-function collapsible(summary, text, open = false) {
-  return element("details", { open }, element("summary", {}, summary), element("pre", {}, text));
-}
-
-// --- Graphs, laid out and drawn by Graphviz
-
-const trusted = window.trustedTypes?.createPolicy("graphviz", { createHTML: (svg) => svg });
-let graphviz;
-// Graphviz reads backslashes in labels, and in HTML-like labels markup too.
-const label = (name) => name.replaceAll("\\", "\\\\");
-const markup = (name) => label(name).replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
-
-/** A region that fills with the drawing of `graph`, scrolled to the current node; `name` is its accessible name. */
-function drawing(name, graph) {
-  const container = element(
-    "div",
-    { class: "graph", role: "region", tabindex: 0, "aria-label": name },
-    element("p", { class: "quiet" }, "Drawing …"),
-  );
-  const tools = element("div", { class: "tools" });
-  draw(container, tools, graph);
-  return element("div", {}, tools, container);
-}
-
-async function draw(container, tools, graph) {
-  try {
-    graphviz ??= Viz.instance();
-    const viz = await graphviz;
-    const svg = viz.renderSVGElement(
-      {
-        graphAttributes: { rankdir: "LR", nodesep: 0.12, ranksep: 0.6, bgcolor: "transparent" },
-        nodeAttributes: { shape: "box", fontname: "Courier", fontsize: 11, margin: "0.12,0.06", height: 0.3 },
-        edgeAttributes: { arrowsize: 0.6 },
-        ...graph,
-      },
-      { trustedTypePolicy: trusted },
-    );
-    // Screen readers and tooltips would repeat titles, which are numbers or equal to the labels.
-    for (const title of svg.querySelectorAll("title")) title.remove();
-    for (const anchor of svg.querySelectorAll("a")) anchor.removeAttributeNS("http://www.w3.org/1999/xlink", "title");
-    container.replaceChildren(document.adoptNode(svg));
-    const [width, height] = [(svg.viewBox.baseVal.width * 4) / 3, (svg.viewBox.baseVal.height * 4) / 3]; // points to px
-    const available = Math.max(container.clientWidth - 2, 1);
-    let scale = 1;
-    const zoom = (newScale) => {
-      const center = (container.scrollLeft + available / 2) / scale;
-      scale = Math.min(Math.max(newScale, 0.02), 4);
-      svg.setAttribute("width", width * scale);
-      svg.setAttribute("height", height * scale);
-      container.scrollLeft = center * scale - available / 2;
-    };
-    const fitScale = () => Math.min(available / width, (window.innerHeight * 0.75) / height, 1);
-    tools.replaceChildren(
-      element("button", { type: "button", click: () => zoom(fitScale()) }, "Fit"),
-      element("button", { type: "button", click: () => zoom(1) }, "100 %"),
-      element("button", { type: "button", "aria-label": "Zoom in", click: () => zoom(scale * 1.25) }, "+"),
-      element("button", { type: "button", "aria-label": "Zoom out", click: () => zoom(scale / 1.25) }, "−"),
-    );
-    zoom(Math.min(Math.max(fitScale(), 0.8), 1));
-    const current = svg.querySelector(".current, .current-table")?.getBoundingClientRect();
-    if (current) {
-      const frame = container.getBoundingClientRect();
-      container.scrollLeft += current.left + current.width / 2 - frame.left - frame.width / 2;
-      container.scrollTop += current.top + current.height / 2 - frame.top - frame.height / 2;
-    }
-  } catch (error) {
-    graphviz = undefined; // a failed instance can't be reused
-    container.replaceChildren(element("p", {}, `Graphviz can't draw this: ${error.message}`));
-  }
-}
-
-/** Tables and their upstream tables; dashed arrows for dependencies of audits only. */
-function tableGraph(names, current) {
-  const numbers = new Map([...names].map((name, index) => [name, String(index)]));
-  const edges = [];
-  for (const name of names)
-    for (const [kind, style] of [
-      ["upstream", "solid"],
-      ["audit_dependencies", "dashed"],
-    ])
-      for (const parent of models.get(name)?.[kind] ?? [])
-        if (numbers.has(parent))
-          edges.push({ tail: numbers.get(parent), head: numbers.get(name), attributes: { style } });
-  return {
-    nodes: [...numbers].map(([name, number]) => ({
-      name: number,
-      attributes: {
-        label: label(name),
-        class: name === current ? "current" : isRaw(name) ? "raw" : "table",
-        ...(models.has(name) && { href: route("model", name) }),
-      },
-    })),
-    // All raw tables in one column on the left.
-    subgraphs: [
-      {
-        graphAttributes: { rank: "min" },
-        nodes: [...numbers].filter(([name]) => isRaw(name)).map(([, number]) => ({ name: number })),
-      },
-    ],
-    edges,
-  };
-}
-
-const TABLE = 'border="0" cellborder="1" cellspacing="0" cellpadding="4"';
-
-/** The given columns, grouped by table, and arrows from column to column. */
-function columnGraph(columns, current) {
-  const tables = new Map();
-  for (const [model, column] of columns) add(tables, model, column);
-  for (const names of tables.values()) names.sort();
-  const numbers = new Map([...tables.keys()].map((model, index) => [model, String(index)]));
-  const port = ([model, column]) => String(tables.get(model).indexOf(column));
-  const cell = (model, column) => {
-    const href = columnOf([model, column]) ? ` href="${route("column", model, column)}"` : "";
-    const color = model === current[0] && column === current[1] ? ' bgcolor="orange"' : "";
-    return `<tr><td align="left" port="${port([model, column])}"${href}${color}>${markup(column)}</td></tr>`;
-  };
-  const head = (model) => {
-    const href = models.has(model) ? ` href="${route("model", model)}"` : "";
-    return `<tr><td align="left"${href}><b>${markup(model)}</b></td></tr>`;
-  };
-  const known = new Set(columns.map((column) => columnKey(...column)));
-  return {
-    nodeAttributes: { shape: "plain", fontname: "Courier", fontsize: 11 },
-    nodes: [...tables].map(([model, names]) => ({
-      name: numbers.get(model),
-      attributes: {
-        label: { html: `<table ${TABLE}>${head(model)}${names.map((name) => cell(model, name)).join("")}</table>` },
-        class: `columns ${model === current[0] ? "current-table" : isRaw(model) ? "raw" : ""}`,
-      },
-    })),
-    edges: columns.flatMap((column) =>
-      upstreamOfColumn(column)
-        .filter((parent) => known.has(columnKey(...parent)))
-        .map((parent) => ({
-          tail: numbers.get(parent[0]),
-          head: numbers.get(column[0]),
-          attributes: { tailport: `${port(parent)}:e`, headport: `${port(column)}:w` },
-        })),
-    ),
-  };
-}
-
-/** Nodes reachable from `start` by `next`, without `start`, breadth first, as [node, steps]. */
-function reachable(start, next, maxSteps, key = (node) => node) {
-  const seen = new Set([key(start)]);
-  const found = [];
-  let frontier = [start];
-  for (let steps = 1; frontier.length && steps <= maxSteps; steps++) {
-    const nextFrontier = [];
-    for (const node of frontier.flatMap(next))
-      if (!seen.has(key(node))) {
-        seen.add(key(node));
-        nextFrontier.push(node);
-        found.push([node, steps]);
-      }
-    frontier = nextFrontier;
-  }
-  return found;
-}
-
-/** A model and its upstream and downstream models up to the given number of steps. */
-const neighbours = (name, steps) =>
-  new Set([
-    name,
-    ...[upstreamOfModel, downstreamOfModel].flatMap((next) => reachable(name, next, steps).map(([other]) => other)),
-  ]);
-
-// --- Pages: each returns a title and the page's content
 
 function homePage() {
   const schemas = new Map();
@@ -313,6 +60,7 @@ function modelPage(name) {
         ["Upstream", linkList(model.upstream)],
         ["Audit dependencies", linkList(model.audit_dependencies)],
         ["Downstream", linkList(downstreamOfModel(name))],
+        ["Rows depend on", rowsDependOn(model)],
       ]),
       operation(name),
       element("h2", {}, "Columns"),
@@ -323,7 +71,7 @@ function modelPage(name) {
           columnLink([name, column.name]),
           code(column.type || "set by the engine"),
           column.description,
-          join(column.upstream.map((parent) => columnLink(parent, parent.join(".")))),
+          upstreamColumns(column),
         ]),
       ),
       element("h2", {}, "Lineage"),
@@ -420,21 +168,62 @@ function renderingNote() {
   );
 }
 
-function columnPage(model, name) {
+/** What the query of a model does with columns that decide about its rows, 'filter: is_valid; join: customer_id'. */
+function rowsDependOn({ rows_upstream: rows }) {
+  const columns = new Map();
+  for (const { model, column, transformations } of rows)
+    for (const one of transformations) add(columns, one, columnLink([model, column], `${model}.${column}`));
+  return join(
+    [...columns].map(([transformation, links]) => [`${WORDS[transformation]} `, join(links)]),
+    "; ",
+  );
+}
+
+/** The columns that a column has values of; after them those that only select values. */
+function upstreamColumns({ upstream, set_by_sqlmesh: setBySqlmesh }) {
+  const links = (found) => join(found.map(({ model, column }) => columnLink([model, column], `${model}.${column}`)));
+  const isDirect = ({ transformations }) => transformations.some((one) => DIRECT.has(one));
+  const others = upstream.filter((one) => !isDirect(one));
+  return [
+    setBySqlmesh ? `${setBySqlmesh} ` : "",
+    links(upstream.filter(isDirect)),
+    others.length ? element("span", { class: "quiet" }, " by condition or window: ", links(others)) : "",
+  ];
+}
+
+const VALUES = "values";
+const EVERYTHING = "everything";
+
+function columnPage(model, name, shown = VALUES) {
   const column = columnOf([model, name]);
   if (!column) return missingPage(`There is no column ${name} in ${model}`);
   const current = [model, name];
-  const key = (column) => columnKey(...column);
-  const upstream = reachable(current, upstreamOfColumn, Infinity, key);
-  const downstream = reachable(current, downstreamOfColumn, Infinity, key);
-  const { lineage_problem: lineageProblem } = models.get(model);
-  const rows = (found) =>
+  const onlyValues = shown !== EVERYTHING;
+  const edgesInto = (node) => upstreamEdges(node, onlyValues);
+  const upstream = reachable(current, edgesInto, "from");
+  const downstream = reachable(current, downstreamEdges, "to");
+  const listed = upstream.filter(({ node }) => node[1] !== ROWS);
+  const nodes = (found) => [current, ...found.map(({ node }) => node)];
+  const edges = new Set([...nodes(upstream).flatMap(edgesInto), ...nodes(downstream).flatMap(downstreamEdges)]);
+  const graph = columnGraph([...new Map(nodes([...upstream, ...downstream]).map((node) => [nodeKey(node), node])).values()], [...edges], current);
+  const select = element(
+    "select",
+    { id: "upstream", change: () => location.replace(route("column", model, name, select.value)) },
+    [
+      [VALUES, "values"],
+      [EVERYTHING, "values, filters, joins, groups, sorts, windows, conditions"],
+    ].map(([value, text]) => element("option", { value, selected: value === shown }, text)),
+  );
+  const rows = (found, unit) =>
     table(
-      ["Column", "Steps", "Description"],
-      found.map(([other, steps]) => [
-        [columnLink(other, other.join(".")), isRaw(other[0]) ? " (source column)" : ""],
+      ["Column", unit, "Steps", "Description"],
+      found.map(({ node: [other, name], direct, steps, edge }) => [
+        name === ROWS
+          ? ["rows of ", link(other)]
+          : [columnLink([other, name], `${other}.${name}`), isRaw(other) ? " (source column)" : ""],
+        usage(edge, direct),
         String(steps),
-        columnOf(other)?.description,
+        name === ROWS ? firstSentence(models.get(other)?.description ?? "") : columnOf([other, name])?.description,
       ]),
     );
   return [
@@ -444,111 +233,62 @@ function columnPage(model, name) {
       definitionList([
         ["Model", link(model)],
         ["Type", column.type ? code(column.type) : ""],
+        ["Origin", column.set_by_sqlmesh],
       ]),
-      element("p", { class: "quiet" }, "Lineage of values: columns that queries filter, join or group by don't count."),
-      upstream.length + downstream.length
-        ? drawing(
-            `Lineage of column ${name} of ${model}`,
-            columnGraph([current, ...[...upstream, ...downstream].map(([other]) => other)], current),
-          )
-        : "",
+      element("div", { class: "tools" }, element("label", { for: "upstream" }, "Upstream shows"), select),
+      element(
+        "p",
+        { class: "quiet" },
+        "A solid arrow is a value. A dotted one is a filter, join, group, sort, window or condition; " +
+          "at a table's name it decides about all rows of the table. Downstream shows both.",
+      ),
+      upstream.length + downstream.length ? drawing(`Lineage of column ${name} of ${model}`, graph) : "",
       element("h2", {}, "Upstream"),
-      upstream.length
-        ? rows(upstream)
-        : element(
-            "p",
-            {},
-            lineageProblem ||
-              (isRaw(model)
-                ? "Source column (filled by the loader)."
-                : "No upstream column (count, generated, constant or seed)."),
-          ),
+      listed.length ? rows(listed, "Is read as") : element("p", {}, noUpstream(model, column)),
       element("h2", {}, "Downstream"),
-      downstream.length ? rows(downstream) : element("p", {}, "No downstream column."),
+      downstream.length ? rows(downstream, "Is used as") : element("p", {}, "No column or filter reads it."),
     ],
   ];
 }
 
-function lineagePage(schema) {
-  const schemas = [...new Set(catalog.models.map((model) => schemaOf(model.name)))];
-  const members = catalog.models.map((model) => model.name).filter((name) => !schema || schemaOf(name) === schema);
+/** 'value: computed, condition', or 'filter' if no value reaches the other column. */
+function usage({ transformations }, isValue) {
+  const words = (isDirect) => transformations.filter((one) => DIRECT.has(one) === isDirect).map((one) => WORDS[one]);
+  return (isValue ? "value: " : "") + [...words(true), ...words(false)].join(", ");
+}
+
+function noUpstream(name, { upstream }) {
+  const { lineage_problem: problem, contract, kind } = models.get(name);
+  if (problem) return problem;
+  if (contract || kind === "EXTERNAL") return "Source column (filled by the loader).";
+  if (kind === "SEED") return "Column of a seed.";
+  return upstream.length
+    ? "No value of another column reaches it: it is chosen by conditions or windows."
+    : "No column reaches it: a count of rows, a constant or a generated value.";
+}
+
+const ALL = "*"; // no schema has this name
+
+function lineagePage(shown = catalog.models.length > MAX_DRAWN ? "" : ALL) {
+  const members = catalog.models.map((model) => model.name).filter((name) => shown === ALL || layerOf(name) === shown);
   const names = new Set(
-    members.flatMap((name) => [name, ...upstreamOfModel(name), ...(schema ? downstreamOfModel(name) : [])]),
+    members.flatMap((name) => [name, ...upstreamOfModel(name), ...(shown === ALL ? [] : downstreamOfModel(name))]),
   );
-  const navigate = () => (location.hash = select.value ? route("lineage", select.value) : "#/lineage");
   const select = element(
     "select",
-    { id: "schema", change: navigate },
-    element("option", { value: "" }, "all schemas"),
-    schemas.map((name) => element("option", { value: name, selected: name === schema }, `${name} and its neighbours`)),
+    { id: "layer", change: () => (location.hash = route("lineage", select.value)) },
+    element("option", { value: ALL, selected: shown === ALL }, "all models"),
+    element("option", { value: "", selected: shown === "" }, "layers"),
+    layers.map((name) => element("option", { value: name, selected: name === shown }, `${name} and its neighbours`)),
   );
   return [
     "Lineage",
     [
-      element("div", { class: "tools" }, element("label", { for: "schema" }, "Show"), select),
+      element("div", { class: "tools" }, element("label", { for: "layer" }, "Show"), select),
       element("p", { class: "quiet" }, LEGEND, " The page of each model lists its dependencies as text."),
-      drawing(schema ? `Lineage of schema ${schema}` : "Lineage of all schemas", tableGraph(names)),
-    ],
-  ];
-}
-
-// A result contains all words of the query. Results with a word in their name come first.
-const entries = catalog.models.flatMap(({ name, description, columns }) => [
-  searchEntry({ model: name, short: name.slice(schemaOf(name).length + 1), full: name, description }),
-  ...columns.map((column) =>
-    searchEntry({
-      model: name,
-      column: column.name,
-      short: column.name,
-      full: `${name}.${column.name}`,
-      description: column.description,
-    }),
-  ),
-]);
-
-function searchEntry({ short, full, description, ...target }) {
-  const name = full.toLowerCase();
-  const text = `${name} ${description.toLowerCase()}`;
-  return { ...target, full, description, name, short: short.toLowerCase(), text };
-}
-
-function findEntries(query) {
-  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
-  if (!words.length) return [];
-  const ranks = [
-    ({ short, name }) => words.every((word) => short === word || name === word),
-    ({ short }) => words.some((word) => short.startsWith(word)),
-    ({ short }) => words.some((word) => short.includes(word)),
-    ({ name }) => words.some((word) => name.includes(word)),
-    () => true,
-  ];
-  return entries
-    .filter(({ text }) => words.every((word) => text.includes(word)))
-    .map((result) => [ranks.findIndex((matches) => matches(result)), result])
-    .sort(([a], [b]) => a - b)
-    .map(([, result]) => result);
-}
-
-function searchPage(query) {
-  const results = findEntries(query);
-  const found = plural(results.length, "result");
-  const count = results.length > MAX_RESULTS ? `${found}, the first ${MAX_RESULTS} shown` : found;
-  document.getElementById("status").textContent = count;
-  return [
-    `Search: ${query}`,
-    [
-      element("p", {}, count),
-      results.length > 0 &&
-        table(
-          ["Result", "Type", "Description"],
-          results
-            .slice(0, MAX_RESULTS)
-            .map(({ model, column, full, description }) => [
-              column ? columnLink([model, column], full) : link(model),
-              column ? "column" : "model",
-              firstSentence(description),
-            ]),
-        ),
+      shown === ""
+        ? drawing("Lineage of layers", layerGraph())
+        : drawing(shown === ALL ? "Lineage of all models" : `Lineage of ${shown}`, tableGraph(names)),
     ],
   ];
 }

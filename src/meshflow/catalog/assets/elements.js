@@ -1,0 +1,72 @@
+"use strict";
+// Texts come from models and are never markup. They enter the page as text nodes and attributes, drawings as labels.
+// The page's policy blocks everything else.
+
+const catalog = JSON.parse(document.getElementById("catalog").textContent);
+const models = new Map(catalog.models.map((model) => [model.name, model]));
+const content = document.getElementById("content");
+const search = document.getElementById("search");
+const schemaOf = (name) => name.slice(0, Math.max(name.lastIndexOf("."), 0));
+// A table that the loader or another project fills, not a query.
+const isRaw = (name) => !models.has(name) || models.get(name).contract !== null || models.get(name).kind === "EXTERNAL";
+
+// --- Elements
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes))
+    if (typeof value === "function") node.addEventListener(name, value);
+    else if (value !== false) node.setAttribute(name, value === true ? "" : value);
+  node.append(...children.flat(Infinity));
+  return node;
+}
+const route = (...parts) => "#/" + parts.map(encodeURIComponent).join("/");
+const link = (name) => (models.has(name) ? element("a", { href: route("model", name) }, name) : name);
+const columnLink = ([model, column], text = column) =>
+  columnOf([model, column]) ? element("a", { href: route("column", model, column) }, text) : text;
+const code = (text) => element("code", {}, text);
+const join = (values, separator = ", ") => values.map((value, index) => [index ? separator : "", value]);
+const linkList = (names) => join(names.map(link));
+const firstSentence = (text) => text.match(/^.*?[.?!](?=\s|$)/s)?.[0] ?? text;
+const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
+function table(headings, rows) {
+  return element(
+    "table",
+    {},
+    element(
+      "thead",
+      {},
+      element(
+        "tr",
+        {},
+        headings.map((heading) => element("th", { scope: "col" }, heading)),
+      ),
+    ),
+    element(
+      "tbody",
+      {},
+      rows.map((cells) =>
+        element(
+          "tr",
+          {},
+          cells.map((cell) => element("td", {}, cell ?? "")),
+        ),
+      ),
+    ),
+  );
+}
+
+function definitionList(pairs) {
+  return element(
+    "dl",
+    {},
+    pairs
+      .filter(([, value]) => value && value.length !== 0)
+      .map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
+  );
+}
+
+function collapsible(summary, text, open = false) {
+  return element("details", { open }, element("summary", {}, summary), element("pre", {}, text));
+}
