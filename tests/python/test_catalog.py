@@ -1,13 +1,19 @@
 """The catalog's contents equal the project's. Tests in a browser: tests/browser/test_catalog.py."""
 
+import gzip
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from threading import Thread
 
@@ -22,7 +28,8 @@ from workspace import Workspace, plan
 
 from meshflow.catalog.contents import Catalog, Model, Reader, display_name
 from meshflow.catalog.operations import read_operations
-from meshflow.catalog.site import ASSETS, page, server, write
+from meshflow.catalog.server import CatalogServer
+from meshflow.catalog.site import ASSETS, page, write
 from meshflow.cli import main
 from meshflow.runs import RecordedContext
 
@@ -385,19 +392,123 @@ def test_outside_of_a_project_the_command_prints_one_line(tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_catalog_is_served_on_localhost_only(html: str) -> None:
-    with server(html, 0) as httpd:
-        Thread(target=httpd.serve_forever, daemon=True).start()
-        responses = {}
-        for path in ("/", "/config.yaml"):
-            connection = HTTPConnection("127.0.0.1", httpd.server_port)
-            connection.request("GET", path)
-            with connection.getresponse() as response:
-                responses[path] = (response.status, response.read().decode())
-        httpd.shutdown()
-    assert responses["/"] == (200, html)
-    assert responses["/config.yaml"][0] == 404
-    assert httpd.server_address[0] == "127.0.0.1"
+def test_a_project_of_another_dialect_is_rendered_for_its_engine_and_its_dialect(tmp_path: Path) -> None:
+    config = """
+gateways: {laptop: {connection: {type: duckdb}}}
+default_gateway: laptop
+model_defaults: {dialect: bigquery}
+"""
+    found = catalog_of(tmp_path, "MODEL (name a.b, kind FULL); SELECT SAFE_CAST('1' AS INT64) AS x", config=config)
+    assert found.models[0].rendered == {
+        "DuckDB": "SELECT\n  TRY_CAST('1' AS BIGINT) AS \"x\"",
+        "BigQuery": "SELECT\n  SAFE_CAST('1' AS INT64) AS `x`",
+    }
+    assert found.gateways == {"DuckDB": "laptop", "BigQuery": "bigquery"}
+    assert found.unconfigured_gateways == ["bigquery"]
+
+
+def test_the_catalog_of_another_project_is_built_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog_of(tmp_path / "shop", "MODEL (name a.b, kind FULL); SELECT 1 AS x")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    result = CliRunner().invoke(main, ["catalog", "build", "--paths", str(tmp_path / "shop"), "--output", "site"])
+    assert result.output.startswith("Wrote a catalog of 1 models to site/index.html"), result.output
+
+
+def request(server: CatalogServer, method: str, path: str, encoding: str = "") -> tuple[int, HTTPMessage, bytes]:
+    """Status, headers and body of a response."""
+    connection = HTTPConnection("127.0.0.1", server.server_port)
+    connection.request(method, path, headers={"Accept-Encoding": encoding} if encoding else {})
+    with connection.getresponse() as response:
+        return response.status, response.headers, response.read()
+
+
+@pytest.fixture
+def served(html: str) -> Iterator[CatalogServer]:
+    with CatalogServer(0) as server:
+        server.show(html)
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_the_catalog_is_served_on_localhost_only(served: CatalogServer, html: str) -> None:
+    status, _, body = request(served, "GET", "/")
+    assert (status, body.decode()) == (200, html)
+    assert request(served, "GET", "/config.yaml")[0] == 404
+    assert served.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br, GZIP;q=0.5", "deflate, gzip"])
+def test_the_catalog_is_compressed_if_the_client_accepts_it(served: CatalogServer, html: str, encoding: str) -> None:
+    _, headers, body = request(served, "GET", "/", encoding)
+    assert headers["Content-Encoding"] == "gzip"
+    assert int(headers["Content-Length"]) == len(body) < len(html.encode()) / 2
+    assert gzip.decompress(body).decode() == html
+
+
+@pytest.mark.parametrize("encoding", ["", "br", "gzip;q=0", "identity"])
+def test_the_catalog_is_sent_as_it_is_to_a_client_that_accepts_no_gzip(
+    served: CatalogServer, html: str, encoding: str
+) -> None:
+    _, headers, body = request(served, "GET", "/", encoding)
+    assert headers["Content-Encoding"] is None
+    assert body.decode() == html
+
+
+def test_head_has_the_headers_of_get_and_no_body(served: CatalogServer) -> None:
+    for path in ("/", "/nothing"):
+        (status, headers, _), (head_status, head_headers, body) = (
+            request(served, method, path, "gzip") for method in ("GET", "HEAD")
+        )
+        assert (head_status, body) == (status, b"")
+        assert dict(head_headers) | {"Date": ""} == dict(headers) | {"Date": ""}
+
+
+def test_a_port_in_use_is_one_line_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "No SQLMesh project" in CliRunner().invoke(main, ["catalog", "serve", "--port", "0"]).output
+    with CatalogServer(0) as other:
+        result = CliRunner().invoke(main, ["catalog", "serve", "--port", str(other.server_port)])
+    assert result.exit_code == 1
+    assert result.output == (f"Error: Can't listen on port {other.server_port}: Address already in use. Try --port 0\n")
+
+
+def test_a_watched_catalog_follows_the_project_and_survives_a_broken_edit(tmp_path: Path) -> None:
+    catalog_of(tmp_path / "shop", "MODEL (name a.b, kind FULL); SELECT 1::INT AS first")
+    file = tmp_path / "shop/models/0.sql"
+    with subprocess.Popen(
+        [sys.executable, "-c", "from meshflow.cli import main; main()", "catalog", "serve", "--watch", "--port", "0"],
+        cwd=tmp_path / "shop",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        lines = iter(process.stdout.readline, "")
+        try:
+            address = re.search(r"http://\S+", next(lines))[0]
+
+            def text() -> str:
+                with urllib.request.urlopen(address) as response:  # noqa: S310 - an address on this machine
+                    return response.read().decode()
+
+            assert '"first"' in text()
+            file.write_text("MODEL (name a.b, kind FULL); SELECT 1::INT AS second")
+            assert next(lines) == "Built a catalog of 1 models. Reload the page\n"
+            assert '"second"' in text()
+            file.write_text("MODEL (name a.b, kind FULL); SELECT FROM WHERE")
+            assert next(lines).startswith("Serving the last good catalog: ")
+            assert '"second"' in text()
+            (tmp_path / "shop/logs").mkdir(exist_ok=True)
+            (tmp_path / "shop/logs/new.log").write_text("not a file of the project")
+            file.write_text("MODEL (name a.b, kind FULL); SELECT 1::INT AS third")
+            assert next(lines) == "Built a catalog of 1 models. Reload the page\n", "one line for each edit, none else"
+            assert '"third"' in text()
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert list(lines) == ["\n"]
+    assert process.returncode == 0
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,21 @@
 # ruff: noqa: PLC0415
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from meshflow.catalog.server import CatalogServer
+
+PATHS = click.option(
+    "-p",
+    "--paths",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=".",
+    help="Folder of the SQLMesh project, any project's.  [default: this one]",
+)
 GATEWAY = click.option("--gateway", help="SQLMesh gateway.  [default: the project's]")
 RUNS = click.option(
     "--runs",
@@ -17,7 +29,7 @@ RUNS = click.option(
 
 @click.group()
 def catalog() -> None:
-    """Models and columns with descriptions and lineage, in one HTML file that needs no server."""
+    """Models and columns of any SQLMesh project, with descriptions and lineage, in one HTML file without a server."""
 
 
 @catalog.command()
@@ -28,13 +40,14 @@ def catalog() -> None:
     show_default=True,
     help="Folder for index.html.",
 )
+@PATHS
 @GATEWAY
 @RUNS
-def build(output: Path, gateway: str | None, environment: str | None) -> None:
+def build(output: Path, folder: Path, gateway: str | None, environment: str | None) -> None:
     """Write the catalog to a folder. Open its index.html, or publish the folder."""
     from meshflow.catalog.site import write
 
-    html, count = _build(gateway, environment)
+    html, count = _build(folder, gateway, environment)
     try:
         target = write(html, output)
     except OSError as error:
@@ -44,27 +57,53 @@ def build(output: Path, gateway: str | None, environment: str | None) -> None:
 
 @catalog.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 for a free port.")
+@click.option("--watch", is_flag=True, help="Build it again when a file of the project changes.")
+@PATHS
 @GATEWAY
 @RUNS
-def serve(port: int, gateway: str | None, environment: str | None) -> None:
+def serve(port: int, folder: Path, gateway: str | None, environment: str | None, *, watch: bool) -> None:
     """Build the catalog and serve it on localhost until Ctrl-C."""
-    from meshflow.catalog.site import server
+    from threading import Thread
 
-    html, count = _build(gateway, environment)
+    from meshflow.catalog.server import CatalogServer, changes
+
     try:
-        httpd = server(html, port)
+        server = CatalogServer(port)
     except OSError as error:
         raise click.ClickException(f"Can't listen on port {port}: {error.strerror}. Try --port 0") from None
-    with httpd:
-        click.echo(f"Serving a catalog of {count} models at http://127.0.0.1:{httpd.server_port}/ until Ctrl-C")
+    with server:
+        edits = changes(folder) if watch else iter(())
+        html, count = _build(folder, gateway, environment)
+        server.show(html)
+        click.echo(f"Serving a catalog of {count} models at http://127.0.0.1:{server.server_port}/ until Ctrl-C")
+        thread = Thread(target=server.serve_forever)
+        thread.start()
         try:
-            httpd.serve_forever()
+            for _ in edits:
+                _rebuild(server, folder, gateway, environment)
+            thread.join()
         except KeyboardInterrupt:
             click.echo()
+        finally:
+            server.shutdown()
 
 
-def _build(gateway: str | None, environment: str | None) -> tuple[str, int]:
-    """The HTML of the project in this folder, and its number of models."""
+def _rebuild(server: "CatalogServer", folder: Path, gateway: str | None, environment: str | None) -> None:
+    """Serve the project as it is now, or the last good catalog if it can't be loaded."""
+    from meshflow.error_lines import one_line_errors
+
+    try:
+        with one_line_errors():
+            html, count = _build(folder, gateway, environment)
+    except click.ClickException as error:
+        click.echo(f"Serving the last good catalog: {error.format_message()}", err=True)
+    else:
+        server.show(html)
+        click.echo(f"Built a catalog of {count} models. Reload the page")
+
+
+def _build(folder: Path, gateway: str | None, environment: str | None) -> tuple[str, int]:
+    """The HTML of the project in a folder, and its number of models."""
     from dataclasses import replace
     from datetime import UTC, datetime
 
@@ -77,7 +116,7 @@ def _build(gateway: str | None, environment: str | None) -> tuple[str, int]:
     from meshflow.project import open_project
 
     now = datetime.now(UTC)
-    reader = Reader(open_project(gateway, reads_state=False), now)
+    reader = Reader(open_project(gateway, path=folder, reads_state=False), now)
     contents = reader.catalog()
     if environment:
         name = Environment.sanitize_name(environment)

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from sqlmesh.utils import yaml
 from meshflow.catalog.lineage import CONDITIONAL, DIRECT, TRANSFORMATION, WINDOW, Input, Inputs, Lineage, used_as
 from meshflow.catalog.operations import Operations
 
-ENGINES = {"DuckDB": "duckdb", "Snowflake": "snowflake"}
-"""Engines that SQL is rendered for, by name, with SQLGlot's name of their dialect."""
+ENGINES = {"duckdb": "DuckDB", "postgres": "PostgreSQL", "bigquery": "BigQuery", "mysql": "MySQL", "tsql": "SQL Server"}
+"""Names of dialects that aren't the capitalised dialect."""
 SETTINGS = ("unique_key", "partitioned_by", "columns", "time_column", "materialization", "materialization_properties")
 """Settings of a model's kind that are shown. SQLMesh adds a dozen defaults, which aren't."""
 
@@ -157,7 +156,8 @@ class Reader:
         midnight = execution_time.replace(hour=0, minute=0, second=0, microsecond=0)
         self.interval = (midnight - timedelta(days=1), midnight)
         self.gateway = context.gateway or context.config.default_gateway_name
-        self.gateways = {"DuckDB": "local" if self.gateway == "snowflake" else self.gateway, "Snowflake": "snowflake"}
+        self.gateways = self._gateways()
+        """By dialect, the gateway that SQL is rendered for."""
         self.folder = context.path.resolve()
         self.contracts = dict(self._contracts())
         self.tests: dict[str, list[UnitTest]] = defaultdict(list)
@@ -173,7 +173,7 @@ class Reader:
             project=config.variables.get("project") or config.project or self.folder.name,
             built_at=self.execution_time,
             interval=self.interval,
-            gateways=self.gateways,
+            gateways={_engine(dialect): gateway for dialect, gateway in self.gateways.items()},
             unconfigured_gateways=[gateway for gateway in self.gateways.values() if gateway not in config.gateways],
             models=sorted((self._model(model) for model in self.context.models.values()), key=lambda model: model.name),
         )
@@ -228,7 +228,9 @@ class Reader:
             ],
             tests=self.tests[model.fqn],
             definition=_text(file) if file else "",
-            rendered={engine: self._rendered(model, query, engine) for engine in ENGINES} if query else {},
+            rendered={_engine(dialect): self._rendered(model, query, dialect) for dialect in self.gateways}
+            if query
+            else {},
             contract=self.contracts.get(model.fqn),
         )
 
@@ -244,12 +246,22 @@ class Reader:
             variables=variables,
         )
 
-    def _rendered(self, model: SQLMeshModel, query: exp.Query, engine: str) -> str:
-        gateway = self.gateways[engine]
+    def _gateways(self) -> dict[str, str]:
+        """The current gateway, the first one of each other engine, and one for the project's dialect in any case."""
+        config = self.context.config
+        names = [self.gateway, *(config.gateways if isinstance(config.gateways, dict) else ())]
+        gateways: dict[str, str] = {}
+        for name in names:
+            gateways.setdefault(config.get_connection(name).DIALECT, name)
+        dialect = self.context.default_dialect
+        return gateways if not dialect or dialect in gateways else {**gateways, dialect: dialect}
+
+    def _rendered(self, model: SQLMeshModel, query: exp.Query, dialect: str) -> str:
+        gateway = self.gateways[dialect]
         # SQLMesh records the variables that a model uses: one without any is the same on every gateway.
         if gateway != self.gateway and c.SQLMESH_VARS in model.python_env:
             query = self._query(model, **self._variables(gateway)) or query
-        return query.sql(dialect=ENGINES[engine], pretty=True)
+        return query.sql(dialect=dialect, pretty=True)
 
     def _variables(self, gateway: str) -> dict[str, Any]:
         """The variables of a gateway, instead of those of the current gateway."""
@@ -342,7 +354,10 @@ def to_sql(expression: exp.Expr) -> str:
     ).sql(dialect="snowflake")
 
 
-@cache
+def _engine(dialect: str) -> str:
+    return ENGINES.get(dialect, dialect.capitalize())
+
+
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 

@@ -1,9 +1,8 @@
-"""The catalog as a site: one self-contained HTML file, in a folder or on a server."""
+"""The catalog as a site: one self-contained HTML file."""
 
 import json
 from base64 import b64encode
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 
@@ -51,28 +50,6 @@ def write(html: str, folder: Path) -> Path:
     finally:
         new.unlink(missing_ok=True)
     return target
-
-
-def server(html: str, port: int) -> ThreadingHTTPServer:
-    """A server of the page on localhost only; 0 for a free port."""
-    body = html.encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path not in {"/", "/index.html"}:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Don't log: all requests are the user's own."""
-
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
 
 def _asset(name: str) -> str:

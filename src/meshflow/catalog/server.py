@@ -1,0 +1,100 @@
+"""Serves the catalog on localhost, and builds it again when a file of the project changes."""
+
+import gzip
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from sqlmesh.core import constants as c
+
+from meshflow.project import CONFIG_FILES
+
+PARTS = (
+    *CONFIG_FILES, c.EXTERNAL_MODELS_YAML, c.EXTERNAL_MODELS_DEPRECATED_YAML, c.EXTERNAL_MODELS, c.MODELS, c.MACROS,
+    c.AUDITS, c.TESTS, c.SEEDS, c.SIGNALS, c.METRICS, c.MATERIALIZATIONS, c.LINTER,
+)  # fmt: skip
+"""Files and folders that SQLMesh loads. It writes only to others: .cache, logs and databases."""
+POLL_SECONDS = 0.5
+
+
+class CatalogServer(ThreadingHTTPServer):
+    """Listens on localhost only. A request waits until there is a page."""
+
+    def __init__(self, port: int) -> None:
+        """Listen on `port`, 0 for a free one. Raises OSError if another process does."""
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.body, self.compressed = b"", b""
+
+    def show(self, html: str) -> None:
+        """Serve this page from the next request on."""
+        self.body = html.encode()
+        self.compressed = gzip.compress(self.body)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: CatalogServer
+
+    def do_GET(self) -> None:
+        body = self._send_headers()
+        self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self._send_headers()
+
+    def _send_headers(self) -> bytes:
+        """Send the response up to its body, which is returned."""
+        if self.path not in {"/", "/index.html"}:
+            self.send_error(404)
+            return b""
+        compresses = _accepts_gzip(self.headers.get("Accept-Encoding", ""))
+        body = self.server.compressed if compresses else self.server.body
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Vary", "Accept-Encoding")
+        self.send_header("Cache-Control", "no-cache")  # a reload shows the newest catalog
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if compresses:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        return body
+
+    def log_message(self, *_: object) -> None:
+        """Don't log: all requests are the user's own."""
+
+
+def _accepts_gzip(header: str) -> bool:
+    """Whether an Accept-Encoding lists gzip with a quality above 0: 'br, gzip;q=0.5'."""
+    for encoding in header.split(","):
+        name, _, quality = encoding.partition(";")
+        if name.strip().lower() == "gzip":
+            return quality.replace(" ", "").lower() not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def changes(folder: Path) -> Iterator[None]:
+    """Wait for changes of the project's files, for ever. Edits that come together are one."""
+    known = _files(folder)
+    while True:
+        time.sleep(POLL_SECONDS)
+        found = _files(folder)
+        if found == known:
+            continue
+        while found != known:  # until nothing has changed for POLL_SECONDS
+            known = found
+            time.sleep(POLL_SECONDS)
+            found = _files(folder)
+        yield
+
+
+def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Time of change in ns and size in bytes by file."""
+    found = {}
+    for part in (folder / name for name in PARTS):
+        for file in part.rglob("*") if part.is_dir() else [part]:
+            hidden = "__pycache__" in file.parts or file.name.startswith(".")
+            if not hidden and file.is_file():
+                state = file.stat()
+                found[file] = (state.st_mtime_ns, state.st_size)
+    return found
