@@ -19,9 +19,10 @@ from workspace import Workspace, plan
 from meshflow.source.server import Server
 
 LONGEST = (
-    "test_incidents", "test_operations", "test_freshness", "test_ci_run", "test_traffic", "test_loading",
-    "test_lifecycle", "test_ci_report", "test_loading_drift", "test_hooks", "test_dialects", "test_ci_budget",
-    "test_reconcile", "test_dashboards", "test_project", "test_kills", "test_histories", "test_killed_loads",
+    "test_admission", "test_incidents", "test_operations", "test_freshness", "test_ci_run", "test_traffic",
+    "test_loading", "test_lifecycle", "test_ci_report", "test_loading_drift", "test_hooks", "test_dialects",
+    "test_ci_budget", "test_reconcile", "test_dashboards", "test_project", "test_kills", "test_histories",
+    "test_killed_loads",
 )  # fmt: skip
 """Files whose tests take longest, in that order. test_killed_loads forks, so DuckDB's threads mustn't have started."""
 

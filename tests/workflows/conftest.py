@@ -135,10 +135,12 @@ class Actions:
     github: FakeGitHub
     runner: Runner
 
-    def pull(self, pull: PullRequest, action: str, label: str | None = None) -> RunningWorkflow:
-        """Build the environment of a pull request that was opened, pushed to or labeled."""
+    def pull(
+        self, pull: PullRequest, action: str = "opened", *, label: str | None = None, only: str = ""
+    ) -> RunningWorkflow:
+        """Build the environment of a pull request that was opened, pushed to or labeled, or run the job `only`."""
         payload = self.github.pull_event(pull, action, label=label)
-        return self.runner.start("pr-environment.yml", "pull_request_target", payload, actor=pull.author)
+        return self.runner.start("pr-environment.yml", "pull_request_target", payload, actor=pull.author, only=only)
 
     def dispatched(self, pull: PullRequest) -> RunningWorkflow:
         """Build the environment of a pull request for which a job has dispatched the workflow."""
@@ -193,11 +195,11 @@ def _tokens_and_secrets(github: FakeGitHub, tokens: Tokens, runner: Runner) -> I
     yield
     assert not tokens.rejected
     shown = all_text_on(github)
-    for started in runner.runs:
-        if started.process.poll() is not None:
-            run = started.wait()
-            leaked = run.leaked | {secret for secret in run.secrets if contains_secret(shown, secret)}
-            assert not leaked, f"{run.folder}: {len(leaked)} secrets leaked"
+    for started in [one for one in runner.runs if one.process.poll() is not None]:
+        runner.runs.remove(started)
+        run = started.wait()
+        leaked = run.leaked | {secret for secret in run.secrets if contains_secret(shown, secret)}
+        assert not leaked, f"{run.folder}: {len(leaked)} secrets leaked"
 
 
 def all_text_on(github: FakeGitHub) -> str:

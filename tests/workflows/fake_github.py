@@ -23,7 +23,7 @@ import subprocess
 import tempfile
 import traceback
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -229,21 +229,21 @@ class FakeGitHub:
     def push(
         self,
         branch: str,
-        files: dict[str, str | None],
+        files: Mapping[str, str | bytes | None],
         *,
         author: str = "ann",
         pusher: str | None = None,
         start: str = "main",
     ) -> str:
-        """Commit `files`, text by path or None to delete, to `branch`; the sha. A new branch begins at `start`."""
+        """Commit `files`, content by path or None to delete, to `branch`; the sha. A new branch begins at `start`."""
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             parent = self.sha(branch) or self.sha(start)
             if parent:
                 self.git("read-tree", parent, env=index)
-            for path, text in files.items():
-                blob = "0" * 40 if text is None else self.git("hash-object", "-w", "--stdin", stdin=text)
-                mode = "0" if text is None else "100644"
+            for path, content in files.items():
+                blob = "0" * 40 if content is None else self.git("hash-object", "-w", "--stdin", stdin=content)
+                mode = "0" if content is None else "100644"
                 self.git("update-index", "--index-info", env=index, stdin=f"{mode} {blob}\t{path}\n")
             tree = self.git("write-tree", env=index)
         sha = self._commit(branch, tree, [parent] if parent else [], f"Change {', '.join(files)}", author)
@@ -393,7 +393,7 @@ class FakeGitHub:
         self,
         *arguments: str,
         env: dict[str, str] | None = None,
-        stdin: str | None = None,
+        stdin: str | bytes | None = None,
         cwd: Path | None = None,
         check: bool = True,
     ) -> str:
@@ -402,12 +402,11 @@ class FakeGitHub:
             ["git", *arguments],  # noqa: S607
             cwd=cwd or self.git_dir,
             env={**os.environ, "GIT_DIR": str(self.git_dir), **(env or {})},
-            input=stdin,
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
-            text=True,
             check=check,
         )
-        return done.stdout.strip()
+        return done.stdout.decode().strip()
 
     # Responses of the API
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from act import Run
 from changes import (
-    COUNTRY_TEST,
     Files,
     missing_province,
     renamed_courses,
@@ -22,7 +21,6 @@ from changes import (
 )
 from conftest import Actions
 from fake_github import FakeGitHub, PullRequest
-from test_ci_declarative import HOSTILE
 from warehouse import Warehouse, built
 
 from meshflow.ci.github import code
@@ -263,52 +261,3 @@ def test_a_fork_gets_no_job(offline_actions: Actions, github: FakeGitHub) -> Non
     github.push("stranger", {"config.yaml": "gateways: {}\n"}, author="stranger")
     pull = github.open_pull("stranger", author="stranger", fork="stranger/meshflow")
     assert offline_actions.pull(pull, "opened").wait().jobs == {}
-
-
-POISON = "{{ print(env_var('MESHFLOW_STATE_PASSWORD'), env_var('MESHFLOW_SNOWFLAKE_PRIVATE_KEY')) }}"
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new"),
-    [
-        ("config.yaml", "default_gateway: local", f"default_gateway: local # {POISON}"),
-        ("macros/money.py", '"""', 'import os; print(os.environ)\n"""'),
-        (
-            "models/retail/rpt_net_revenue_by_country.sql",
-            "GROUP BY",
-            "WHERE @EVAL('open(\"/proc/self/environ\").read()')",
-        ),
-        (COUNTRY_TEST, "Ontario", POISON),
-        (".github/workflows/pr-environment.yml", "permissions: {}", "permissions: write-all"),
-    ],
-)
-def test_code_that_would_run_with_our_keys_is_not_built_before_its_approval(
-    offline_actions: Actions, github: FakeGitHub, file: str, old: str, new: str
-) -> None:
-    text = github.git("show", f"main:{file}") + "\n"
-    branch = f"poison-{file.replace('/', '-')}"
-    github.push(branch, {file: text.replace(old, new, 1)})
-    pull = github.open_pull(branch)
-    run = offline_actions.finish(offline_actions.pull(pull, "opened"), pull)
-    assert run.jobs == {"admit": "success"}, run
-    assert github.checks_of(pull.head_sha) == {"Admit": "success", BUILT: "action_required"}
-    [comment] = github.comments_on(pull)
-    assert code(file) in comment
-    assert pull.head_sha in comment
-
-
-def test_code_in_a_value_that_sqlmesh_evaluates_starts_no_job_that_loads_it(
-    offline_actions: Actions, github: FakeGitHub
-) -> None:
-    """The three of issue 19 are the first of the table. The pull requests above are changes that need no reader."""
-    pulls = [
-        open_pull(github, f"hostile-{name}", {path.format("hostile"): text}) for name, path, text, _ in HOSTILE[:3]
-    ]
-    started = [offline_actions.pull(pull, "opened") for pull in pulls]
-    for (name, path, _, reason), pull, one in zip(HOSTILE, pulls, started, strict=False):
-        run = offline_actions.finish(one, pull)
-        assert run.jobs == {"admit": "success"}, name
-        [comment] = github.comments_on(pull)
-        assert f"- {code(path.format('hostile'))} " in comment
-        assert reason in comment
-        assert github.checks_of(pull.head_sha) == {"Admit": "success", BUILT: "action_required"}

@@ -1,0 +1,253 @@
+"""Changes to admit or to hold for a reader: tables for the functions of admission and for its job."""
+
+# ruff: noqa: E501, RUF001 - a case is a line, and some imitate Latin letters
+
+from meshflow.ci.declarative import MAX_BYTES
+
+MODEL_FILE = "models/retail/{}.sql"
+EXTERNAL_FILE = "external_models/{}.yaml"
+TEST_FILE = "tests/models/retail/{}.yaml"
+
+MODEL = """MODEL (
+  name retail.dim_product,
+  kind FULL,
+  cron @cadence,
+  physical_properties (creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)),
+  audits (unique_combination_of_columns(columns := product_id))
+);
+
+SELECT product_id::INT AS product_id, @money(price)::DECIMAL(18, 2) AS price_amount FROM intermediate.products;
+"""
+VIRTUAL = MODEL + "\nON_VIRTUAL_UPDATE_BEGIN;\n{};\nON_VIRTUAL_UPDATE_END;\n"
+SEED = """MODEL (
+  name shared.ref_color,
+  kind SEED (path '$root/seeds/retail/sales.csv', csv_settings (delimiter = ',')),
+  columns (color VARCHAR),
+  enabled @IF(@gateway = 'local', TRUE, FALSE)
+);
+"""
+AUDIT = (
+    "AUDIT (name new, dialect snowflake, defaults (least = 0));\n\nSELECT * FROM @this_model WHERE @column < @least\n"
+)
+TEST = """test_new:
+  model: retail.new
+  vars: {execution_time: '2026-11-01 10:00:00'}
+  inputs:
+    retail.old:
+      rows:
+      - {name: "Robert'); DROP TABLE x; -- @EVAL(1)", at: '2026-11-01 10:00:00'}
+  outputs:
+    query:
+      rows: []
+"""
+EXTERNAL = """- name: raw.retail.returns
+  gateway: live
+  description: Returns, as loaded. Questions to data@example.org.
+  grain: (order_id, line)
+  columns: {order_id: BIGINT, line: 'DECIMAL(9, 0)', at: TIMESTAMP WITH TIME ZONE}
+  audits:
+  - name: accepted_range
+    column: line
+    min_v: '0'
+    inclusive: 'true'
+"""
+KIND = "kind CUSTOM (materialization 'replace_by_key', materialization_properties (key = product_id))"
+TABLE = MODEL.replace("kind FULL", KIND)
+
+CODE = "__import__('os').system('touch executed')"
+QUOTED = f'''"x' + str({CODE}) + '"'''
+PATH = f"""GET_PATH(a, '["x'' + str({CODE.replace("'", "''")}) + ''"]')"""
+
+
+ENDING = "'+str(eval(chr(49)))+' + '+str(1)+'"
+"""An argument whose text ends the string of Python that an identifier with it is printed in."""
+
+
+def audited(argument: str) -> str:
+    """MODEL with an argument of SQLMesh's audit accepted_range, which evaluates it."""
+    return MODEL.replace("audits (", f"audits (accepted_range(column := price, min_v := 0, inclusive := {argument}), ")
+
+
+def selected(projection: str) -> str:
+    return MODEL.replace("product_id::INT AS product_id", projection)
+
+
+def described(text: str) -> str:
+    return MODEL.replace("kind FULL,", f"kind FULL, {text},")
+
+
+# What nobody has read is held: an identifier, the file, its text and a part of the reason.
+HOSTILE = [
+    # The three of issue 19: a built-in audit, YAML of external models, defaults of a new audit.
+    ("audit-identifier", MODEL_FILE, audited(f"NOT {QUOTED}"), "passes the text"),
+    ("external-audit", EXTERNAL_FILE, EXTERNAL.replace("'true'", "'NOT " + QUOTED.replace("'", "''") + "'"), "passes the text"),
+    ("audit-default", "audits/{}.sql", AUDIT.replace("= 0", f"= NOT {QUOTED}").replace("@column <", "@IF(@least, 1, 2) <"), "passes the text"),
+    ("audit-backslash", MODEL_FILE, audited("'x\\\\\\' + 1 #'"), "passes the text x"),
+    ("audit-string", MODEL_FILE, audited("'it''s'"), "passes the text it's"),
+    ("audit-path", MODEL_FILE, audited(PATH), "passes JSONExtract"),
+    ("audit-function", MODEL_FILE, audited("eval('1')"), "passes Anonymous"),
+    ("audit-get-path", MODEL_FILE, audited("GET_PATH(a, 'b')"), "passes JSONExtract"),
+    ("audit-query", MODEL_FILE, audited("(SELECT 1)"), "passes Subquery"),
+    ("audit-dollar", MODEL_FILE, audited("$$x'y$$"), "passes RawString"),
+    ("audit-unicode", MODEL_FILE, audited('"ｅｖａｌ"'), "passes the text ｅｖａｌ"),
+    ("audit-name", MODEL_FILE, audited('"x y"()'), "passes"),
+    ("audit-macro", MODEL_FILE, audited(f"@EVAL({QUOTED})"), "passes the text"),
+    ("audit-string-macro", MODEL_FILE, audited("@'x'"), "passes MacroStrReplace"),
+    ("audit-comment", MODEL_FILE, audited("TRUE -- */ x\n"), "comment within a comment"),
+    ("audit-macro-of-text", MODEL_FILE, audited("@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)')"), "where SQLMesh evaluates Python"),
+    # Second review: templates, `:=` and a macro's output end up in what is evaluated.
+    ("template-in-condition", MODEL_FILE, selected(f"@EACH([{ENDING}], x -> @IF(f_@x, 1, 2))"), "passes the identifier f_@x"),
+    ("template-in-filter", MODEL_FILE, selected(f"@FILTER([{ENDING}], x -> f_@x > 1)"), "passes the identifier f_@x"),
+    ("template-in-enabled", MODEL_FILE, described(f"enabled @IF(@EACH([{ENDING}], x -> f_@x), TRUE, FALSE)"), "evaluates Python"),
+    ("template-in-external", EXTERNAL_FILE, EXTERNAL.replace("'true'", f'"@EACH([{ENDING}], x -> f_@x)"'), "evaluate"),
+    ("template-in-audit", "audits/{}.sql", AUDIT.replace("@column <", "@IF(f_@least, 1, 2) <"), "passes the identifier f_@least"),
+    ("template-in-audit-query", "audits/{}.sql", AUDIT.replace("@column <", "f_@least <"), "contains the identifier f_@least"),
+    ("template-of-texts", MODEL_FILE, selected(f"@EACH([{ENDING}], x -> a AS f_@x)"), "passes the identifier f_@x"),
+    ("template-of-table", MODEL_FILE, MODEL.replace("SELECT product_id::INT", "@EACH([' TABLE prod.t'], x -> DROP@x);\n\nSELECT product_id::INT"), "passes the identifier"),
+    ("assignment-in-lambda", MODEL_FILE, selected("@FILTER(['x)) or CODE or ((1'], x -> FALSE AND (a := 1))"), "which is no argument of a call"),
+    ("assignment-of-stage", MODEL_FILE, selected("@IF((runtime_stage := 'testing') = 'testing', 1, 2)"), "which is no argument of a call"),
+    ("macro-in-condition", MODEL_FILE, selected("@IF(@EVAL('eval(chr(49))'), 1, 2)"), "where SQLMesh evaluates Python"),
+    ("macro-in-eval", MODEL_FILE, selected("@EVAL(@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)'))"), "where SQLMesh evaluates Python"),
+    ("macro-deep-in-condition", MODEL_FILE, selected("@IF(1 = COALESCE(@AND(a, b), 1), 1, 2)"), "where SQLMesh evaluates Python"),
+    ("mathematical-letters", MODEL_FILE, selected("@EVAL('𝐞𝐯𝐚𝐥(1)')"), "passes the text 𝐞𝐯𝐚𝐥"),
+    ("signal", MODEL_FILE, described(f"signals (source_loaded(source := {QUOTED}, gateway := @gateway))"), "passes the text"),
+    ("signal-sql", MODEL_FILE, described("signals (source_loaded(source := 'x'' OR TRUE --'))"), "passes the text"),
+    ("physical-property", MODEL_FILE, MODEL.replace("TRANSIENT", QUOTED), "passes the text"),
+    ("enabled", MODEL_FILE, described(f"enabled @IF({QUOTED} = 1, TRUE, FALSE)"), "passes the text"),
+    ("enabled-string", MODEL_FILE, described("enabled @SQL('TRUE')"), "passes MacroSQL"),
+    ("property-macro", MODEL_FILE, described("@EVAL('1')"), "in its header"),
+    ("depends-on", MODEL_FILE, described(f"depends_on ({QUOTED})"), "passes the text"),
+    ("grain", MODEL_FILE, described(f"grain {QUOTED}"), "passes the text"),
+    ("partition", MODEL_FILE, described(f"partitioned_by ({QUOTED})"), "passes the text"),
+    ("column", MODEL_FILE, described(f"columns ({QUOTED} INT)"), "passes the text"),
+    ("kind-property", MODEL_FILE, TABLE.replace("key = product_id", f"key = {QUOTED}"), "passes the text"),
+    ("kind-macro", MODEL_FILE, MODEL.replace("kind FULL", "kind @IF(TRUE, FULL, VIEW)"), "kind that a macro computes"),
+    ("blueprints", MODEL_FILE, described(f"blueprints ((x := {QUOTED}))"), "sets blueprints"),
+    ("gateway", MODEL_FILE, described("gateway local"), "sets gateway"),
+    ("ignored-rules", MODEL_FILE, described("ignored_rules ALL"), "sets ignored_rules"),
+    ("session", MODEL_FILE, described("session_properties (warehouse = 'PROD')"), "sets session_properties"),
+    ("dialect", MODEL_FILE, described("dialect duckdb"), "sets dialect"),
+    ("dialect-in-comment", MODEL_FILE, MODEL.replace("kind FULL,", "kind FULL, -- (dialect duckdb)\n"), "sets dialect"),
+    ("duplicate-property", MODEL_FILE, described("gateway local, gateway snowflake"), "sets gateway"),
+    ("materialization", MODEL_FILE, TABLE.replace("replace_by_key", "x"), "uses the materialization x"),
+    ("materialization-comment", MODEL_FILE, TABLE.replace("'replace_by_key'", "/* 'replace_by_key', */ 'x'"), "uses the materialization x"),
+    ("seed-of-environment", MODEL_FILE, SEED.replace("$root/seeds/retail/sales.csv", "/proc/self/environ"), "local file"),
+    ("seed-outside", MODEL_FILE, SEED.replace("seeds/retail", "seeds/../retail"), "local file"),
+    ("seed-link", MODEL_FILE, SEED.replace("sales.csv", "link.csv"), "local file"),
+    ("eval", MODEL_FILE, selected(f"@EVAL({QUOTED})"), "passes the text"),
+    ("if", MODEL_FILE, selected(f"@IF({QUOTED} = 1, 1, 2)"), "passes the text"),
+    ("if-statement", MODEL_FILE, VIRTUAL.format("@IF(TRUE, DROP TABLE x)"), "passes"),
+    ("each", MODEL_FILE, selected(f"@EACH([1], x -> @EVAL({QUOTED}))"), "passes the text"),
+    ("filter-path", MODEL_FILE, selected(f"@FILTER([1], x -> {PATH})"), "passes JSONExtract"),
+    ("sql", MODEL_FILE, selected("@SQL('1')"), "passes MacroSQL"),
+    ("string-macro", MODEL_FILE, selected("@'@x'"), "passes MacroStrReplace"),
+    ("def", MODEL_FILE, MODEL.replace("SELECT", "@DEF(x, 1);\nSELECT"), "statements besides its query"),
+    ("new-macro", MODEL_FILE, selected("@new_macro(1)"), "no macro on main"),
+    ("money-path", MODEL_FILE, selected(f"@money({PATH})"), "passes JSONExtract"),
+    ("money-identifier", MODEL_FILE, selected(f"@money({QUOTED})"), "passes the text"),
+    ("money-query", MODEL_FILE, selected("@money((SELECT @EVAL('1')))"), "passes Subquery"),
+    ("template", MODEL_FILE, selected('"a@{x}"'), "contains the identifier"),
+    ("variable", MODEL_FILE, selected("@engine_adapter"), "no variable"),
+    ("stage", MODEL_FILE, MODEL.replace("FROM intermediate.products", "FROM @~"), "no variable"),
+    ("jinja", MODEL_FILE, selected("{{ ''.__class__ }}"), "contains Jinja"),
+    ("jinja-query", MODEL_FILE, MODEL.replace("SELECT", "Jinja_Query_Begin;\nSELECT").replace("products;", "products;\nJINJA_END;"), "statements besides its query"),
+    ("jinja-function", MODEL_FILE, selected("JINJA('x')"), "contains"),
+    ("put", MODEL_FILE, MODEL.replace("SELECT", "PUT file:///proc/self/environ '%x';\nSELECT"), "besides"),
+    ("insert", MODEL_FILE, MODEL.replace("SELECT", "INSERT INTO x SELECT 1;\nSELECT"), "besides"),
+    ("masking", MODEL_FILE, VIRTUAL.format("DROP TABLE x"), "besides"),
+    ("no-header", MODEL_FILE, "SELECT 1 AS one", "has no header"),
+    ("half-header", MODEL_FILE, "MODEL (", "can't be parsed"),
+    ("audit-among-models", MODEL_FILE, AUDIT, "has no header"),
+    ("empty", MODEL_FILE, "", "has no header"),
+    ("nul", MODEL_FILE, selected("1\0"), "U+0000"),
+    ("byte-order-mark", MODEL_FILE, "\ufeff" + MODEL, "U+FEFF"),
+    ("carriage-return", MODEL_FILE, selected("1 -- \r @EVAL('1')"), "U+000D"),
+    ("reversed", MODEL_FILE, selected("1 /* \u202e */"), "U+202E"),
+    ("not-utf-8", MODEL_FILE, MODEL.encode() + b"-- \xff", "is not UTF-8"),
+    ("too-large", MODEL_FILE, MODEL + "-- " + "x" * MAX_BYTES, "is larger than"),
+    ("too-deep", MODEL_FILE, selected("(" * 5000 + "1" + ")" * 5000), "can't be parsed"),
+    ("comments", MODEL_FILE, described("/* a */" * 40 + " owner x"), "takes more than"),
+    ("nested-comments", MODEL_FILE, described("/* /* a */ */" * 40 + " owner x"), "takes more than"),
+    ("nested-if", MODEL_FILE, selected("IF(" * 40), "takes more than"),
+    ("description-macro", MODEL_FILE, described(f"description @DEDUPLICATE(a, [b], ['@EVAL({QUOTED})'])".replace("'('", "x")), "passes"),
+    ("test-jinja", TEST_FILE, TEST.replace("Robert", "{% print(1) %}"), "contains Jinja"),
+    ("test-variable", TEST_FILE, TEST.replace("execution_time: '", "gateway: '\\'' + x #"), "where SQLMesh expects a name"),
+    ("test-file", TEST_FILE, TEST.replace("rows: []", "path: docs/x.md"), "sets path"),
+    ("test-csv", TEST_FILE, TEST.replace("rows: []", "{format: csv, rows: 'a', csv_settings: {engine: python}}"), "sets csv_settings"),
+    ("test-statement", TEST_FILE, TEST.replace("rows: []", "query: COPY x TO 'y'"), "no query"),
+    ("test-macro", TEST_FILE, TEST.replace("rows: []", "query: SELECT @EVAL('1')"), "no macro"),
+    ("test-gateway", TEST_FILE, TEST.replace("  vars", "  gateway: snowflake\n  vars"), "sets gateway"),
+    ("yaml-tag", TEST_FILE, TEST.replace("[]", "!!python/object/apply:os.getcwd []"), "YAML tag"),
+    ("yaml-depth", TEST_FILE, "[" * 10_000, "levels"),
+    ("yaml-aliases", EXTERNAL_FILE, "a: &a [x]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in zip("abcdefghijklmnopqrstu", "bcdefghijklmnopqrstuv", strict=True)), "values"),
+    ("yaml-recursion", EXTERNAL_FILE, "- &a [*a]\n", "values"),
+    ("external-jinja", EXTERNAL_FILE, "- name: {{ 1 }}\n", "contains Jinja"),
+    ("external-name", EXTERNAL_FILE, EXTERNAL.replace("raw.retail.returns", "'\"x''y\"'"), "expects a name"),
+    ("external-type", EXTERNAL_FILE, EXTERNAL.replace("BIGINT", "'x''y'"), "expects a name"),
+    ("external-signal", EXTERNAL_FILE, EXTERNAL + "  signals: []\n", "sets signals"),
+    ("external-grain", EXTERNAL_FILE, EXTERNAL.replace("(order_id, line)", "'@EVAL(1) + GET_PATH(a, ''b'')'"), "passes"),
+]  # fmt: skip
+CODE_FILES = [
+    *("config.yaml", "config.py", ".env", "macros/{}.py", "signals/{}.py", "models/{}.py", "models/config.yaml"),
+    *("audits/{}.py", "macros/{}.sql", "linter/{}.py", "materializations/{}.py", "metrics/{}.sql", "hooks/{}.py"),
+    *("src/meshflow/{}.py", "requirements/base.lock", "pyproject.toml", "Makefile", "seeds/{}.py", "sqlmesh.py"),
+    *(".github/workflows/{}.yml", ".github/actions/setup/action.yml", ".gitattributes", "tests/{}.yaml", "jinja.py"),
+    *("external_models.yaml", "infra/snowflake/bootstrap.sql", ".pre-commit-config.yaml", "tests/models/test_x.yml"),
+]
+EVERYDAY = [
+    ("cast", MODEL_FILE, MODEL.replace("::INT", "::BIGINT")),
+    ("macro-argument", MODEL_FILE, MODEL.replace("@money(price)", "@money(COALESCE(price, 0) * 2)")),
+    ("macro-first-use", MODEL_FILE, selected("@full_name(first_name, last_name) AS name")),
+    ("macro-of-sqlmesh", MODEL_FILE, selected("@EACH((a, b), c -> c::INT AS @{c}_count)")),
+    ("surrogate-key", MODEL_FILE, selected("@GENERATE_SURROGATE_KEY(a, b, hash_function := 'SHA256') AS key")),
+    ("star", MODEL_FILE, selected("@STAR(intermediate.products, exclude := [price], prefix := 'product_')")),
+    ("if", MODEL_FILE, selected("@IF(@gateway = 'snowflake', a, b) AS c")),
+    ("affected", MODEL_FILE, MODEL.replace("products;", "products WHERE @is_affected(products.product_id);")),
+    ("reasons", MODEL_FILE, selected("@reject_reasons(no_price := price IS NULL, late := at > '2026-01-01'::DATE) AS r")),
+    ("standard-variables", MODEL_FILE, selected("@start_ds, @end_ts, @execution_ts, @execution_date, @latest_epoch")),
+    ("runtime-stage", MODEL_FILE, selected("@IF(@runtime_stage = 'evaluating', 1, 2) AS stage")),
+    ("braces", MODEL_FILE, selected("@{start_ds} AS day")),
+    ("variable-of-main", MODEL_FILE, MODEL.replace("cron @cadence", "cron @cadence, start '2026-10-25'")),
+    ("email-in-comment", MODEL_FILE, selected("1 AS one /* mail data@example.org */")),
+    ("email-in-line-comment", MODEL_FILE, selected("1 AS one -- mail data@example.org, or @ann\n")),
+    ("email-in-string", MODEL_FILE, selected("'data@example.org' AS email, '@EVAL(\"1\")' AS text")),
+    ("email-in-description", MODEL_FILE, described("description 'It''s read by data@example.org: \"why?\"'")),
+    ("word-jinja", MODEL_FILE, selected("'jinja' AS jinja /* Jinja is a temple */")),
+    ("title", MODEL_FILE, described("title 'Products, as sold'")),
+    ("interval-unit", MODEL_FILE, described("interval_unit 'hour'")),
+    ("timezone", MODEL_FILE, described("cron_tz 'America/Toronto', tags (retail, mart), owner retail_analytics")),
+    ("columns", MODEL_FILE, described("columns (a INT, b DECIMAL(18, 2)), column_descriptions (a = 'It''s a', b = 'B')")),
+    ("partition", MODEL_FILE, described("partitioned_by (DATE_TRUNC('day', at)), clustered_by (a, b)")),
+    ("audits", MODEL_FILE, audited("TRUE AND NOT FALSE")),
+    ("accepted-values", MODEL_FILE, described("audits (accepted_values(column := x, is_in := ('Yet to Start', 'Québec', 'A & B', '50%')))")),
+    ("forall", MODEL_FILE, described("audits (forall(criteria := (a > 0, b IN (1, 2), c IS NULL, LENGTH(d) <= 3 * 2, e BETWEEN 1 AND 2)))")),
+    ("measures", MODEL_FILE, described("audits (totals_reconcile(measures := IFF(a, 1, 0), against := edtech.fct_enrollment, by := (a, b)))")),
+    ("signals", MODEL_FILE, described("signals (source_loaded(source := 'retail', gateway := @gateway), parents_processed())")),
+    ("incremental", MODEL_FILE, MODEL.replace("kind FULL", "kind INCREMENTAL_BY_TIME_RANGE (time_column (at, '%Y-%m-%d'), lookback 2, batch_size 30)")),
+    ("unique-key", MODEL_FILE, MODEL.replace("kind FULL", "kind INCREMENTAL_BY_UNIQUE_KEY (unique_key (a, b))")),
+    ("history", MODEL_FILE, MODEL.replace("kind FULL", "kind SCD_TYPE_2_BY_TIME (unique_key a, invalidate_hard_deletes TRUE)")),
+    ("key", MODEL_FILE, TABLE.replace("key = product_id", "key = price, row_exists = price > 0")),
+    ("new-seed", "models/shared/{}.sql", SEED),
+    ("json-in-query", MODEL_FILE, selected("src:a.b::INT AS a, src['it''s'] AS b, REGEXP_LIKE(c, '\\\\d+\\'') AS d, $$x'y$$ AS e")),
+    ("windows", MODEL_FILE, selected("ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) AS n, MY_UDF(a) AS u")),
+    ("windows-line-ends", MODEL_FILE, MODEL.replace("\n", "\r\n")),
+    ("virtual-statement", MODEL_FILE, VIRTUAL.format("@mask(price)")),
+    ("statement-before", MODEL_FILE, MODEL.replace("SELECT", "@create_run_log();\nSELECT", 1)),
+    ("trailing-comment", MODEL_FILE, MODEL + "-- the end\n"),
+    ("new-audit", "audits/{}.sql", AUDIT),
+    ("audit-with-macros", "audits/{}.sql", AUDIT.replace("@column <", "@AND(@EACH(@keys, key -> a.@key IS NULL)) AND @limit_of <")),
+    ("unit-test", TEST_FILE, TEST),
+    ("unit-test-csv", TEST_FILE, TEST.replace("rows: []", '{format: csv, rows: "a,b\\n1,x@y.z"}')),
+    ("unit-test-query", TEST_FILE, TEST.replace("rows: []", "query: SELECT 1 AS a, 'x@y.z' AS b")),
+    ("unit-test-cte", TEST_FILE, TEST.replace("    query:", "    partial: true\n    ctes: {sold: {rows: []}}\n    query:")),
+    ("unit-test-jinja", TEST_FILE, TEST.replace("Robert", "Jinja")),
+    ("external-model", EXTERNAL_FILE, EXTERNAL),
+    ("seed-rows", "seeds/retail/{}.csv", "a,b\n1,{{ 2 }} @x\n"),
+    ("document", "docs/{}.md", "{{ anything }} @anybody"),
+    ("picture", "docs/{}.svg", "<svg/>"),
+    ("readme", "models/{}.md", "hello"),
+    ("license", "LICENSE", "Apache"),
+    ("dashboard", "dashboards/{}.py", "import os\n"),
+    ("test-in-python", "tests/python/{}.py", "import os\n"),
+    ("issue-template", ".github/ISSUE_TEMPLATE/{}.yml", "name: x\n"),
+]  # fmt: skip
