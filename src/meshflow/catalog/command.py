@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from meshflow.catalog.contents import Catalog
     from meshflow.catalog.server import CatalogServer
 
 PATHS = click.option(
@@ -65,27 +66,68 @@ def serve(port: int, folder: Path, gateway: str | None, environment: str | None,
     """Build the catalog and serve it on localhost until Ctrl-C."""
     from threading import Thread
 
-    from meshflow.catalog.server import CatalogServer, changes
+    from meshflow.catalog.server import CatalogServer, ProjectFiles
 
     try:
         server = CatalogServer(port)
     except OSError as error:
         raise click.ClickException(f"Can't listen on port {port}: {error.strerror}. Try --port 0") from None
     with server:
-        edits = changes(folder) if watch else iter(())
+        project_files = ProjectFiles(folder)  # edits while it is built count
         html, count = _build(folder, gateway, environment)
         server.show(html)
         click.echo(f"Serving a catalog of {count} models at http://127.0.0.1:{server.server_port}/ until Ctrl-C")
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
-            for _ in edits:
+            while watch:
+                project_files.wait_for_changes()
                 _rebuild(server, folder, gateway, environment)
             thread.join()
         except KeyboardInterrupt:
             click.echo()
         finally:
             server.shutdown()
+
+
+@catalog.command()
+@click.option("--format", "format_", type=click.Choice(["openlineage", "dbt"]), required=True, help="Of the files.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="data/catalog",
+    show_default=True,
+    help="Folder for openlineage.jsonl, or for manifest.json and catalog.json.",
+)
+@click.option(
+    "--namespace",
+    help="OpenLineage's namespace of the tables, such as snowflake://org-account.  [default: the project's name]",
+)
+@PATHS
+@GATEWAY
+def export(format_: str, output: Path, namespace: str | None, folder: Path, gateway: str | None) -> None:
+    """Write the catalog for DataHub, OpenMetadata, Marquez and other tools that read OpenLineage or dbt's artifacts."""
+    import json
+
+    from meshflow.catalog.export import Dbt, OpenLineage
+
+    contents = _contents(folder, gateway)
+    if format_ == "openlineage":
+        events = OpenLineage(contents, namespace or contents.project).events()
+        files = {"openlineage.jsonl": "".join(f"{json.dumps(event)}\n" for event in events)}
+    else:
+        artifacts = Dbt(contents)
+        files = {
+            "manifest.json": json.dumps(artifacts.manifest()),
+            "catalog.json": json.dumps(artifacts.columns()),
+        }
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (output / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"The export can't be written to {output}: {error.strerror}") from None
+    click.echo(f"Wrote {len(contents.models)} models to {' and '.join(str(output / name) for name in files)}")
 
 
 def _rebuild(server: "CatalogServer", folder: Path, gateway: str | None, environment: str | None) -> None:
@@ -104,6 +146,14 @@ def _rebuild(server: "CatalogServer", folder: Path, gateway: str | None, environ
 
 def _build(folder: Path, gateway: str | None, environment: str | None) -> tuple[str, int]:
     """The HTML of the project in a folder, and its number of models."""
+    from meshflow.catalog.site import page
+
+    contents = _contents(folder, gateway, environment)
+    return page(contents), len(contents.models)
+
+
+def _contents(folder: Path, gateway: str | None, environment: str | None = None) -> "Catalog":
+    """The catalog of the project in a folder, with what runs of an environment have recorded if it is given."""
     from dataclasses import replace
     from datetime import UTC, datetime
 
@@ -112,13 +162,12 @@ def _build(folder: Path, gateway: str | None, environment: str | None) -> tuple[
     from meshflow import settings
     from meshflow.catalog.contents import Reader
     from meshflow.catalog.operations import read_operations
-    from meshflow.catalog.site import page
     from meshflow.project import open_project
 
     now = datetime.now(UTC)
     reader = Reader(open_project(gateway, path=folder, reads_state=False), now)
     contents = reader.catalog()
-    if environment:
-        name = Environment.sanitize_name(environment)
-        contents = replace(contents, operations=read_operations(reader.gateway, name, settings.data(), now))
-    return page(contents), len(contents.models)
+    if not environment:
+        return contents
+    name = Environment.sanitize_name(environment)
+    return replace(contents, operations=read_operations(reader.gateway, name, settings.data(), now))

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,8 @@ class Contract:
 class Model:
     name: str
     """As in its MODEL header, 'retail.dim_product'; the part before the last dot is the schema."""
+    database: str
+    """SQLMesh's default catalog unless the name has another."""
     kind: str
     settings: list[str]
     """Of the kind, 'unique_key (order_id)'."""
@@ -116,6 +118,14 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Synonyms:
+    """Words that people search for instead of the project's."""
+
+    word: str
+    synonyms: list[str]
+
+
+@dataclass(frozen=True)
 class Catalog:
     project: str
     """The variable `project` of config.yaml, else SQLMesh's setting of that name, else the folder's name."""
@@ -129,6 +139,8 @@ class Catalog:
     """Those that config.yaml lacks: rendered with the project's variables and the gateway's name only."""
     models: list[Model]
     """Sorted by name."""
+    glossary: list[Synonyms] = field(default_factory=list)
+    """Of the table below "## Synonyms" in docs/glossary.md, for the search."""
     operations: Operations | None = None
     """What runs have recorded; None if the catalog is built without a warehouse."""
 
@@ -176,6 +188,7 @@ class Reader:
             gateways={_engine(dialect): gateway for dialect, gateway in self.gateways.items()},
             unconfigured_gateways=[gateway for gateway in self.gateways.values() if gateway not in config.gateways],
             models=sorted((self._model(model) for model in self.context.models.values()), key=lambda model: model.name),
+            glossary=list(_synonyms(self.folder / "docs" / "glossary.md")),
         )
 
     def _model(self, model: SQLMeshModel) -> Model:
@@ -189,6 +202,7 @@ class Reader:
         file = model._path  # noqa: SLF001 - has no public name
         return Model(
             name=model.name,
+            database=display_name(model.fully_qualified_table.catalog),
             kind=model.kind.name,
             settings=[
                 f"{setting.name} {to_sql(setting.args['value'])}"
@@ -352,6 +366,13 @@ def to_sql(expression: exp.Expr) -> str:
     return expression.transform(
         lambda node: exp.to_identifier(display_name(node.name)) if isinstance(node, exp.Identifier) else node
     ).sql(dialect="snowflake")
+
+
+def _synonyms(glossary: Path) -> Iterator[Synonyms]:
+    """The rows `| word | synonym, synonym |` of the section; none if there is no such file."""
+    section = _text(glossary).partition("\n## Synonyms\n")[2].partition("\n## ")[0] if glossary.exists() else ""
+    for word, others in re.findall(r"^\|([^|]+)\|([^|]+)\|\s*$", section, re.MULTILINE)[2:]:
+        yield Synonyms(word.strip(), [other.strip() for other in others.split(",")])
 
 
 def _engine(dialect: str) -> str:

@@ -2,7 +2,6 @@
 
 import gzip
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -73,19 +72,22 @@ def _accepts_gzip(header: str) -> bool:
     return False
 
 
-def changes(folder: Path) -> Iterator[None]:
-    """Wait for changes of the project's files, for ever. Edits that come together are one."""
-    known = _files(folder)
-    while True:
-        time.sleep(POLL_SECONDS)
-        found = _files(folder)
-        if found == known:
-            continue
-        while found != known:  # until nothing has changed for POLL_SECONDS
-            known = found
+class ProjectFiles:
+    """The files of a project, and what has changed since this was made or last waited for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.known = _files(folder)
+
+    def wait_for_changes(self) -> None:
+        """Return when files have changed, and nothing has for POLL_SECONDS: edits that come together are one."""
+        before = self.known
+        while True:
             time.sleep(POLL_SECONDS)
-            found = _files(folder)
-        yield
+            found = _files(self.folder)
+            if found == self.known != before:
+                return
+            self.known = found
 
 
 def _files(folder: Path) -> dict[Path, tuple[int, int]]:

@@ -1,10 +1,13 @@
 """The catalog as a site: one self-contained HTML file."""
 
+import gzip
 import json
-from base64 import b64encode
+import re
+from base64 import b64decode, b64encode
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from meshflow.catalog.contents import Catalog
 
@@ -29,15 +32,24 @@ def page(catalog: Catalog) -> str:
         "require-trusted-types-for": "'script'",
         "trusted-types": "graphviz",
     }
-    # In JSON '<' occurs only in strings. Escaped, no string can end the script element.
-    data = json.dumps(catalog.as_dict(), ensure_ascii=False, separators=(",", ":")).replace("<", r"\u003c")
+    data = json.dumps(catalog.as_dict(), ensure_ascii=False, separators=(",", ":"))
     return _asset("index.html") % {
         "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "style": style,
-        "catalog": data,
+        # Base64 has no '<', so no text can end the script element. A time of 0 makes equal catalogs equal files.
+        "catalog": b64encode(gzip.compress(data.encode(), mtime=0)).decode(),
         "graphviz": graphviz,
         "script": script,
     }
+
+
+def read(html: str) -> dict[str, Any]:
+    """The data of a page, as Catalog.as_dict() returns it. Raises ValueError if it isn't one of this version's."""
+    found = re.search(r'<script id="catalog" type="application/gzip;base64">([^<]*)</script>', html)
+    if not found:
+        raise ValueError("It isn't a catalog, or one of another version")
+    data: dict[str, Any] = json.loads(gzip.decompress(b64decode(found[1])))
+    return data
 
 
 def write(html: str, folder: Path) -> Path:

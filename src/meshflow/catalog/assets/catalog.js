@@ -18,6 +18,7 @@ function homePage() {
         {},
         `${plural(catalog.models.length, "model")} with ${plural(columns, "column")} in ${plural(schemas.size, "schema")}. Search, or select a model.`,
       ),
+      filterTools("", {}),
       [...schemas].map(([schema, members]) => [
         element("h2", {}, schema || "No schema"),
         table(
@@ -331,8 +332,9 @@ const formatTimestamp = (iso) => `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC`;
 search.form.addEventListener("submit", (event) => event.preventDefault());
 search.addEventListener("input", () => {
   // A search is one entry in the history, not one for each letter.
-  const hash = search.value.trim() ? route("search", search.value) : "#/";
   const searching = location.hash.startsWith("#/search/");
+  const filters = searching ? decode(location.hash.split("/")[3] ?? "") : "";
+  const hash = search.value.trim() || filters ? route("search", search.value, ...(filters ? [filters] : [])) : "#/";
   history[searching ? "replaceState" : "pushState"](null, "", hash);
   show({ focus: false });
 });
