@@ -110,6 +110,9 @@ HOSTILE = [
     ("macro-in-eval", MODEL_FILE, selected("@EVAL(@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)'))"), "where SQLMesh evaluates Python"),
     ("macro-deep-in-condition", MODEL_FILE, selected("@IF(1 = COALESCE(@AND(a, b), 1), 1, 2)"), "where SQLMesh evaluates Python"),
     ("mathematical-letters", MODEL_FILE, selected("@EVAL('𝐞𝐯𝐚𝐥(1)')"), "passes the text 𝐞𝐯𝐚𝐥"),
+    ("attribute", MODEL_FILE, selected("@EVAL(EXTRACT('__class__' FROM 'x'))"), "passes Extract"),
+    ("attribute-of-function", MODEL_FILE, audited("EXTRACT(__class__ FROM a) IS NULL"), "passes Extract"),
+    ("function-of-any-name", MODEL_FILE, audited("MY_UDF(a)"), "passes Anonymous"),
     ("signal", MODEL_FILE, described(f"signals (source_loaded(source := {QUOTED}, gateway := @gateway))"), "passes the text"),
     ("signal-sql", MODEL_FILE, described("signals (source_loaded(source := 'x'' OR TRUE --'))"), "passes the text"),
     ("physical-property", MODEL_FILE, MODEL.replace("TRANSIENT", QUOTED), "passes the text"),
@@ -187,6 +190,28 @@ HOSTILE = [
     ("external-signal", EXTERNAL_FILE, EXTERNAL + "  signals: []\n", "sets signals"),
     ("external-grain", EXTERNAL_FILE, EXTERNAL.replace("(order_id, line)", "'@EVAL(1) + GET_PATH(a, ''b'')'"), "passes"),
 ]  # fmt: skip
+FUNCTIONS = [
+    *("COALESCE(a, 0)", "NVL(a, 0)", "NVL2(a, b, 0)", "NULLIF(a, 0)", "IFNULL(a, 0)", "ZEROIFNULL(a)", "DIV0(a, b)"),
+    *("IFF(a > 1, b, 0)", "CASE WHEN a > 1 THEN b ELSE 0 END", "DECODE(a, 1, 'x', 'y')", "EQUAL_NULL(a, b)"),
+    *("GREATEST(a, b)", "LEAST(a, b)", "ABS(a)", "CEIL(a)", "FLOOR(a)", "ROUND(a, 2)", "TRUNC(a, 2)", "MOD(a, 2)"),
+    *("SQRT(a)", "LN(a)", "EXP(a)", "SIGN(a)", "TRIM(a)", "LTRIM(a)", "RTRIM(a, '0')", "UPPER(a)", "LOWER(a)", "LEFT(a, 3)"),
+    *("RIGHT(a, 3)", "SUBSTR(a, 1, 3)", "SPLIT_PART(a, '-', 1)", "SPLIT(a, ',')", "REPLACE(a, 'x', 'y')", "LENGTH(a)"),
+    *("TRANSLATE(a, 'x', 'y')", "CONCAT(a, b)", "CONCAT_WS('-', a, b)", "LPAD(a, 3, '0')", "RPAD(a, 3, '0')", "REPEAT(a, 3)"),
+    *("REVERSE(a)", "CHARINDEX('x', a)", "POSITION('x' IN a)", "CONTAINS(a, 'x')", "STARTSWITH(a, 'x')", "ENDSWITH(a, 'x')"),
+    *("REGEXP_LIKE(a, '[0-9]+')", "REGEXP_REPLACE(a, '[0-9]+', '')", "REGEXP_SUBSTR(a, '[0-9]+')", "MD5(a)", "SHA2(a, 256)"),
+    *("HASH(a, b)", "TO_VARCHAR(a, 'YYYY-MM-DD')", "TO_CHAR(a)", "TO_NUMBER(a)", "TRY_TO_NUMBER(a)", "TO_BOOLEAN(a)"),
+    *("TO_DATE(a, 'DD.MM.YYYY')", "TRY_TO_DATE(a)", "TO_TIMESTAMP(a)", "TO_TIMESTAMP_NTZ(a)", "TRY_CAST(a AS INT)"),
+    *("DATEDIFF(DAY, a, b)", "DATEADD(MONTH, -1, a)", "TIMESTAMPDIFF(HOUR, a, b)", "ADD_MONTHS(a, 1)", "MONTHS_BETWEEN(a, b)"),
+    *("DATE_TRUNC('month', a)", "LAST_DAY(a)", "YEAR(a)", "QUARTER(a)", "MONTH(a)", "WEEK(a)", "DAY(a)", "DAYOFWEEK(a)", "HOUR(a)"),
+    *("DAYNAME(a)", "MONTHNAME(a)", "EXTRACT(YEAR FROM a)", "DATE_PART('year', a)", "DATE_FROM_PARTS(2026, 1, 1)"),
+    *("CONVERT_TIMEZONE('UTC', 'America/Toronto', a)", "CURRENT_DATE", "CURRENT_TIMESTAMP()", "COUNT(*)", "COUNT_IF(a > 1)"),
+    *("COUNT(DISTINCT a)", "SUM(a)", "AVG(a)", "MIN(a)", "MAX(a)", "MEDIAN(a)", "STDDEV(a)", "VARIANCE(a)", "ANY_VALUE(a)"),
+    *("LISTAGG(DISTINCT a, ', ') WITHIN GROUP (ORDER BY a)", "ARRAY_AGG(a)", "BOOLOR_AGG(a)", "MAX_BY(a, b)", "MIN_BY(a, b)"),
+    *("APPROX_COUNT_DISTINCT(a)", "ROW_NUMBER() OVER (PARTITION BY a ORDER BY b DESC)", "RANK() OVER (ORDER BY a)"),
+    *("LAG(a) OVER (ORDER BY b)", "LEAD(a, 1, 0) OVER (ORDER BY b)", "SUM(a) OVER (PARTITION BY b)"),
+]  # fmt: skip
+"""Common functions of Snowflake."""
+
 CODE_FILES = [
     *("config.yaml", "config.py", ".env", "macros/{}.py", "signals/{}.py", "models/{}.py", "models/config.yaml"),
     *("audits/{}.py", "macros/{}.sql", "linter/{}.py", "materializations/{}.py", "metrics/{}.sql", "hooks/{}.py"),
@@ -228,6 +253,9 @@ EVERYDAY = [
     ("history", MODEL_FILE, MODEL.replace("kind FULL", "kind SCD_TYPE_2_BY_TIME (unique_key a, invalidate_hard_deletes TRUE)")),
     ("key", MODEL_FILE, TABLE.replace("key = product_id", "key = price, row_exists = price > 0")),
     ("new-seed", "models/shared/{}.sql", SEED),
+    ("functions", MODEL_FILE, selected(", ".join(f"{one} AS f{n}" for n, one in enumerate(FUNCTIONS)))),
+    ("functions-in-macros", MODEL_FILE, selected(", ".join(f"@money({one}) AS f{n}" for n, one in enumerate(FUNCTIONS)))),
+    ("functions-in-audits", MODEL_FILE, described(f"audits (forall(criteria := ({', '.join(f'{one} = b' for one in FUNCTIONS)})))")),
     ("json-in-query", MODEL_FILE, selected("src:a.b::INT AS a, src['it''s'] AS b, REGEXP_LIKE(c, '\\\\d+\\'') AS d, $$x'y$$ AS e")),
     ("windows", MODEL_FILE, selected("ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) AS n, MY_UDF(a) AS u")),
     ("windows-line-ends", MODEL_FILE, MODEL.replace("\n", "\r\n")),

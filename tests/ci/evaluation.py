@@ -57,6 +57,9 @@ def recorded() -> Iterator[Recorder]:
         _active.remove(recorder)
 
 
+UNITS = {"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"}
+
+
 def is_value(source: str, macros: frozenset[str]) -> bool:
     """Whether Python that SQLMesh made of SQL only computes a value: it calls nothing but SQLGlot's functions."""
     if NAMED_TUPLE.fullmatch(source) or ANNOTATION.fullmatch(source):
@@ -83,6 +86,9 @@ def _is_value(  # noqa: PLR0911 - one for each kind of node
             return str(name).lower() in macros
         case ast.Call(func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="exp"), attr="DType")), args=args):
             return all(isinstance(one, ast.Constant) for one in args)  # CAST(x AS DECIMAL(18, 2)): an error
+        case ast.Call(func=ast.Name(id="EXTRACT"), args=[unit, *_]):
+            # It reads the attribute of that name.
+            return isinstance(unit, ast.Constant) and str(unit.value).upper() in UNITS
         case ast.Call(func=ast.Name(id=name)):
             return name.isupper()  # SQLGlot's functions; no built-in function of Python is in capitals
         case (

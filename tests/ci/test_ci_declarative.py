@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from sqlmesh.core.macros import MacroEvaluator
 from sqlmesh.core.renderer import QueryRenderer
 
 from meshflow.ci import declarative
-from meshflow.ci.declarative import Change, _names, find_code_changes
-from meshflow.ci.declarative_sql import require_sql
+from meshflow.ci.declarative import Change, _names, find_code_changes, time_limit
+from meshflow.ci.declarative_sql import HeldError, require_sql
 
 PROJECT = Path(__file__).parents[2]
 
@@ -134,6 +135,17 @@ def test_removing_code_is_held_and_removing_a_model_is_not(checkout: Path) -> No
 def test_renaming_a_model_to_code_is_held(checkout: Path) -> None:
     (checkout / "models/main.sql").rename(checkout / "models/main.py")
     assert list(changes(checkout, {})) == ["models/main.py"]
+
+
+def test_a_parser_that_catches_the_error_does_not_lift_the_limit_of_time() -> None:
+    def parse() -> None:
+        """Until it is stopped. Then it ends as if nothing had happened."""
+        with suppress(HeldError):
+            while True:
+                pass
+
+    with pytest.raises(HeldError, match=r"takes more than 0\.1 s"), time_limit(0.1):
+        parse()
 
 
 def test_admission_visits_each_node_a_bounded_number_of_times(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

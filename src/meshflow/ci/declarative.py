@@ -132,20 +132,25 @@ class Change:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise HeldError in the block once it has used `seconds` of processor time. Only in a main thread.
+    """Raise HeldError once the block has used `seconds` of processor time, or at its end. Only in a main thread.
 
     SQLMesh parses nested IF, and searches adjacent comments for a dialect, in time that doubles with each.
     """
+    is_over = False
 
     def stop(*_: object) -> None:
+        nonlocal is_over
+        is_over = True
         raise HeldError(f"takes more than {seconds:g} s to parse")
 
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGVTALRM, signal.signal(signal.SIGVTALRM, stop))
         for _ in range(2):  # the error may come while the first is called
             stack.callback(signal.setitimer, signal.ITIMER_VIRTUAL, 0)
-        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 1)  # again, should a parser catch the error
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 1)  # a parser may catch the error: again each second
         yield
+        if is_over:  # and it may have ended within that second
+            stop()
 
 
 def _names(checkout: Path, main: str) -> Names:

@@ -40,14 +40,27 @@ PREDICATES = {exp.Is, exp.In, exp.Between, exp.Like, exp.ILike, exp.And, exp.Or,
 ARITHMETIC = {exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.DPipe}
 CASTS = {exp.Cast, exp.TryCast, dialect.DColonCast, exp.DataType, exp.DataTypeParam}
 FUNCTIONS = {
-    *(exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Greatest, exp.Least),
-    *(exp.Abs, exp.Ceil, exp.Floor, exp.Round, exp.Sign),
-    *(exp.Concat, exp.Contains, exp.Left, exp.Length, exp.Lower, exp.RegexpLike, exp.Replace, exp.Right),
-    *(exp.StartsWith, exp.Substring, exp.Trim, exp.Upper),
-    *(exp.CurrentDate, exp.CurrentTimestamp, exp.Year, exp.Month, exp.Day),
-    *(exp.DateAdd, exp.DateDiff, exp.DateSub, exp.DateTrunc, exp.TimestampTrunc, exp.Interval),
-    *(exp.Avg, exp.Count, exp.CountIf, exp.Max, exp.Min, exp.Sum, exp.Distinct, exp.Star),
+    *(exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Nvl2, exp.DecodeCase, exp.EqualNull, exp.Greatest, exp.Least),
+    *(exp.Abs, exp.Ceil, exp.Exp, exp.Floor, exp.Ln, exp.Round, exp.Sign, exp.Sqrt, exp.Trunc),
+    *(exp.Concat, exp.ConcatWs, exp.Contains, exp.EndsWith, exp.Left, exp.Length, exp.Levenshtein),
+    *(exp.Lower, exp.MD5, exp.Pad, exp.RegexpCount, exp.RegexpExtract, exp.RegexpLike, exp.RegexpReplace),
+    *(exp.Repeat, exp.Replace, exp.Reverse, exp.Right, exp.SHA2, exp.Split, exp.SplitPart, exp.StartsWith),
+    *(exp.StrPosition, exp.Substring, exp.Translate, exp.Trim, exp.Upper),
+    *(exp.ToBoolean, exp.ToChar, exp.ToNumber, exp.TsOrDsToDate),
+    *(exp.CurrentDate, exp.CurrentTimestamp, exp.Extract, exp.Year, exp.Quarter, exp.Month, exp.Week, exp.Day),
+    *(exp.DayOfWeek, exp.Dayname, exp.Monthname, exp.Hour, exp.LastDay, exp.DateFromParts, exp.ConvertTimezone),
+    *(exp.AddMonths, exp.DateAdd, exp.DateDiff, exp.DateSub, exp.DateTrunc, exp.Interval, exp.MonthsBetween),
+    *(exp.TimestampTrunc, exp.AnyValue, exp.ApproxDistinct, exp.ArgMax, exp.ArgMin, exp.ArrayAgg, exp.Avg),
+    *(exp.Count, exp.CountIf, exp.GroupConcat, exp.LogicalAnd, exp.LogicalOr, exp.Max, exp.Median, exp.Min),
+    *(exp.Stddev, exp.Sum, exp.Variance, exp.Distinct, exp.Star),
+    *(exp.DenseRank, exp.Lag, exp.Lead, exp.Rank, exp.RowNumber, exp.Window, exp.WithinGroup, exp.Order, exp.Ordered),
 }
+"""One list for arguments that are evaluated and for those only written into the query: the macro decides which it is.
+
+SQLMesh writes a function into Python as a call of its name in capitals, where only SQLGlot's few functions exist.
+"""
+UNTYPED_FUNCTIONS = {"HASH", "TO_TIMESTAMP", "TO_TIMESTAMP_LTZ", "TO_TIMESTAMP_NTZ", "TO_TIMESTAMP_TZ"}
+"""Those of Snowflake that are no node of their own."""
 CALLS = {dialect.MacroFunc, exp.Anonymous, dialect.StagedFilePath}
 VALUE = LEAVES | STRUCTURES | COMPARISONS | PREDICATES | ARITHMETIC | CASTS | FUNCTIONS | CALLS
 EVALUATING = {"eval", "if", "filter", "with", "join", "where", "group_by", "having", "order_by", "limit", "union"}
@@ -221,7 +234,10 @@ def require_value(value: exp.Expr, names: Names, string: re.Pattern[str] = STRIN
     )
     for node in value.walk():
         kind = type(node)
-        if kind not in VALUE | COLUMN_DEFINITIONS or (kind is exp.Anonymous and not _is_macro(node.parent)):
+        is_unknown = kind is exp.Anonymous and not _is_macro(node.parent) and node.name.upper() not in UNTYPED_FUNCTIONS
+        # SQLGlot's EXTRACT reads the attribute of that name.
+        is_attribute = kind is exp.Extract and node.this.name.upper() not in UNITS
+        if kind not in VALUE | COLUMN_DEFINITIONS or is_unknown or is_attribute:
             raise HeldError(f"passes {kind.__name__} {_excerpt(node.sql(DIALECT))} where SQLMesh may evaluate Python")
         if any("*/" in comment or "/*" in comment for comment in node.comments or ()):
             raise HeldError("contains a comment within a comment")
