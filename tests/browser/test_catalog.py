@@ -1,10 +1,12 @@
 """The catalog in Chromium, opened as a file."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -339,6 +341,94 @@ def test_search_and_lineage_are_usable_by_keyboard(watched: Page, site: str) -> 
     watched.locator(".graph a", has_text="shared.dim_location").focus()
     watched.keyboard.press("Enter")
     expect(watched.locator("h1")).to_have_text("shared.dim_location")
+
+
+def in_view(page: Page, selector: str) -> bool:
+    """Whether the middle of an element lies in the frame of the graph."""
+    return page.evaluate(
+        """selector => {
+          const [box, frame] = [document.querySelector(selector), document.querySelector(".graph")]
+            .map((element) => element.getBoundingClientRect());
+          const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+          return frame.left <= x && x <= frame.right && frame.top <= y && y <= frame.bottom;
+        }""",
+        selector,
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1300])
+def test_a_graph_opens_with_its_node_in_view_and_one_without_a_node_fits(
+    browser: Browser, site: str, width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, is_mobile=width < 400)
+    page = context.new_page()
+    for address, node in (
+        (MODEL, ".graph .current"),
+        ("#/model/raw.retail.sales", ".graph .current"),
+        (COLUMN, ".graph polygon[fill=orange]"),
+        ("#/column/staging.stg_retail__sales/order_id/everything", ".graph polygon[fill=orange]"),
+    ):
+        open_page(page, f"{site}{address}")
+        assert in_view(page, node), address
+    open_page(page, f"{site}#/lineage/*")
+    graph = page.locator("div.graph")
+    assert graph.evaluate("graph => graph.scrollWidth <= graph.clientWidth && graph.scrollHeight <= graph.clientHeight")
+    context.close()
+
+
+def test_pointing_at_a_node_or_focusing_it_shows_its_paths(watched: Page, site: str) -> None:
+    open_page(watched, f"{site}#/lineage/*")
+    traced = watched.locator(".graph .node.traced text")
+    watched.locator(".graph a", has_text="retail.rpt_net_revenue_by_country").hover()
+    upstream = {"retail.fct_sales", "intermediate.int_retail__sales_validated", "raw.retail.sales"}
+    assert upstream <= set(traced.all_text_contents())
+    assert "edtech.dim_course" not in traced.all_text_contents()
+    expect(watched.locator(".graph .edge.traced").first).to_be_visible()
+    watched.mouse.move(0, 0)
+    expect(traced).to_have_count(0)
+    watched.locator(".graph a", has_text="edtech.dim_course").focus()
+    assert "staging.stg_edtech__courses" in traced.all_text_contents()
+    open_page(watched, f"{site}{COLUMN}")
+    watched.locator(".graph a", has_text="unit_discount_amount").hover()
+    expect(watched.locator(".graph .edge.traced")).to_have_count(5)  # from price and discount to the report
+
+
+def test_tables_of_a_layer_have_its_colour(watched: Page, site: str) -> None:
+    open_page(watched, f"{site}#/lineage/*")
+
+    def colour(name: str) -> str:
+        node = watched.locator(".graph .node", has_text=name).locator("polygon").first
+        return node.evaluate("node => getComputedStyle(node).fill")
+
+    marts = [colour(name) for name in ("retail.fct_sales", "retail.dim_product")]
+    assert marts[0] == marts[1] != colour("staging.stg_retail__sales")
+    swatch = watched.locator(".legend span", has_text="retail").evaluate(
+        "span => getComputedStyle(span).backgroundColor"
+    )
+    assert swatch == marts[0]
+
+
+def test_a_graph_is_saved_as_svg_in_its_colours_and_as_json(page: Page, site: str) -> None:
+    open_page(page, f"{site}{COLUMN}")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="SVG").click()
+    assert (
+        saved.value.suggested_filename == "Lineage_of_column_net_revenue_amount_of_retail.rpt_net_revenue_by_city.svg"
+    )
+    svg = ET.parse(saved.value.path())  # noqa: S314 - the page's own
+    name = "{http://www.w3.org/2000/svg}"
+    assert "net_revenue_amount" in {text.text for text in svg.iter(f"{name}text")}
+    assert all(polygon.get("fill").startswith(("rgb", "none")) for polygon in svg.iter(f"{name}polygon"))
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="JSON").click()
+    graph = json.loads(saved.value.path().read_text())
+    edge = {
+        "from": ["retail.fct_sales", "net_revenue_amount"],
+        "to": ["retail.rpt_net_revenue_by_city", "net_revenue_amount"],
+        "transformations": ["AGGREGATION"],
+    }
+    assert edge in graph["edges"]
+    assert {"model": "raw.retail.sales", "column": "price"} in graph["nodes"]
 
 
 def test_an_unknown_address_shows_not_found(watched: Page, site: str) -> None:

@@ -512,6 +512,62 @@ def test_a_watched_catalog_follows_the_project_and_survives_a_broken_edit(tmp_pa
     assert process.returncode == 0
 
 
+BEFORE = (
+    "MODEL (name a.source, kind FULL); SELECT 1::INT AS id, 2::INT AS price, 3::INT AS flag",
+    """MODEL (name a.sales, kind FULL, owner shop, audits (not_null(columns := id)));
+    SELECT id::INT AS id, /* Key */ price::INT AS amount, /* Price */ 1::INT AS old FROM a.source""",
+    "MODEL (name a.gone, kind FULL); SELECT 1::INT AS x",
+)
+AFTER = (
+    BEFORE[0],
+    """MODEL (name a.sales, kind VIEW, owner shop, audits (not_null(columns := id, blocking := FALSE)));
+    SELECT id::BIGINT AS id, /* Key of a sale */ (price * flag)::INT AS amount, /* Price */ 1::TEXT AS new
+    FROM a.source WHERE flag > 0""",
+    "MODEL (name a.new, kind FULL); SELECT 1::INT AS x, 2::INT AS y",
+)
+DIFFERENCES = """\
+a.gone
+  removed
+
+a.new
+  added, with 2 columns
+
+a.sales
+  kind: FULL → VIEW
+  upstream of amount: a.source.flag (TRANSFORMATION) added
+  type of id: INT → BIGINT
+  description of id: Key → Key of a sale
+  column new added: VARCHAR
+  column old removed
+  rows depend on: a.source.flag (FILTER) added
+  audit: not_null(columns := id) removed
+  audit: not_null(columns := id), non-blocking added
+
+3 of the models differ
+"""
+
+
+def test_two_builds_are_compared_by_model_column_type_description_lineage_and_audit(tmp_path: Path) -> None:
+    before, after = (
+        write(page(catalog_of(tmp_path / name, *models)), tmp_path / f"{name}_site")
+        for name, models in (("before", BEFORE), ("after", AFTER))
+    )
+    result = CliRunner().invoke(main, ["catalog", "diff", str(before), str(after.parent)])
+    assert (result.exit_code, result.output) == (0, DIFFERENCES)
+    result = CliRunner().invoke(main, ["catalog", "diff", str(before), str(before)])
+    assert (result.exit_code, result.output) == (0, "The catalogs are equal\n")
+
+
+def test_a_file_that_is_no_catalog_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<p>Another page</p>")
+    result = CliRunner().invoke(main, ["catalog", "diff", str(tmp_path), str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: {tmp_path}/index.html can't be read: It isn't a catalog, or one of another version. "
+        "Build it with `meshflow catalog build`\n"
+    )
+
+
 @pytest.fixture(scope="module")
 def run_once(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A project whose prod a recorded plan has built."""

@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -128,6 +128,34 @@ def export(format_: str, output: Path, namespace: str | None, folder: Path, gate
     except OSError as error:
         raise click.ClickException(f"The export can't be written to {output}: {error.strerror}") from None
     click.echo(f"Wrote {len(contents.models)} models to {' and '.join(str(output / name) for name in files)}")
+
+
+BUILT = click.Path(exists=True, path_type=Path)
+
+
+@catalog.command()
+@click.argument("before", type=BUILT)
+@click.argument("after", type=BUILT)
+def diff(before: Path, after: Path) -> None:
+    """Print what differs between two built catalogs, BEFORE and AFTER: folders, or files index.html."""
+    from meshflow.catalog.diff import differences
+
+    found = differences(_read(before), _read(after))
+    for name, lines in found.items():
+        click.echo(f"{name}\n" + "".join(f"  {line}\n" for line in lines))
+    click.echo(f"{len(found)} of the models differ" if found else "The catalogs are equal")
+
+
+def _read(built: Path) -> dict[str, Any]:
+    from meshflow.catalog.site import read
+
+    file = built / "index.html" if built.is_dir() else built
+    try:
+        return read(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise click.ClickException(f"{file} can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise click.ClickException(f"{file} can't be read: {error}. Build it with `meshflow catalog build`") from None
 
 
 def _rebuild(server: "CatalogServer", folder: Path, gateway: str | None, environment: str | None) -> None:
