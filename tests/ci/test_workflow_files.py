@@ -283,26 +283,23 @@ def test_every_job_that_signs_in_to_snowflake_has_an_identity_and_these_are_all(
 
 
 @pytest.mark.parametrize("passphrase", ["", "secret"])
-def test_nothing_is_encrypted_without_a_passphrase(workflows: list[Path], tmp_path: Path, passphrase: str) -> None:
+def test_nothing_is_encrypted_without_a_passphrase(project: Path, tmp_path: Path, passphrase: str) -> None:
     """An unset secret is an empty text, which OpenSSL accepts."""
-    scripts = [
-        step["run"]
-        for file in workflows
-        for job in YAML(typ="safe").load(file.read_text(encoding="utf-8"))["jobs"].values()
-        for step in job["steps"]
-        if "openssl enc" in step.get("run", "")
-    ]
-    assert len(scripts) == 6
-    for number, script in enumerate(scripts):
-        folder = tmp_path / str(number)
-        for name in ("logs/errors.log", "state.json", ".venv/bin/meshflow"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text("# ann@example.org\n")
-            (folder / name).chmod(0o700)
-        environment = os.environ | {"MESHFLOW_EXPORT_PASSPHRASE": passphrase}
-        command = ["bash", "-e", "-c", script]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
-        assert (done.returncode == 0) == bool(list(folder.glob("*.enc"))) == bool(passphrase), done
+    action = project / ".github/actions/upload-encrypted/action.yml"
+    encrypt, upload = YAML(typ="safe").load(action.read_text(encoding="utf-8"))["runs"]["steps"]
+    (tmp_path / "errors.log").write_text("ann@example.org\n")
+    environment = os.environ | {"FILE": "errors.log", "MESHFLOW_EXPORT_PASSPHRASE": passphrase}
+    command = ["bash", "-e", "-c", encrypt["run"]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (done.returncode == 0) == (tmp_path / "errors.log.enc").exists() == bool(passphrase), done
+    assert upload["with"]["path"] == "${{ inputs.file }}.enc"
+
+
+def test_errors_and_the_state_are_uploaded_encrypted_only(workflows: list[Path]) -> None:
+    texts = "\n".join(file.read_text(encoding="utf-8") for file in workflows)
+    assert texts.count("uses: $/.github/actions/upload-encrypted\n") == 6
+    plain = re.findall(r"uses: actions/upload-artifact@.*\n +with:\n(?: +\w.*\n)*? +path: (.*)", texts)
+    assert set(plain) == {"test.json", "build.json", "data/catalog/index.html", ".cache/sbom", ".cache/screenshots"}
 
 
 def test_every_job_that_reads_approvals_may_read_the_events_of_a_pull_request(workflows: list[Path]) -> None:
@@ -457,17 +454,12 @@ def test_code_owners_are_set_for_existing_paths(project: Path) -> None:
 
 
 def test_every_threat_names_a_test_that_exists(project: Path) -> None:
-    """As `file.py`, or `file.py::test`, in the last cell of a row."""
+    """In the last cell of a row, as `tests/suite/test_file.py::test_name`."""
     text = (project / "docs/threat-model.md").read_text(encoding="utf-8").partition("## Threats")[2]
     rows = [line for line in text.splitlines() if re.match(r"\| (?!.*\| test \|$)", line)]
     assert len(rows) > 15
-    tests = {file.name: file.read_text(encoding="utf-8") for file in (project / "tests").rglob("test_*.py")}
     for row in rows:
-        named = re.findall(r"`(?:[\w/]+/)?(test_\w+\.py)(?:::(test_\w+))?`", row.split(" | ")[-1])
-        assert named, row
-        for file, test in named:
-            assert file in tests, row
-            assert not test or f"\ndef {test}(" in tests[file], f"{file}::{test}"
+        assert_named_tests_exist(project, row.split(" | ")[-1])
 
 
 def test_every_residual_risk_names_a_test_that_exists_or_says_why_there_is_none(project: Path) -> None:
@@ -475,11 +467,18 @@ def test_every_residual_risk_names_a_test_that_exists_or_says_why_there_is_none(
     risks = [" ".join(one.split()) for one in text.split("\n- ")[1:]]
     assert len(risks) > 15
     for risk in risks:
-        named = re.findall(r"`(tests/[\w/]+/test_\w+\.py)(?:::(test_\w+))?`", risk)
-        assert ("Test: `" in risk and named) or re.search(r"No test\b[^:.]*: \w", risk), risk
-        for file, test in named:
-            found = (project / file).read_text(encoding="utf-8")
-            assert not test or f"\ndef {test}(" in found, f"{file}::{test}"
+        if not re.search(r"No test\b[^:.]*: \w", risk):
+            assert "Test: `" in risk, risk
+        if "`tests/" in risk:
+            assert_named_tests_exist(project, risk)
+
+
+def assert_named_tests_exist(project: Path, text: str) -> None:
+    named = re.findall(r"`(tests/[^`]*)`", text)
+    assert named, text
+    for test in named:
+        file, _, name = test.partition("::")
+        assert f"\ndef {name}(" in (project / file).read_text(encoding="utf-8"), test
 
 
 def test_ci_test_installs_every_lock_that_the_workflows_install(project: Path) -> None:
