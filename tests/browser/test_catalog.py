@@ -29,7 +29,8 @@ LINEAGE = "#/lineage"
 SEARCH = "#/search/discount"
 FILTERED = "#/search/amount/layer=retail"
 LAYERS = "#/lineage/"
-EVERY_PAGE = (HOME, MODEL, COLUMN, f"{COLUMN}/everything", RAW, LINEAGE, LAYERS, SEARCH, FILTERED)
+ENTITIES = "#/entities"
+EVERY_PAGE = (HOME, MODEL, COLUMN, f"{COLUMN}/everything", RAW, LINEAGE, LAYERS, ENTITIES, SEARCH, FILTERED)
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"> & \\N </script><script>document.title='hacked'</script>"
 CONFIG = """
@@ -286,6 +287,22 @@ def test_a_model_page_shows_metadata_audits_tests_and_sql(watched: Page, site: s
     expect(watched.get_by_text('FROM "ANALYTICS"."INTERMEDIATE"."INT_RETAIL__SALES_VALIDATED"').last).to_be_visible()
 
 
+def test_sql_is_coloured_and_copied_as_it_is_written(watched: Page, site: str, project: Path) -> None:
+    watched.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_page(watched, f"{site}#/model/retail.fct_sales")
+    written = watched.locator("details", has_text="As written")
+    expect(written.locator(".keyword", has_text="SELECT")).to_have_count(1)
+    expect(written.locator(".comment", has_text="/* Ship-to location */")).to_have_count(1)
+    text = (project / "models/retail/fct_sales.sql").read_text(encoding="utf-8")
+    assert written.locator("pre").text_content() == text
+    written.get_by_role("button", name="Copy").click()
+    expect(written.get_by_role("button", name="Copied")).to_be_visible()
+    assert watched.evaluate("navigator.clipboard.readText()") == text
+    tests = watched.locator("details", has_text="tests/models/retail").first
+    tests.locator("summary").click()
+    expect(tests.locator(".number").first).to_be_visible()
+
+
 def test_the_lineage_of_the_project_shows_every_model(watched: Page, site: str) -> None:
     open_page(watched, site)
     models = watched.locator("main td:first-child a").all_inner_texts()
@@ -431,6 +448,21 @@ def test_a_graph_is_saved_as_svg_in_its_colours_and_as_json(page: Page, site: st
     assert {"model": "raw.retail.sales", "column": "price"} in graph["nodes"]
 
 
+def test_entities_are_joined_by_the_references_that_models_declare(watched: Page, site: str) -> None:
+    open_page(watched, f"{site}{ENTITIES}")
+    assert {"retail.fct_sales", "retail.dim_customer", "shared.dim_location", "product_id"} <= shown(watched)
+    joins = watched.locator("h2:text('Joins') + table")
+    for sql in (
+        "LEFT JOIN retail.dim_product ON retail.fct_sales.product_id = retail.dim_product.product_id",
+        (
+            "LEFT JOIN ops.model_runs ON ops.audit_results.run_id = ops.model_runs.run_id "
+            "AND ops.audit_results.model = ops.model_runs.model"
+        ),
+    ):
+        expect(joins.locator("code", has_text=sql)).to_have_count(1)
+    expect(joins).not_to_contain_text("LEFT JOIN retail.rpt_net_revenue_by_city")
+
+
 def test_an_unknown_address_shows_not_found(watched: Page, site: str) -> None:
     for address in ("#/model/retail.nothing", "#/column/retail.fct_sales/nothing", "#/nothing", "#/model/%E0%A4%A"):
         open_page(watched, f"{site}{address}")
@@ -476,7 +508,7 @@ def test_hostile_texts_are_shown_as_text(watched: Page, hostile_site: str) -> No
     expect(watched.locator("h1")).to_have_text(f"Search: {HOSTILE}")
     expect(watched.get_by_role("row")).not_to_have_count(0)
     assert watched.locator("img").count() == 0
-    assert watched.locator("script").count() == 3
+    assert watched.locator("script").count() == 4
     assert "hacked" not in watched.title().replace(HOSTILE, "")
 
 

@@ -11,6 +11,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPMessage
@@ -338,7 +339,7 @@ def test_the_policy_allows_only_the_pages_own_scripts_and_style(html: str) -> No
         for text in text
         if text
     ]
-    assert len(hashes) == 3
+    assert len(hashes) == 4
     assert re.findall(r"'sha256-[^']*'", policy) == [*hashes[1:], hashes[0]]
     assert "unsafe-inline" not in policy
     assert policy.startswith("default-src 'none';")
@@ -346,16 +347,30 @@ def test_the_policy_allows_only_the_pages_own_scripts_and_style(html: str) -> No
 
 def test_the_page_links_to_nothing_outside(html: str) -> None:
     markup = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
-    assert set(re.findall(r"(?:src|href)=\"([^\"]*)\"", markup)) == {"data:,", "#content", "#/", "#/lineage"}
+    assert set(re.findall(r"(?:src|href)=\"([^\"]*)\"", markup)) == {
+        "data:,",
+        "#content",
+        "#/",
+        "#/lineage",
+        "#/entities",
+    }
 
 
-def test_graphviz_has_the_checksum_in_its_licence_file() -> None:
-    licence = (ASSETS / "viz-global.LICENSE").read_text(encoding="utf-8")
-    assert sha256((ASSETS / "viz-global.js").read_bytes()).hexdigest() in licence
+@pytest.mark.parametrize("name", ["viz-global", "prism"])
+def test_a_library_has_the_checksum_in_its_licence_file(name: str) -> None:
+    licence = (ASSETS / f"{name}.LICENSE").read_text(encoding="utf-8")
+    assert sha256((ASSETS / f"{name}.js").read_bytes()).hexdigest() in licence
 
 
 def test_the_site_of_this_project_is_smaller_than_3_mb(html: str) -> None:
     assert len(html.encode()) < 3e6
+
+
+def test_the_site_of_500_models_as_large_as_these_is_smaller_than_10_mb(catalog: Catalog) -> None:
+    copies = -(-500 // len(catalog.models))
+    models = [replace(one, name=f"{one.name}_{copy}") for copy in range(copies) for one in catalog.models]
+    assert len(models) >= 500
+    assert len(page(replace(catalog, models=models)).encode()) < 10e6
 
 
 def test_a_failed_write_keeps_the_previous_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

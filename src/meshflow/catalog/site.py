@@ -19,11 +19,11 @@ SCRIPTS = ("elements.js", "lineage.js", "graphs.js", "search.js", "catalog.js")
 def page(catalog: Catalog) -> str:
     """The HTML. Its policy allows its own scripts and style by hash, and blocks anything that a text might inject."""
     script = "".join(_asset(name) for name in SCRIPTS)
-    graphviz, style = _asset("viz-global.js"), _asset("catalog.css")
+    graphviz, prism, style = _asset("viz-global.js"), _asset("prism.js"), _asset("catalog.css")
     policy = {
         "default-src": "'none'",
         # For Graphviz, which is WebAssembly.
-        "script-src": f"{_hash(graphviz)} {_hash(script)} 'wasm-unsafe-eval'",
+        "script-src": f"{_hash(graphviz)} {_hash(prism)} {_hash(script)} 'wasm-unsafe-eval'",
         "style-src": _hash(style),
         "img-src": "data:",
         "base-uri": "'none'",
@@ -39,6 +39,7 @@ def page(catalog: Catalog) -> str:
         # Base64 has no '<', so no text can end the script element. A time of 0 makes equal catalogs equal files.
         "catalog": b64encode(gzip.compress(data.encode(), mtime=0)).decode(),
         "graphviz": graphviz,
+        "prism": prism,
         "script": script,
     }
 

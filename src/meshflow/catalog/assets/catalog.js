@@ -81,16 +81,16 @@ function modelPage(name) {
       container,
       element("h2", {}, "Audits"),
       model.audits.length
-        ? model.audits.map((audit) => collapsible(auditCall(audit, name), audit.query))
+        ? model.audits.map((audit) => collapsible(auditCall(audit, name), audit.query, "sql"))
         : element("p", {}, "None."),
       element("h2", {}, "Unit tests"),
       model.tests.length
-        ? model.tests.map((test) => collapsible([code(test.name), ` in ${test.file}`], test.text))
+        ? model.tests.map((test) => collapsible([code(test.name), ` in ${test.file}`], test.text, "yaml"))
         : element("p", {}, "None."),
       element("h2", {}, "SQL"),
-      collapsible("As written", model.definition, true),
+      collapsible("As written", model.definition, model.file.endsWith(".py") ? "python" : "sql", true),
       Object.entries(model.rendered).map(([engine, sql]) =>
-        collapsible(`Rendered for ${engine}, gateway ${catalog.gateways[engine]}`, sql),
+        collapsible(`Rendered for ${engine}, gateway ${catalog.gateways[engine]}`, sql, "sql"),
       ),
       Object.keys(model.rendered).length ? element("p", { class: "quiet" }, renderingNote()) : "",
       model.contract && [
@@ -294,6 +294,30 @@ function lineagePage(shown = catalog.models.length > MAX_DRAWN ? "" : ALL) {
   ];
 }
 
+function entitiesPage() {
+  const joins = declaredJoins();
+  const nodes = [...new Map(joins.flatMap(({ from, to }) => [from, to]).map((node) => [nodeKey(node), node])).values()];
+  const columns = (key) => key.replace(/^\(|\)$/g, "").split(", "); // (run_id, model)
+  const sql = ({ from, to }) => {
+    const equal = columns(from[1]).map((column, index) => `${from[0]}.${column} = ${to[0]}.${columns(to[1])[index]}`);
+    return `LEFT JOIN ${to[0]} ON ${equal.join(" AND ")}`;
+  };
+  return [
+    "Entities",
+    joins.length
+      ? [
+          element("p", {}, "Columns that a model declares as references, and the tables that have one row for each value."),
+          drawing("Entities", columnGraph(nodes, joins, ["", ""])),
+          element("h2", {}, "Joins"),
+          table(
+            ["From", "To", "SQL"],
+            joins.map((one) => [link(one.from[0]), link(one.to[0]), [code(sql(one)), " ", copyButton(sql(one))]]),
+          ),
+        ]
+      : [element("p", {}, "No model has references to the grain of another.")],
+  ];
+}
+
 const missingPage = (message) => [
   "Not found",
   [element("p", {}, `${message}. `, element("a", { href: "#/" }, "All models"))],
@@ -301,7 +325,14 @@ const missingPage = (message) => [
 
 // --- Routes
 
-const pages = { "": homePage, model: modelPage, column: columnPage, lineage: lineagePage, search: searchPage };
+const pages = {
+  "": homePage,
+  model: modelPage,
+  column: columnPage,
+  lineage: lineagePage,
+  entities: entitiesPage,
+  search: searchPage,
+};
 const scrollPositions = new Map(); // by page, restored when the user goes back or forward
 let traversed = false;
 window.navigation?.addEventListener("navigate", ({ navigationType }) => (traversed = navigationType === "traverse"));
@@ -345,5 +376,5 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 window.addEventListener("scroll", () => scrollPositions.set(location.hash, window.scrollY), { passive: true });
 window.addEventListener("hashchange", () => show({ focus: true }));
 document.getElementById("built").textContent =
-  `${catalog.project}, built ${formatTimestamp(catalog.built_at)}. Graphs are drawn by Graphviz (Viz.js).`;
+  `${catalog.project}, built ${formatTimestamp(catalog.built_at)}. Graphs are drawn by Graphviz (Viz.js), SQL is coloured by Prism.`;
 show({ focus: false });

@@ -71,6 +71,34 @@ function definitionList(pairs) {
   );
 }
 
-function collapsible(summary, text, open = false) {
-  return element("details", { open }, element("summary", {}, summary), element("pre", {}, text));
+/** Text in a language of Prism, coloured as soon as it is opened. */
+function collapsible(summary, text, language, open = false) {
+  const pre = element("pre", {}, text);
+  const colour = () => pre.replaceChildren(...highlighted(text, language));
+  const details = element("details", { open }, element("summary", {}, summary), copyButton(text), pre);
+  details.addEventListener("toggle", colour, { once: true }); // an open one is toggled when it enters the page
+  return details;
+}
+
+const COLOURED = new Set(["boolean", "comment", "function", "keyword", "number", "string"]);
+
+/** The text as nodes. Prism's tokens have text only: nothing in it becomes markup. */
+function highlighted(text, language) {
+  const nodes = (tokens) =>
+    tokens.map((token) => {
+      if (typeof token === "string") return token;
+      const inner = nodes([token.content].flat());
+      return COLOURED.has(token.type) ? element("span", { class: token.type }, inner) : inner;
+    });
+  return nodes(Prism.tokenize(text, Prism.languages[language])).flat(Infinity);
+}
+
+function copyButton(text) {
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 2000);
+  };
+  const button = element("button", { type: "button", class: "copy", click: copy }, "Copy");
+  return button;
 }

@@ -107,3 +107,22 @@ function reachableModels(start, next, maxSteps) {
 /** A model and its upstream and downstream models up to the given number of steps. */
 const neighbours = (name, steps) =>
   new Set([...reachableModels(name, upstreamOfModel, steps), ...reachableModels(name, downstreamOfModel, steps)]);
+
+/** Joins that models declare: a column of `references` to the table whose grain it is, as edges. */
+function declaredJoins() {
+  // `guest_id AS account_id` is called account_id where it is the grain.
+  const references = ({ references }) =>
+    references.map((text) => text.split(/ AS /i)).map(([column, entity = column]) => [column, entity]);
+  const isKeyOf = (entity) => (model) =>
+    model.grain.includes(entity) && !references(model).some(([, other]) => other === entity);
+  return catalog.models.flatMap((model) =>
+    references(model).flatMap(([column, entity]) =>
+      catalog.models.filter(isKeyOf(entity)).map(({ name }) => ({
+        from: [model.name, column],
+        to: [name, entity],
+        transformations: ["REFERENCE"],
+        direct: true,
+      })),
+    ),
+  );
+}

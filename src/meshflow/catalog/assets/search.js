@@ -152,7 +152,7 @@ function queryWords(text) {
 }
 
 /** The text with the words that the query found marked. */
-function highlighted(text, matched) {
+function marked(text, matched) {
   const parts = [];
   let done = 0;
   const short = text.lastIndexOf(".") + 1;
@@ -221,10 +221,10 @@ function searchPage(query, chosen = "") {
             element(
               "a",
               { href: column ? route("column", model.name, column) : route("model", model.name), class: "result" },
-              highlighted(full, matched),
+              marked(full, matched),
             ),
             column ? "column" : model.kind,
-            highlighted(firstSentence(description), matched),
+            marked(firstSentence(description), matched),
           ]),
         ),
     ],
