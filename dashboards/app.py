@@ -1,6 +1,7 @@
 """Dashboards on the marts: `make dashboard`."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,12 +10,20 @@ import data_quality
 import edtech
 import retail
 import runs
+import sql
 import streamlit as st
 from panel import View, caption
 
 from meshflow.environment import load_env
 from meshflow.serve import ENVIRONMENTS, State, Warehouse, environments, warehouses
 
+PAGES = {
+    "Retail": retail.page,
+    "EdTech": edtech.page,
+    "Data quality": data_quality.page,
+    "Runs": runs.page,
+    "SQL": sql.page,
+}
 NO_WAREHOUSE = """
 **No warehouse found.** Build or configure one, and reload this page:
 
@@ -93,7 +102,6 @@ def main() -> None:
             view = choose_environments(warehouse, state)
         except click.ClickException as error:
             problem = error.message
-    pages = {"Retail": retail.page, "EdTech": edtech.page, "Data quality": data_quality.page, "Runs": runs.page}
 
     def show(title: str) -> None:
         st.title(title)
@@ -106,22 +114,29 @@ def main() -> None:
             st.info(problem)
         if view:
             try:
-                pages[title](view)
+                PAGES[title](view)
             except click.ClickException as error:
                 st.warning(error.message)
 
-    st.navigation(
-        [
-            st.Page(
-                lambda title=title: show(title),
-                title=title,
-                url_path=title.lower().replace(" ", "_"),
-                default=title == "Retail",
-            )
-            for title in pages
-        ],
-        position="top",
-    ).run()
+    navigate(show)
+
+
+def navigate(show: Callable[[str], None]) -> None:
+    """Links to all pages, and the one that is selected. A phone shows Streamlit's own navigation behind a button."""
+    links = [
+        st.Page(
+            lambda title=title: show(title),
+            title=title,
+            url_path=title.lower().replace(" ", "_"),
+            default=title == "Retail",
+        )
+        for title in PAGES
+    ]
+    page = st.navigation(links, position="hidden")
+    with st.container(horizontal=True):
+        for link in links:
+            st.page_link(link)
+    page.run()
 
 
 main()

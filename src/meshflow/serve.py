@@ -4,8 +4,8 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,18 @@ from meshflow.snowflake import arguments, login
 SCHEMAS = tuple(sorted({table.partition(".")[0] for table in SERVED}))
 CACHE_TTL_SECONDS = 600
 """How long a result from Snowflake is cached."""
+TIME_LIMIT_SECONDS = 60
+"""A query that runs longer is stopped."""
+LOCKED: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "autoload_known_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_enable_replacements": "false",
+    "memory_limit": "2GB",
+    "lock_configuration": "true",
+}
+"""Settings of DuckDB: queries reach the snapshot alone. No file, no network, no variable of this process."""
 OBJECT_NOT_FOUND = {904, 2003, 2043}
 """Snowflake's error numbers for a column, table or schema that doesn't exist or isn't authorized."""
 
@@ -34,24 +46,32 @@ class Query:
     parameters: tuple[Any, ...] = ()
 
     def only(self, column: str, values: Sequence[Any]) -> "Query":
-        """Keep rows whose `column`, such as `locations.country`, is one of `values`; all rows if `values` is empty."""
+        """Keep rows whose `column`, such as `locations.country`, is one of `values`; all rows if `values` is empty.
+
+        The condition is added to the SELECT that reads `locations`. No `?` may follow it.
+        """
         if not values:
             return self
         condition = exp.to_column(column).isin(*[exp.Placeholder() for _ in values])
-        select = parse_one(self.sql, into=exp.Select, dialect="snowflake").where(condition)
-        return replace(self, sql=select.sql(dialect="snowflake"), parameters=(*self.parameters, *values))
+        tree, name = self._tree(), column.partition(".")[0]
+        [table] = [one for one in tree.find_all(exp.Table) if one.alias_or_name == name]
+        select = table.find_ancestor(exp.Select)
+        assert select, "a table is read by a SELECT"  # noqa: S101 - for the type checker
+        select.where(condition, copy=False)
+        return replace(self, sql=tree.sql(dialect="snowflake"), parameters=(*self.parameters, *values))
 
     @cached_property
     def tables(self) -> list[str]:
         """The tables that it reads, such as `retail.fct_sales`, sorted."""
-        return sorted({f"{table.db}.{table.name}".lower() for table in self._tree().find_all(exp.Table)})
+        return sorted({f"{table.db}.{table.name}".lower() for table in self._tree().find_all(exp.Table) if table.db})
 
     def to_sql(self, environment: str, dialect: str) -> str:
         """SQL in the `dialect` of an engine that reads the views of `environment`."""
         tree = self._tree()
         if environment != "prod":
             for table in tree.find_all(exp.Table):
-                table.set("db", exp.to_identifier(f"{table.db}__{environment}"))
+                if table.db:  # others are CTEs
+                    table.set("db", exp.to_identifier(f"{table.db}__{environment}"))
         return tree.sql(dialect=dialect)
 
     def _tree(self) -> exp.Expr:
@@ -126,13 +146,20 @@ class SnapshotWarehouse(Warehouse):
     def run(self, state: State, environment: str, query: Query) -> pd.DataFrame:
         assert state.snapshot, "a state of this warehouse has one"  # noqa: S101 - for the type checker
         try:
-            with closing(duckdb.connect(str(state.snapshot.path), read_only=True)) as connection:
+            with (
+                closing(duckdb.connect(str(state.snapshot.path), read_only=True, config=LOCKED)) as connection,
+                _interrupted_after(TIME_LIMIT_SECONDS, connection),
+            ):
                 cursor = connection.execute(query.to_sql(environment, "duckdb"), list(query.parameters))
                 return _to_frame(cursor.description, cursor.fetchall())
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise _not_found(environment, query, error) from None
-        except duckdb.Error as error:
+        except duckdb.InterruptException:
+            raise click.ClickException(f"The query was stopped after {TIME_LIMIT_SECONDS} s.") from None
+        except duckdb.IOException as error:
             raise click.ClickException(f"The warehouse's snapshot can't be read: {_first_line(error)}") from None
+        except duckdb.Error as error:
+            raise click.ClickException(f"The query failed: {_first_line(error)}") from None
 
 
 class Snowflake(Warehouse):
@@ -160,7 +187,8 @@ class Snowflake(Warehouse):
             connection = self._connection
         try:
             with connection.cursor() as cursor:
-                cursor.execute(query.to_sql(environment, "snowflake"), query.parameters or None)
+                sql = query.to_sql(environment, "snowflake")
+                cursor.execute(sql, query.parameters or None, timeout=TIME_LIMIT_SECONDS)
                 return _to_frame(cursor.description, cursor.fetchall())
         except connector.errors.Error as error:
             if error.errno in OBJECT_NOT_FOUND:
@@ -192,6 +220,16 @@ def credentials() -> dict[str, Any]:
         "client_session_keep_alive": True,
         "session_parameters": {"QUERY_TAG": "meshflow dashboards", "TIMEZONE": "UTC"},
     }
+
+
+@contextmanager
+def _interrupted_after(seconds: float, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _to_frame(description: Sequence[Any], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:

@@ -40,6 +40,7 @@ from meshflow.loading.reader import TableError
 from meshflow.loading.reconcile import reconcile, reconcile_all
 from meshflow.loading.rejections import Rejections
 from meshflow.loading.report import JsonReporter
+from meshflow.readonly import check
 from meshflow.serve import ENVIRONMENTS, Query, SnapshotWarehouse, Warehouse, environments
 from meshflow.serve import Snowflake as Production
 from meshflow.source.server import Server
@@ -198,10 +199,11 @@ def columns_of(model: Model) -> dict[str, exp.DataType]:
 
 
 def dashboard_queries() -> dict[str, Query]:
-    """Every query in the modules of the pages, with a value for each parameter."""
-    found = {"environments": ENVIRONMENTS}
+    """Every query in the modules of the pages, with a value for each parameter, and every saved one."""
+    saved = (ROOT / "dashboards" / "queries").glob("*.sql")
+    found = {"environments": ENVIRONMENTS} | {file.stem: check(file.read_text(encoding="utf-8")) for file in saved}
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("streamlit", "altair", "charts", "panel", "period"):
+        for name in ("streamlit", "altair", "panel", "period"):
             patch.setitem(sys.modules, name, MagicMock())
         patch.syspath_prepend(str(ROOT / "dashboards"))
         for page in PAGES:
@@ -211,13 +213,14 @@ def dashboard_queries() -> dict[str, Query]:
                     if isinstance(text, str) and re.match(r"\s*SELECT\s", text):
                         found[f"{page} {name} {len(found)}"] = Query(text, parameters(text))
             del sys.modules[page]
+        del sys.modules["charts"]  # it has the mocked libraries
     return found
 
 
 def parameters(sql: str) -> tuple[object, ...]:
     """A date for each `?`; a number for a year and for the days by which a period is shifted, a text for a name."""
     before = [sql[: match.start()] for match in re.finditer(r"\?", sql)]
-    names = r"(environment = |run_id = |status = 'running', |\n    IFF\(sales.order_date < \?, )$"
+    names = r"(environment = |run_id = |status = 'running', |AS shift, )$"
     kinds = {names: "prod", r"(year = |, )$": 2026}
     return tuple(next((value for end, value in kinds.items() if re.search(end, text)), DAY) for text in before)
 
