@@ -2,10 +2,10 @@
 
 from functools import partial
 
-import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
+from charts import OUTCOME_COLORS, Measure
 from panel import View, select_values, show_panel, show_totals
 from period import select_period
 from status import show_status
@@ -17,10 +17,11 @@ TABLES = ("ops.rejected_rows", "ops.row_reconciliation", "ops.source_reconciliat
 """The tables that the page reads."""
 SOURCE_TABLES = Query("SELECT source_table FROM ops.table_freshness")
 DAYS = Query(
-    "SELECT COALESCE(MIN(updated_date), CURRENT_DATE) AS first_day, "
-    "COALESCE(MAX(updated_date), CURRENT_DATE) AS last_day FROM ops.row_reconciliation HAVING COUNT(*) > 0"
+    "SELECT COALESCE(MAX(IFF(counts.updated_date <= loads.last_day, counts.updated_date, NULL)), CURRENT_DATE) "
+    "AS last_day FROM ops.row_reconciliation AS counts "
+    "CROSS JOIN (SELECT MAX(last_loaded_at)::DATE AS last_day FROM ops.table_freshness) AS loads HAVING COUNT(*) > 0"
 )
-"""The default is for sources that don't record when they wrote a row."""
+"""A row written after it was loaded is an anomaly. The default is for sources that don't record when they write."""
 
 FRESHNESS = """
 SELECT freshness.source_table, freshness.last_loaded_at, freshness.last_updated_at, freshness.days_since_loaded,
@@ -34,19 +35,29 @@ SELECT
     COALESCE(SUM(counts.accepted_count), 0) AS accepted,
     COALESCE(SUM(counts.deleted_count), 0) AS deleted,
     COALESCE(SUM(counts.rejected_count), 0) AS rejected,
-    COALESCE(SUM(counts.missing_count), 0) AS missing
+    COALESCE(SUM(counts.missing_count), 0) AS missing,
+    ROUND(100 * SUM(counts.rejected_count) / NULLIF(SUM(counts.loaded_count), 0), 2) AS rejected_percent
 FROM ops.row_reconciliation AS counts
 WHERE (counts.updated_date BETWEEN ? AND ? OR counts.updated_date IS NULL)
 """
-OUTCOMES = ("accepted", "deleted", "rejected", "missing")
-FIGURES = {f"Rows {measure}": (measure, "rows") for measure in ("loaded", *OUTCOMES)}
+OUTSIDE = """
+SELECT
+    COALESCE(SUM(IFF(counts.updated_date < ?, counts.loaded_count, 0)), 0) AS earlier_count,
+    COALESCE(SUM(IFF(counts.updated_date > ?, counts.loaded_count, 0)), 0) AS later_count
+FROM ops.row_reconciliation AS counts
+"""
+REJECTED = Measure("Rejected rows", "rejected_percent", "%", "Rejected rows by rows loaded")
+MEASURES = (*(Measure(f"Rows {outcome}", outcome, "rows") for outcome in ("loaded", *OUTCOME_COLORS)), REJECTED)
+ROWS = Measure("Rows", "row_count", "rows")
+REJECTED_ROWS = Measure("Rejected rows", "rejected_count", "rows")
 OVER_TIME = """
 SELECT
     DATE_TRUNC('MONTH', counts.updated_date)::DATE AS month,
     SUM(counts.accepted_count) AS accepted,
     SUM(counts.deleted_count) AS deleted,
     SUM(counts.rejected_count) AS rejected,
-    SUM(counts.missing_count) AS missing
+    SUM(counts.missing_count) AS missing,
+    ROUND(100 * SUM(counts.rejected_count) / NULLIF(SUM(counts.loaded_count), 0), 2) AS rejected_percent
 FROM ops.row_reconciliation AS counts
 WHERE counts.updated_date BETWEEN ? AND ?
 GROUP BY DATE_TRUNC('MONTH', counts.updated_date)
@@ -82,34 +93,57 @@ GROUP BY counts.source_table
 ORDER BY counts.source_table
 """
 
+NOTHING_REJECTED = "No row was rejected in this period."
+
 
 def page(view: View) -> None:
     show_status(view, TABLES)
     bounds = view.options(DAYS).dropna()
     if bounds.empty:
-        st.info("No rows have been loaded yet: `ops.row_reconciliation` is empty.")
+        st.info("No rows are loaded: `ops.row_reconciliation` is empty. `meshflow load` and `meshflow run` fill it.")
         return
-    left, right = st.columns(2)
-    with left:
+    with st.container(horizontal=True):
         tables = select_values("Table", view.options(SOURCE_TABLES)["source_table"], "table")
-    with right:
         period = select_period(bounds["last_day"].max(), "last 12 months", "updated")
     if not period:
         return
     show = partial(show_panel, view, last_load=LAST_LOAD)
-    dates = f"By date of last update in the source, {period}. Totals include rows without one."
-    show_totals(view, Query(TOTAL, period.days).only("counts.source_table", tables), FIGURES, LAST_LOAD, dates)
+    note = f"By date of last update in the source, {period}. Totals include rows without one."
+    outside = Query(OUTSIDE, period.days).only("counts.source_table", tables)
+    for environment in view.environments:
+        earlier, later = view.run(environment, outside).iloc[0]
+        note += f" {earlier:,} earlier and {later:,} later rows of {environment} lie outside."
+    show_totals(view, Query(TOTAL, period.days).only("counts.source_table", tables), MEASURES, LAST_LOAD, note)
+    incomplete = period.incomplete("month")
+    partial_note = f"* isn't complete: the period is {period}." if incomplete else ""
+
+    def label(months: pd.Series) -> list[str]:
+        return [f"{month:%Y-%m}{'*' * (month in incomplete)}" for month in months]
+
+    over_time = Query(OVER_TIME, period.days).only("counts.source_table", tables)
     show(
-        "Last loads and freshness",
-        Query(FRESHNESS).only("freshness.source_table", tables),
-        note="last_loaded_at is the start of the newest load with a row, UTC. The period doesn't apply.",
+        "Rejected rows by month, % of rows loaded",
+        over_time,
+        lambda rows, scale_max: charts.columns(
+            rows.assign(month=label(rows["month"])), scale_max, x="month", measure=REJECTED
+        ),
+        is_overlaid=True,
+        maximum=lambda rows: rows["rejected_percent"].max(),
+        note=partial_note,
     )
     show(
-        "Accepted and rejected rows by month",
-        Query(OVER_TIME, period.days).only("counts.source_table", tables),
-        _outcomes,
-        maximum=lambda rows: rows[list(OUTCOMES)].sum(axis=1).max(),
-        note=dates,
+        "Rows by month and outcome",
+        over_time,
+        lambda rows, scale_max: charts.stacks(
+            rows.assign(month=label(rows["month"])).melt(["month"], list(OUTCOME_COLORS), "outcome", "row_count"),
+            scale_max,
+            x="month",
+            measure=ROWS,
+            series="outcome",
+            colors=OUTCOME_COLORS,
+        ),
+        maximum=lambda rows: rows[list(OUTCOME_COLORS)].sum(axis=1).max(),
+        note=partial_note,
     )
     show(
         "Rejected rows by reason",
@@ -118,24 +152,29 @@ def page(view: View) -> None:
             rows.assign(reject_reason=rows["reject_reason"] + " · " + rows["source_table"]),
             scale_max,
             by="reject_reason",
-            measure="rejected_count",
-            unit="rows",
+            measure=REJECTED_ROWS,
         ),
+        keys=2,
+        is_overlaid=True,
         maximum=lambda rows: rows["rejected_count"].max(),
         note="A row with two reasons is counted under both. Open *Rows* for the remedy.",
+        empty=NOTHING_REJECTED,
     )
     show(
-        "Reject reasons by month",
+        "Rejected rows by reason and month",
         Query(REASONS_OVER_TIME, period.days).only("rejected.source_table", tables),
         lambda rows, scale_max: charts.heat_map(
-            rows.assign(month=rows["month"].map("{:%Y-%m}".format)),
-            scale_max,
-            x="month",
-            y="reject_reason",
-            measure="rejected_count",
-            unit="rows",
+            rows.assign(month=label(rows["month"])), scale_max, x="month", y="reject_reason", measure=REJECTED_ROWS
         ),
+        keys=2,
         maximum=lambda rows: rows["rejected_count"].max(),
+        note=partial_note,
+        empty=NOTHING_REJECTED,
+    )
+    show(
+        "Last loads and freshness",
+        Query(FRESHNESS).only("freshness.source_table", tables),
+        note="last_loaded_at is the start of the newest load with a row, UTC. The period doesn't apply.",
     )
     show(
         "Reconciliation with the sources",
@@ -143,10 +182,3 @@ def page(view: View) -> None:
         note="The newest `meshflow reconcile` of each table, at counted_at. The period doesn't apply.",
         empty="Run `meshflow reconcile` to fill this.",
     )
-
-
-def _outcomes(rows: pd.DataFrame, scale_max: float) -> alt.Chart:
-    """A stacked bar per month, from a column per outcome."""
-    long = rows.melt(["month"], list(OUTCOMES), "outcome", "row_count")
-    long["month"] = long["month"].map("{:%Y-%m}".format)
-    return charts.stacks(long, scale_max, x="month:O", measure="row_count", series="outcome", unit="rows")

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import streamlit as st
+from panel import TILE_WIDTH
 
 DAY, MONTH, YEAR = (pd.DateOffset(**{unit: 1}) for unit in ("days", "months", "years"))
 
@@ -50,6 +51,15 @@ class Period:
         """In days."""
         return (self.days[1] - self.days[0]).days + 1
 
+    def incomplete(self, grain: str) -> list[date]:
+        """Months that the period doesn't contain to the day, by their first; with the grain `day`, one not yet over."""
+        first, last = self.days
+        if grain == "day":
+            today = datetime.now(UTC).date()
+            return [today] if first <= today <= last else []
+        months = {first.replace(day=1): first.day > 1, last.replace(day=1): (last + timedelta(days=1)).day > 1}
+        return [month for month, is_incomplete in months.items() if is_incomplete]
+
     def before(self, which: str) -> "Period":
         """The one that this is compared with: PREVIOUS or LAST_YEAR."""
         if self.preset == OTHER:
@@ -63,19 +73,23 @@ class Period:
 def select_period(newest: date, default: str, key: str) -> Period | None:
     """Show the filter. `newest` is the newest day of the data; None while the last day isn't selected yet."""
     presets = [*PRESETS, OTHER]
-    preset = st.selectbox("Period", presets, index=presets.index(default), key=key, bind="query-params")
+    box = st.container(width="content")  # one element, with or without days
+    preset = box.selectbox(
+        "Period", presets, index=presets.index(default), key=key, bind="query-params", width=TILE_WIDTH
+    )
     if preset != OTHER:
         return Period.of(preset, newest)
-    days = st.date_input(
+    days = box.date_input(
         "Days",
         Period.of(default, newest).days,
         min_value=BOUNDS[0],
         max_value=BOUNDS[1],
         key=f"{key}_days",
         bind="query-params",
+        width=240,
     )
     first, *last = days
     if not last:
-        st.info("Select the last day, too.")
+        box.info("Select the last day, too.")
         return None
     return Period(OTHER, newest, (first, *last))

@@ -7,6 +7,7 @@ import altair as alt
 import charts
 import pandas as pd
 import streamlit as st
+from charts import LOAD_COLORS, Measure
 from panel import View, caption, format_timestamp, show_panel, to_utc
 from status import is_running, show_status
 
@@ -15,6 +16,7 @@ from meshflow.serve import Query
 
 SLOWEST = 15
 """Models in the chart, and audits with their query."""
+DURATION = Measure("Duration", "duration_seconds", "seconds")
 PERIODS = {"1 day": 1, "7 days": 7, "30 days": 30, "90 days": 90}
 
 RUNS = """
@@ -111,7 +113,7 @@ def _show_environment(view: View, environment: str, since: datetime, now: dateti
     runs = Query(RUNS, ("running" if is_running(view) else "killed", environment, since))
     show_panel(
         view,
-        "Runs over time",
+        "Duration of runs, seconds",
         runs,
         _points,
         maximum=lambda rows: rows["duration_seconds"].fillna(0).max(),
@@ -128,8 +130,7 @@ def _show_environment(view: View, environment: str, since: datetime, now: dateti
             scale_max,
             x="day",
             y="audit",
-            measure="row_count",
-            unit="rows",
+            measure=Measure("Rows", "row_count", "rows"),
         ),
         maximum=lambda rows: rows["row_count"].max(),
         note="The most rows that a run of the day found.",
@@ -143,10 +144,10 @@ def _show_environment(view: View, environment: str, since: datetime, now: dateti
         lambda rows, scale_max: charts.stacks(
             rows.assign(day=rows["day"].map("{:%d %b}".format)),
             scale_max,
-            x="day:O",
-            measure="load_count",
+            x="day",
+            measure=Measure("Loads", "load_count", "loads"),
             series="outcome",
-            unit="loads",
+            colors=LOAD_COLORS,
         ),
         maximum=lambda rows: rows.groupby("day")["load_count"].sum().max(),
         note="Attempts to load a table. Runs record them, so those after the last run are missing.",
@@ -164,7 +165,7 @@ def _show_environment(view: View, environment: str, since: datetime, now: dateti
 
 def _points(rows: pd.DataFrame, scale_max: float) -> alt.Chart:
     rows = rows.fillna({"duration_seconds": 0})
-    return charts.points(rows, scale_max, x="started_at", measure="duration_seconds", by="status", unit="seconds")
+    return charts.points(rows, scale_max, x="started_at", measure=DURATION, by="status")
 
 
 def _show_run(view: View, environment: str, runs: pd.DataFrame) -> None:
@@ -185,14 +186,13 @@ def _show_run(view: View, environment: str, runs: pd.DataFrame) -> None:
     )
     show_panel(
         view,
-        "Models of this run",
+        "Models of this run, seconds",
         Query(MODELS, (run_id,)),
         lambda rows, scale_max: charts.bars(
             rows.dropna(subset="duration_seconds").head(SLOWEST),
             scale_max,
             by="model",
-            measure="duration_seconds",
-            unit="seconds",
+            measure=DURATION,
         ),
         maximum=lambda rows: rows["duration_seconds"].fillna(0).max(),
         note=f"The {SLOWEST} slowest. Open *Rows* for all, with status, intervals, and because of whom it was skipped.",

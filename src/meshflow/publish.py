@@ -29,8 +29,9 @@ MONTH_COLUMNS = tuple(f"{month.lower()}_enrollment_count" for month in calendar.
 """The count columns of edtech.rpt_course_enrollments_by_month, January first."""
 
 SERVED = {
-    "edtech.dim_course": ("course_id", "course_name", "course_level", "course_status"),
-    "edtech.fct_enrollment": ("enrollment_id", "course_id", "student_id", "_loaded_at"),
+    "edtech.dim_course": ("course_id", "course_name", "credits", "course_level", "course_status"),
+    "edtech.dim_student": ("student_id", "enrollment_date"),
+    "edtech.fct_enrollment": ("enrollment_id", "course_id", "student_id", "enrollment_date", "_loaded_at"),
     "edtech.rpt_course_enrollments_by_month": ("course_id", "course_name", "enrollment_year", *MONTH_COLUMNS),
     "edtech.rpt_student_credits": ("total_credit_count",),
     "edtech.rpt_student_enrollment_running_total": ("course_id", "enrollment_date"),
@@ -64,14 +65,16 @@ SERVED = {
     "ops.table_freshness": (
         "source_table", "row_count", "active_row_count", "last_updated_at", "last_loaded_at", "days_since_loaded",
     ),
-    "retail.dim_product": ("product_id", "product_category"),
+    "retail.dim_customer": ("customer_id", "first_order_date"),
+    "retail.dim_product": ("product_id", "product_name", "product_category"),
     "retail.fct_sales": (
-        "order_id", "product_id", "location_id", "order_date", "total_discount_amount", "net_revenue_amount",
-        "_loaded_at",
+        "order_id", "product_id", "customer_id", "location_id", "order_date", "quantity", "total_revenue_amount",
+        "total_discount_amount", "net_revenue_amount", "_loaded_at",
     ),
+    "shared.dim_date": ("date_day", "month_start_date"),
     "shared.dim_location": ("location_id", "city", "province", "country"),
 }  # fmt: skip
-"""Columns that dashboards read, by table: a snapshot contains no others. None names a person; students are numbers."""
+"""Columns that dashboards read, by table: a snapshot has no others. Persons are numbers without names."""
 
 _LAYOUT_HASH = sha256(repr(SERVED).encode()).hexdigest()[:8]
 """Part of a snapshot's name: a snapshot with other columns is outdated."""

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from shutil import copytree
 from types import ModuleType
+from typing import Literal
 from urllib.parse import urlsplit
 
 import duckdb
@@ -27,7 +28,13 @@ from meshflow.publish import SERVED
 from meshflow.runs import RecordedContext
 
 SCREENSHOTS = ROOT / ".cache" / "screenshots"
-PAGES = {"Retail": "/", "EdTech": "/edtech", "Data quality": "/data_quality", "Runs": "/runs"}
+PAGES = {
+    "Retail": "/",
+    "EdTech": "/edtech",
+    "Data quality": "/data_quality",
+    "Runs": "/runs",
+    "SQL": "/sql?as=bars",
+}
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\">![x](http://x.invalid) **=1+1**"
 ORDER = (
     '99001,"<img src=x onerror=alert(1)>",'
@@ -115,9 +122,14 @@ def becomes(page: Page, read: Callable[[], object], expected: object) -> None:
     assert read() == expected
 
 
+def tile(page: Page, label: str, nth: int = 0) -> Locator:
+    """The large figure with that label, of the first environment or the second."""
+    name = page.get_by_test_id("stMetricLabel").get_by_text(label, exact=True)
+    return page.get_by_test_id("stMetric").filter(has=name).nth(nth)
+
+
 def metric(page: Page, label: str, nth: int = 0) -> str:
-    box = page.get_by_test_id("stMetric").filter(has_text=label).nth(nth)
-    return box.get_by_test_id("stMetricValue").inner_text()
+    return tile(page, label, nth).get_by_test_id("stMetricValue").inner_text()
 
 
 def chart(page: Page, name: str) -> Locator:
@@ -134,6 +146,12 @@ def marks(page: Page, name: str, kind: str = "bar") -> list[dict[str, str]]:
 
 def figures(page: Page, name: str, by: str, unit: str) -> dict[str, Decimal]:
     return {mark[by]: Decimal(mark[unit]) for mark in marks(page, name)}
+
+
+def drawn_revenue(page: Page, by: str, environment: str = "prod") -> dict[str, Decimal]:
+    """Net revenue by country, category and others, as drawn."""
+    column = by if by in {"category", "product"} else "location"
+    return figures(page, f"Net revenue by {by}, USD, {environment}", column, "Net revenue, USD")
 
 
 def downloaded(page: Page, panel: int) -> tuple[str, list[list[str]]]:
@@ -185,10 +203,12 @@ def picture(page: Page, name: str) -> None:
 def test_retail_shows_the_figures_of_the_marts(page: Page, address: str, workspace: Workspace) -> None:
     open_page(page, address, "Retail")
     assert shown(page) == totals(workspace)
-    assert figures(page, "By country, prod", "location", "USD") == revenue(workspace, "country")
-    assert figures(page, "By category, prod", "category", "USD") == revenue(workspace, "product_category")
+    assert drawn_revenue(page, "country") == revenue(workspace, "country")
+    assert drawn_revenue(page, "category") == revenue(workspace, "product_category")
     daily = f"SELECT order_date, SUM(net_revenue_amount) FROM retail.rpt_revenue_daily WHERE {PERIOD} GROUP BY ALL"
-    drawn = {mark["day"]: Decimal(mark["USD"]) for mark in marks(page, "Over time, prod", "point")}
+    drawn = {
+        mark["day"]: Decimal(mark["Net revenue, USD"]) for mark in marks(page, "Net revenue by day, USD, prod", "point")
+    }
     zeros = {f"{date(2026, 8, 2) + timedelta(days=day):%b %d, %Y}": Decimal(0) for day in range(90)}
     assert drawn == zeros | {f"{day:%b %d, %Y}": amount for day, amount in rows(workspace, daily)}
     picture(page, "retail")
@@ -199,15 +219,15 @@ def test_retail_compares_a_period_with_the_previous_one(page: Page, address: str
     total = "SELECT SUM(net_revenue_amount) FROM retail.fct_sales WHERE order_date BETWEEN"
     [(current,)] = rows(workspace, f"{total} '2026-08-02' AND '2026-10-30'")
     [(previous,)] = rows(workspace, f"{total} '2026-05-04' AND '2026-08-01'")
-    change = page.get_by_test_id("stMetric").filter(has_text="Net revenue").get_by_test_id("stMetricDelta")
+    change = tile(page, "Net revenue").get_by_test_id("stMetricDelta")
     assert change.inner_text().strip() == f"{(current - previous) / previous:+.1%}"
     note = "2026-08-02 to 2026-10-30. Change since the previous period, 2026-05-04 to 2026-08-01."
     expect(page.get_by_text(note)).to_be_visible()
     with rerun(page):
         page.get_by_text("Show both periods over time").click()
-    expect(chart(page, "Over time, prod").get_by_text("previous period")).to_be_visible()
-    drawn = marks(page, "Over time, prod", "point")
-    assert sum(Decimal(mark["USD"]) for mark in drawn if mark["period"] == "previous period") == previous
+    expect(chart(page, "Net revenue by day, USD, prod").get_by_text("previous period")).to_be_visible()
+    drawn = marks(page, "Net revenue by day, USD, prod", "point")
+    assert sum(Decimal(mark["Net revenue, USD"]) for mark in drawn if mark["period"] == "previous period") == previous
     months = {mark["day"][:3] for mark in drawn}
     assert months == {"Aug", "Sep", "Oct"}, "days of the previous period have the dates they are compared with"
 
@@ -224,7 +244,7 @@ def test_last_month_is_compared_with_the_same_month_of_the_year_before(
     [(current,)] = rows(workspace, f"{total} AND order_date BETWEEN '2026-09-01' AND '2026-09-30'")
     [(earlier,)] = rows(workspace, f"{total} AND order_date BETWEEN '2025-09-01' AND '2025-09-30'")
     assert metric(page, "Net revenue") == f"{current:,.2f} USD"
-    change = page.get_by_test_id("stMetric").filter(has_text="Net revenue").get_by_test_id("stMetricDelta")
+    change = tile(page, "Net revenue").get_by_test_id("stMetricDelta")
     assert change.inner_text().strip() == f"{(current - earlier) / earlier:+.1%}"
     expect(page.get_by_text("Change since the same period last year, 2025-09-01 to 2025-09-30.")).to_be_visible()
 
@@ -249,12 +269,12 @@ def test_a_link_shows_a_colleague_the_same_view(page: Page, address: str, browse
     choose(page, "Period", "this month")
     choose(page, "Country", "Spain")
     choose(page, "Category", "Books")
-    with rerun(page):
-        page.get_by_role("radiogroup").get_by_text("Orders").click()
-    expected = shown(page), marks(page, "By province / state, dev"), marks(page, "By province / state, prod")
+    choose(page, "Measure", "Orders")
+    drawn = "Orders by province / state, dev and prod"
+    expected = shown(page), marks(page, drawn)
 
     def seen(other: Page) -> object:
-        return shown(other), marks(other, "By province / state, dev"), marks(other, "By province / state, prod")
+        return shown(other), marks(other, drawn)
 
     link = page.url
     with closing(browser.new_context()) as context:
@@ -309,8 +329,8 @@ def test_sales_without_location_and_product_are_counted_as_unknown(
     with dashboards(tmp_path) as address:
         open_page(page, address, "Retail")
         assert shown(page) == expected
-        [bar] = marks(page, "By country, prod")
-        assert (bar["location"], f"{Decimal(bar['USD']):,.2f} USD") == ("Unknown", expected[0])
+        [bar] = marks(page, "Net revenue by country, USD, prod")
+        assert (bar["location"], f"{Decimal(bar['Net revenue, USD']):,.2f} USD") == ("Unknown", expected[0])
 
 
 def test_without_a_reconciliation_the_panel_names_the_command(page: Page, workspace: Workspace, tmp_path: Path) -> None:
@@ -328,55 +348,296 @@ def test_filters_combine_and_drill_down_to_the_city(page: Page, address: str, wo
     where = "country = 'Spain' AND product_category = 'Books'"
     assert shown(page) == totals(workspace, where) != everything
     by_province = revenue(workspace, "province || ', ' || country", where)
-    assert figures(page, "By province / state, prod", "location", "USD") == by_province
+    assert drawn_revenue(page, "province / state") == by_province
     by_category = revenue(workspace, "product_category", where)
-    becomes(page, lambda: figures(page, "By category, prod", "category", "USD"), by_category)
+    becomes(page, lambda: drawn_revenue(page, "category"), by_category)
     province = max(by_province, key=lambda name: by_province[name]).partition(",")[0]
     choose(page, "Province / state", province)
     where += f" AND province = '{province}'"
     by_city = revenue(workspace, "city || ', ' || province || ', ' || country", where)
-    assert figures(page, "By city, prod", "location", "USD") == by_city
+    assert drawn_revenue(page, "city") == by_city
     assert shown(page) == totals(workspace, where)
 
 
 def test_the_measure_changes_every_chart(page: Page, address: str, workspace: Workspace) -> None:
     open_page(page, address, "Retail")
-    with rerun(page):
-        page.get_by_role("radiogroup").get_by_text("Orders").click()
-    expect(chart(page, "By country, prod").get_by_text("orders")).to_be_visible()
+    choose(page, "Measure", "Orders")
+    expect(chart(page, "Orders by country, prod")).to_be_visible()
     sales = SALES.format("retail.fct_sales", "")
     query = f"SELECT country, COUNT(DISTINCT order_id) FROM {sales} WHERE {PERIOD} GROUP BY country"
     orders = {str(country): Decimal(str(count)) for country, count in rows(workspace, query)}
-    assert figures(page, "By country, prod", "location", "orders") == orders
+    assert figures(page, "Orders by country, prod", "location", "Orders") == orders
+
+
+def test_retail_shows_customers_units_and_averages_of_the_marts(page: Page, address: str, workspace: Workspace) -> None:
+    open_page(page, address, "Retail")
+    [found] = rows(
+        workspace,
+        "SELECT SUM(total_revenue_amount), 100 * SUM(total_discount_amount) / SUM(total_revenue_amount), "
+        "SUM(net_revenue_amount) / COUNT(DISTINCT order_id), SUM(quantity), COUNT(DISTINCT customer_id), "
+        "(SELECT COUNT(*) FROM retail.dim_customer WHERE first_order_date BETWEEN '2026-08-02' AND '2026-10-30') "
+        f"FROM retail.fct_sales WHERE {PERIOD}",
+    )
+    gross, rate, average, units, customers, new = found
+    assert metric(page, "Gross revenue") == f"{gross:,.2f} USD"
+    assert metric(page, "Discount rate") == f"{rate:.2f} %"
+    assert metric(page, "Average order value") == f"{average:,.2f} USD"
+    assert metric(page, "Units") == f"{units:,}"
+    assert metric(page, "Customers") == f"{customers:,}"
+    assert metric(page, "New customers") == f"{new:,}"
+    assert metric(page, "Returning customers") == f"{int(str(customers)) - int(str(new)):,}"
+    assert drawn_revenue(page, "product") == revenue(workspace, "product_name || ' · ' || product_id")
+
+
+def test_revenue_is_shown_cumulative_and_as_an_average_over_days_with_and_without_sales(
+    page: Page, address: str, workspace: Workspace
+) -> None:
+    shown_days = "date_day BETWEEN '2026-08-02' AND '2026-10-30'"
+    daily = "SELECT order_date AS day, SUM(net_revenue_amount) AS amount FROM retail.fct_sales GROUP BY ALL"
+    expected = rows(
+        workspace,
+        f"SELECT date_day, SUM(COALESCE(amount, 0)) FILTER ({shown_days}) OVER (ORDER BY date_day), "
+        "AVG(COALESCE(amount, 0)) OVER (ORDER BY date_day ROWS 6 PRECEDING) "
+        f"FROM shared.dim_date LEFT JOIN ({daily}) ON date_day = day QUALIFY {shown_days}",
+    )
+    open_page(page, address, "Retail")
+    for column, way, title in ((1, "cumulative", "cumulative"), (2, "average of 7 days", "by day, average of 7 days")):
+        choose(page, "Over time", way)
+        drawn = marks(page, f"Net revenue {title}, USD, prod", "point")
+        assert {mark["day"]: Decimal(mark["Net revenue, USD"]) for mark in drawn} == {
+            f"{row[0]:%b %d, %Y}": round(Decimal(str(row[column])), 2) for row in expected
+        }
+
+
+def test_a_click_on_a_country_shows_its_provinces_and_one_on_a_product_its_order_lines(
+    page: Page, address: str, workspace: Workspace
+) -> None:
+    open_page(page, address, "Retail")
+    with rerun(page):
+        click_bar(page, "Net revenue by country, USD, prod", "Spain")
+    assert "country=Spain" in page.url
+    by_province = revenue(workspace, "province || ', ' || country", "country = 'Spain'")
+    assert drawn_revenue(page, "province / state") == by_province
+    where = f"country = 'Spain' AND {PERIOD}"
+    by_product = revenue(workspace, "product_name || ' · ' || product_id", where)
+    becomes(page, lambda: drawn_revenue(page, "product"), by_product)
+    product = max(by_product, key=lambda name: by_product[name])
+    with rerun(page):
+        click_bar(page, "Net revenue by product, USD, prod", product)
+    expect(page.get_by_role("heading", name=f"Order lines of {product}")).to_be_visible()
+    _, [header, *lines] = downloaded(page, -1)
+    assert header == [
+        "order_date", "order_id", "product", "category", "location", "units", "gross_revenue_usd", "discount_usd",
+        "net_revenue_usd",
+    ]  # fmt: skip
+    sales = SALES.format("retail.fct_sales", "")
+    product_id = product.rpartition(" · ")[2]
+    expected = rows(
+        workspace, f"SELECT order_id, net_revenue_amount FROM {sales} WHERE {where} AND product_id = {product_id}"
+    )
+    assert sorted((int(line[1]), Decimal(line[-1])) for line in lines) == sorted(expected)
+
+
+def click_bar(page: Page, name: str, by: str) -> None:
+    bars = chart(page, name).locator("svg [aria-roledescription=bar]")
+    labels = bars.evaluate_all("bars => bars.map(bar => bar.getAttribute('aria-label'))")
+    [index] = [index for index, label in enumerate(labels) if f": {by}" in label]
+    bars.nth(index).click()
+
+
+def test_own_sql_shows_its_rows_as_a_table_and_as_bars_and_a_link_shows_them_to_a_colleague(
+    page: Page, address: str, workspace: Workspace, browser: Browser
+) -> None:
+    open_page(page, address, "SQL", path="/sql")
+    sql = (
+        "SELECT country, SUM(net_revenue_amount) AS net_revenue_usd FROM retail.fct_sales "
+        "JOIN shared.dim_location USING (location_id) GROUP BY country ORDER BY country"
+    )
+    write_sql(page, sql)
+    expected = {str(country): Decimal(str(amount)) for country, amount in rows(workspace, sql)}
+    _, [header, *lines] = downloaded(page, 0)
+    assert header == ["country", "net_revenue_usd"]
+    assert {country: Decimal(amount) for country, amount in lines} == expected
+    choose(page, "Show as", "bars")
+    with closing(browser.new_context()) as context:
+        colleague = context.new_page()
+        open_page(colleague, page.url, "SQL", path="")
+        assert figures(colleague, "Result, prod", "x", "net_revenue_usd, USD") == expected
+        picture(colleague, "sql")
+
+
+def write_sql(page: Page, sql: str) -> None:
+    page.get_by_role("textbox", name="SQL").fill(sql)
+    with rerun(page):
+        page.get_by_role("textbox", name="SQL").press("Control+Enter")
+
+
+def test_own_sql_reads_nothing_but_served_tables_and_hostile_text_stays_text(page: Page, address: str) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    open_page(page, address, "SQL", path="/sql")
+    for sql, message in (
+        ("SELECT * FROM pii.student", "There is no table pii.student."),
+        ("SELECT * FROM read_csv('/etc/passwd')", "Not allowed here: READ_CSV('/etc/passwd')."),
+        ("DROP TABLE retail.fct_sales", "Write a single SELECT."),
+        ("SELECT email FROM edtech.dim_student", "email"),
+    ):
+        write_sql(page, sql)
+        expect(page.get_by_test_id("stAlert").filter(has_text=message)).to_be_visible()
+        expect(page.get_by_role("button", name="Download as CSV")).to_have_count(0)
+    quoted, identifier = HOSTILE.replace("'", "''"), HOSTILE.replace('"', '""')
+    write_sql(page, f"""SELECT '{quoted}' AS "{identifier}", 1 AS "<b>y</b>" """)
+    choose(page, "Show as", "bars")
+    expect(chart(page, "Result, prod").locator("svg [aria-roledescription=bar]")).to_have_count(1)
+    assert page.locator("img[src=x]").count() == 0
+    assert "hacked" not in page.title()
+    assert not [url for url in requests if not url.startswith((address, "data:", "blob:"))]
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def test_a_saved_query_opens_and_tables_have_descriptions(page: Page, address: str) -> None:
+    open_page(page, address, "SQL", path="/sql")
+    choose(page, "Saved queries", "Slowest models of all recorded runs")
+    assert "FROM ops.model_runs" in page.get_by_role("textbox", name="SQL").input_value()
+    choose(page, "Table", "retail.fct_sales")
+    expect(page.get_by_text("One row per order line sold.")).to_be_visible()
+
+
+ENROLLED = "enrollment_date BETWEEN '2025-10-31' AND '2026-10-30'"
 
 
 def test_edtech_shows_the_figures_of_the_marts(page: Page, address: str, workspace: Workspace) -> None:
     open_page(page, address, "EdTech")
+    enrolled = f"edtech.fct_enrollment JOIN edtech.dim_course USING (course_id) WHERE {ENROLLED}"
     [counts] = rows(
         workspace,
-        "SELECT (SELECT COUNT(*) FROM edtech.dim_course), COUNT(*), COUNT(DISTINCT student_id) "
-        "FROM edtech.fct_enrollment",
+        "SELECT (SELECT COUNT(*) FROM edtech.dim_course), COUNT(*), COUNT(DISTINCT student_id), SUM(credits), "
+        "COUNT_IF(course_status = 'Yet to Start'), COUNT_IF(is_active), COUNT_IF(course_status = 'Ended') "
+        f"FROM {enrolled}",
     )
-    assert [metric(page, name) for name in ("Courses", "Enrollments", "Students")] == [f"{one:,}" for one in counts]
+    labels = ("Courses", "Enrollments", "Students", "Credits", "… yet to start", "… ongoing", "… ended")
+    assert [metric(page, label) for label in labels] == [f"{one:,}" for one in counts]
     courses = rows(workspace, "SELECT course_status, course_level, COUNT(*) FROM edtech.dim_course GROUP BY ALL")
     drawn = marks(page, "Courses by status and level, prod")
-    assert {(mark["status"], mark["level"], int(mark["courses"])) for mark in drawn} == set(courses)
+    assert {(mark["status"], mark["level"], int(mark["Courses"])) for mark in drawn} == set(courses)
+    completion = rows(workspace, f"SELECT course_status, course_level, COUNT(*) FROM {enrolled} GROUP BY ALL")
+    drawn = marks(page, "Enrollments by status of the course, prod")
+    assert {(mark["status"], mark["level"], int(mark["Enrollments"])) for mark in drawn} == set(completion)
+    credits_by_level = rows(workspace, f"SELECT course_level, SUM(credits) FROM {enrolled} GROUP BY ALL")
+    assert figures(page, "Credits by level, prod", "level", "Credits") == dict(credits_by_level)
     ages = dict(rows(workspace, "SELECT age_band, student_count FROM edtech.rpt_students_by_age_band"))
-    assert figures(page, "Students by age, prod", "age_band", "students") == ages
+    assert figures(page, "Students by age, prod", "age_band", "Students") == ages
     credits_ = rows(workspace, "SELECT total_credit_count, COUNT(*) FROM edtech.rpt_student_credits GROUP BY ALL")
-    drawn_credits = figures(page, "Students by credits taken, prod", "credits", "students")
+    drawn_credits = figures(page, "Students by credits taken, prod", "credits", "Students")
     assert drawn_credits == {str(taken): count for taken, count in credits_}
     columns = ", ".join(f"{month.lower()}_enrollment_count" for month in calendar.month_name[1:])
     by_month = f"SELECT course_name, {columns} FROM edtech.rpt_course_enrollments_by_month WHERE enrollment_year = 2026"
     cells = marks(page, "Enrollments by course and month, 2026, prod", "rect mark")
-    assert {(mark["course_name"], mark["month"]): int(mark["enrollments"]) for mark in cells} == {
+    assert {(mark["course_name"], mark["month"]): int(mark["Enrollments"]) for mark in cells} == {
         (course, month): count
-        for course, *counts in rows(workspace, by_month)
-        for month, count in zip(calendar.month_abbr[1:], counts, strict=True)
+        for course, *months in rows(workspace, by_month)
+        for month, count in zip(calendar.month_abbr[1:], months, strict=True)
     }
-    last = marks(page, "Cumulative enrollments, prod", "point")[-1]
-    assert int(last["enrollments"]) == counts[1]
+    [(until,)] = rows(workspace, "SELECT COUNT(*) FROM edtech.fct_enrollment WHERE enrollment_date <= '2026-10-30'")
+    drawn = marks(page, "Cumulative enrollments, prod", "point")
+    assert (len(drawn), int(drawn[-1]["Enrollments"])) == (365, until), "days without an enrollment too"
     picture(page, "edtech")
+
+
+def test_a_cohort_is_the_students_of_a_sign_up_month_who_enroll_in_the_months_after(
+    page: Page, address: str, workspace: Workspace
+) -> None:
+    open_page(page, address, "EdTech")
+    students = "SELECT student_id, DATE_TRUNC('MONTH', enrollment_date) AS cohort FROM edtech.dim_student"
+    expected = rows(
+        workspace,
+        "SELECT STRFTIME(cohort, '%Y-%m') || ' (' || (SELECT COUNT(*) FROM edtech.dim_student AS all_students "
+        "WHERE DATE_TRUNC('MONTH', all_students.enrollment_date) = cohort) || ')', "
+        "DATE_DIFF('MONTH', cohort, enrollment_date), COUNT(DISTINCT student_id), cohort "
+        f"FROM ({students}) JOIN edtech.fct_enrollment USING (student_id) "
+        "WHERE cohort BETWEEN '2025-10-01' AND '2026-10-30' AND enrollment_date BETWEEN cohort AND '2026-10-31' "
+        "GROUP BY ALL",
+    )
+    assert expected
+    name = "Students enrolled by month since sign-up, % of the cohort, prod"
+    cells = {
+        (mark["cohort"], int(mark["months_since_sign_up"])): Decimal(mark["Enrolled, %"])
+        for mark in marks(page, name, "rect mark")
+    }
+    percents = {}
+    for cohort, month, enrolled, _ in expected:
+        size = int(str(cohort).partition("(")[2].rstrip(")"))
+        percents[cohort, month] = round(Decimal(100 * int(str(enrolled))) / size, 2)
+    assert {cell: percent for cell, percent in cells.items() if percent} == percents
+    assert len(cells) > len(percents), "months without an enrollment are 0, those to come are empty"
+
+
+def test_an_axis_ends_with_the_period_and_the_page_says_how_many_rows_lie_outside(
+    page: Page, workspace: Workspace, tmp_path: Path
+) -> None:
+    copytree(workspace.data, tmp_path, dirs_exist_ok=True)
+    with closing(duckdb.connect()) as connection:
+        connection.execute(f"ATTACH '{tmp_path}/local_analytics.duckdb' AS ANALYTICS")
+        connection.execute("USE ANALYTICS")
+        for table, column in (("EDTECH.FCT_ENROLLMENT", "enrollment_date"), ("RETAIL.FCT_SALES", "order_date")):
+            days = ", ".join(f"(DATE '{day}')" for day in ("2000-01-01", "2000-01-02", "2099-12-31"))
+            name = f"anomalies_{column}"
+            connection.execute(
+                f"CREATE TABLE {name} AS FROM {table} UNION ALL SELECT found.* REPLACE (anomalies.day AS {column}) "
+                f"FROM (FROM {table} LIMIT 1) AS found CROSS JOIN (VALUES {days}) AS anomalies (day)"
+            )
+            connection.execute(f"CREATE OR REPLACE VIEW {table} AS FROM ANALYTICS.main.{name}")
+    enrolled = "SELECT COUNT_IF(enrollment_date < '2025-10-31'), COUNT_IF(enrollment_date > '2026-10-30')"
+    [(earlier, later)] = rows(workspace, f"{enrolled} FROM edtech.fct_enrollment")
+    with dashboards(tmp_path) as address:
+        open_page(page, address, "EdTech")
+        outside = f"{earlier + 2:,} earlier and {later + 1:,} later enrollments of prod lie outside."
+        expect(page.get_by_text(outside)).to_be_visible()
+        drawn = marks(page, "Cumulative enrollments, prod", "point")
+        assert (drawn[0]["day"], drawn[-1]["day"]) == ("Oct 31, 2025", "Oct 30, 2026")
+        open_page(page, address, "Retail")
+        assert shown(page) == totals(workspace)
+        expect(page.get_by_text("1 order lines are dated after they were loaded")).to_be_visible()
+
+
+def test_months_that_the_period_does_not_contain_to_the_day_are_marked(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?period=last+12+months", "Retail", path="")
+    hollow = "Hollow: 2025-10-01, 2026-10-01 isn't complete. The period is 2025-10-31 to 2026-10-30."
+    expect(page.get_by_text(hollow)).to_be_visible()
+    page.get_by_test_id("stExpander").first.get_by_text("Rows").click()
+    _, [header, *lines] = downloaded(page, 0)
+    column = header.index("is_partial")
+    assert [line[0] for line in lines if line[column] == "True"] == ["2025-10-01", "2026-10-01"]
+    open_page(page, address, "EdTech")
+    months = [mark["month"] for mark in marks(page, "Enrollments by month, prod")]
+    assert {month for month in months if month.endswith("*")} == {"2025-10*", "2026-10*"}
+
+
+def test_levels_and_statuses_have_their_order_and_one_color_each(page: Page, address: str) -> None:
+    open_page(page, address, "EdTech")
+    for name in ("Courses by status and level, prod", "Enrollments by status of the course, prod"):
+        svg = chart(page, name).locator("svg")
+        labels = svg.locator(".role-axis-label text").all_text_contents()
+        assert [label for label in labels if label[0].isalpha()] == ["Yet to Start", "Ongoing", "Ended"]
+        legend = svg.locator(".role-legend-label text").all_text_contents()
+        assert legend == [level for level in ("Beginner", "Intermediate", "Advanced") if level in legend]
+        colors = {
+            mark.get_attribute("aria-label").partition("level: ")[2].partition(";")[0]: mark.get_attribute("fill")
+            for mark in svg.locator("[aria-roledescription=bar]").all()
+        }
+        expected = {"Beginner": "#009E73", "Intermediate": "#0072B2", "Advanced": "#E69F00"}
+        assert colors == {level: color for level, color in expected.items() if level in colors}
+
+
+def test_locations_have_their_full_names_and_axes_short_numbers(page: Page, address: str) -> None:
+    open_page(page, f"{address}/?country=Canada&province=British+Columbia", "Retail", path="")
+    texts = chart(page, "Net revenue by city, USD, prod").locator("svg text").all_text_contents()
+    names = [mark["location"] for mark in marks(page, "Net revenue by city, USD, prod")]
+    assert names
+    assert set(names) <= set(texts)
+    open_page(page, address, "Retail")
+    ticks = chart(page, "Net revenue by country, USD, prod").locator(".role-axis-label text").all_text_contents()
+    assert {"0", "5k", "10k", "15k"} <= set(ticks)
 
 
 def test_edtech_filters_change_figures_and_charts(page: Page, address: str, workspace: Workspace) -> None:
@@ -385,19 +646,19 @@ def test_edtech_filters_change_figures_and_charts(page: Page, address: str, work
     choose(page, "Status", "Ended")
     where = "course_level = 'Beginner' AND course_status = 'Ended'"
     [(courses,)] = rows(workspace, f"SELECT COUNT(*) FROM edtech.dim_course WHERE {where}")
-    [(enrollments,)] = rows(
-        workspace, f"SELECT COUNT(*) FROM edtech.fct_enrollment JOIN edtech.dim_course USING (course_id) WHERE {where}"
-    )
+    enrolled = "SELECT COUNT(*) FROM edtech.fct_enrollment JOIN edtech.dim_course USING (course_id)"
+    [(enrollments,)] = rows(workspace, f"{enrolled} WHERE {where} AND {ENROLLED}")
+    [(until,)] = rows(workspace, f"{enrolled} WHERE {where} AND enrollment_date <= '2026-10-30'")
     assert (metric(page, "Courses"), metric(page, "Enrollments")) == (f"{courses}", f"{enrollments:,}")
     becomes(
         page,
         lambda: [
-            (mark["status"], mark["level"], int(mark["courses"]))
+            (mark["status"], mark["level"], int(mark["Courses"]))
             for mark in marks(page, "Courses by status and level, prod")
         ],
         [("Ended", "Beginner", courses)],
     )
-    becomes(page, lambda: int(marks(page, "Cumulative enrollments, prod", "point")[-1]["enrollments"]), enrollments)
+    becomes(page, lambda: int(marks(page, "Cumulative enrollments, prod", "point")[-1]["Enrollments"]), until)
 
 
 def test_data_quality_shows_the_counts_of_ops_and_filters_them(page: Page, address: str, workspace: Workspace) -> None:
@@ -407,21 +668,30 @@ def test_data_quality_shows_the_counts_of_ops_and_filters_them(page: Page, addre
     total = f"SELECT {sums} FROM ops.row_reconciliation WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30'"
     [expected] = rows(workspace, total)
     assert [metric(page, f"Rows {name}") for name in names] == [f"{one:,}" for one in expected]
-    drawn = marks(page, "Accepted and rejected rows by month, prod")
-    assert sum(int(mark["rows"]) for mark in drawn if mark["outcome"] == "accepted") == expected[1]
+    drawn = marks(page, "Rows by month and outcome, prod")
+    assert sum(int(mark["Rows"]) for mark in drawn if mark["outcome"] == "accepted") == expected[1]
     rejected = rows(
         workspace,
         "SELECT reject_reason || ' · ' || source_table, SUM(rejected_count) FROM ops.rejected_rows "
         "WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30' GROUP BY ALL",
     )
-    assert figures(page, "Rejected rows by reason, prod", "reject_reason", "rows") == dict(rejected)
+    assert figures(page, "Rejected rows by reason, prod", "reject_reason", "Rejected rows") == dict(rejected)
+    rates = rows(
+        workspace,
+        "SELECT STRFTIME(updated_date, '%Y-%m'), ROUND(100 * SUM(rejected_count) / SUM(loaded_count), 2) "
+        "FROM ops.row_reconciliation WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30' GROUP BY 1",
+    )
+    assert metric(page, "Rejected rows") == f"{100 * expected[3] / expected[0]:.2f} %"
+    drawn = marks(page, "Rejected rows by month, % of rows loaded, prod")
+    drawn_rates = {mark["month"].removesuffix("*"): Decimal(mark["Rejected rows, %"]) for mark in drawn}
+    assert drawn_rates == {month: Decimal(str(rate)) for month, rate in rates}
     picture(page, "data_quality")
 
     choose(page, "Table", "retail.sales")
     [expected] = rows(workspace, f"{total} AND source_table = 'retail.sales'")
     assert [metric(page, f"Rows {name}") for name in names] == [f"{one:,}" for one in expected]
     of_sales = {reason: count for reason, count in rejected if str(reason).endswith(" · retail.sales")}
-    becomes(page, lambda: figures(page, "Rejected rows by reason, prod", "reject_reason", "rows"), of_sales)
+    becomes(page, lambda: figures(page, "Rejected rows by reason, prod", "reject_reason", "Rejected rows"), of_sales)
 
 
 @pytest.fixture(scope="module")
@@ -458,14 +728,14 @@ def test_the_page_of_runs_shows_runs_their_models_and_the_audits_that_found_rows
     [(run_id, status, seconds)] = rows(
         workspace, "SELECT run_id, status, duration_seconds FROM ops.runs WHERE environment = 'dev'"
     )
-    [point] = marks(page, "Runs over time, dev", "point")
-    assert (point["status"], Decimal(point["seconds"])) == (status, seconds)
+    [point] = marks(page, "Duration of runs, seconds, dev", "point")
+    assert (point["status"], Decimal(point["Duration, seconds"])) == (status, seconds)
     slowest = rows(
         workspace,
         f"SELECT model, duration_seconds FROM ops.model_runs WHERE run_id = '{run_id}' "
         "ORDER BY duration_seconds DESC, model LIMIT 15",
     )
-    assert figures(page, "Models of this run, dev", "model", "seconds") == dict(slowest)
+    assert figures(page, "Models of this run, seconds, dev", "model", "Duration, seconds") == dict(slowest)
     found = rows(
         workspace,
         f"SELECT audit, model, query FROM ops.audit_results WHERE run_id = '{run_id}' AND row_count > 0 "
@@ -485,9 +755,9 @@ def test_csv_contains_the_rows_shown(page: Page, address: str, workspace: Worksp
     open_page(page, address, "Retail")
     page.get_by_test_id("stExpander").nth(1).get_by_text("Rows").click()
     name, lines = downloaded(page, 1)
-    assert name == "by_country_prod.csv"
-    assert lines[0] == ["location", "orders", "discount", "net_revenue"]
-    assert {line[0]: Decimal(line[3]) for line in lines[1:]} == revenue(workspace, "country")
+    assert name == "net_revenue_by_country_usd_prod.csv"
+    assert lines[0][:4] == ["location", "net_revenue_usd", "gross_revenue_usd", "discount_usd"]
+    assert {line[0]: Decimal(line[1]) for line in lines[1:]} == revenue(workspace, "country")
 
 
 def test_data_quality_shows_the_tables_and_reasons_of_ops(page: Page, address: str, workspace: Workspace) -> None:
@@ -501,15 +771,15 @@ def test_data_quality_shows_the_tables_and_reasons_of_ops(page: Page, address: s
         "SUM(missing_in_source_count), COUNT(*) FILTER (NOT is_equal), SUM(missing_count), MAX(counted_at) "
         "FROM ops.source_reconciliation GROUP BY source_table ORDER BY source_table"
     )
-    for panel, query in ((0, freshness), (-1, reconciliation)):
+    for panel, query in ((-2, freshness), (-1, reconciliation)):
         _, [_, *lines] = downloaded(page, panel)
         assert lines == [[str(value) for value in row] for row in rows(workspace, query)]
     reasons = (
         "SELECT STRFTIME(updated_date, '%Y-%m'), reject_reason, SUM(rejected_count) FROM ops.rejected_rows "
         "WHERE updated_date BETWEEN '2025-10-31' AND '2026-10-30' GROUP BY ALL"
     )
-    cells = marks(page, "Reject reasons by month, prod", "rect mark")
-    assert {(mark["month"], mark["reject_reason"]): int(mark["rows"]) for mark in cells} == {
+    cells = marks(page, "Rejected rows by reason and month, prod", "rect mark")
+    assert {(mark["month"].removesuffix("*"), mark["reject_reason"]): int(mark["Rejected rows"]) for mark in cells} == {
         (month, reason): count for month, reason, count in rows(workspace, reasons)
     }
 
@@ -520,28 +790,68 @@ def test_another_environment_shows_its_own_figures(page: Page, address: str, wor
     assert in_prod != in_dev
     choose(page, "Environment", "dev")
     assert shown(page) == in_dev
-    assert figures(page, "By country, dev", "location", "USD") == revenue(workspace, "country", environment="__dev")
+    assert drawn_revenue(page, "country", "dev") == revenue(workspace, "country", environment="__dev")
 
 
-def test_two_environments_are_compared_on_one_scale(page: Page, address: str, workspace: Workspace) -> None:
+def test_two_environments_share_a_chart_and_a_table_of_differences(
+    page: Page, address: str, workspace: Workspace
+) -> None:
     open_page(page, address, "Retail")
     choose(page, "Compare with", "dev")
-    assert metric(page, "Net revenue", 0) == totals(workspace)[0]
-    assert metric(page, "Net revenue", 1) == totals(workspace, environment="__dev")[0]
-    left, right = (chart(page, f"By country, {name}") for name in ("prod", "dev"))
-    assert figures(page, "By country, prod", "location", "USD") == revenue(workspace, "country")
-    assert figures(page, "By country, dev", "location", "USD") == revenue(workspace, "country", environment="__dev")
-    left_box, right_box = left.bounding_box(), right.bounding_box()
-    assert left_box
-    assert right_box
-    assert left_box["x"] + left_box["width"] <= right_box["x"]
-    becomes(page, lambda: scale(left), scale(right))
+    in_prod, in_dev = totals(workspace)[0], totals(workspace, environment="__dev")[0]
+    assert (metric(page, "Net revenue"), metric(page, "Net revenue", 1)) == (in_prod, in_dev)
+    assert difference(page, "Net revenue") == "+900.00 USD"
+    assert difference(page, "Returning customers") == "equal to prod"
+    prod, dev = (revenue(workspace, "country", environment=one) for one in ("", "__dev"))
+    drawn = marks(page, "Net revenue by country, USD, prod and dev")
+    assert {(one["location"], one["environment"], Decimal(one["Net revenue, USD"])) for one in drawn} == {
+        *((country, "prod", amount) for country, amount in prod.items()),
+        *((country, "dev", amount) for country, amount in dev.items()),
+    }
+    page.get_by_test_id("stExpander").nth(1).get_by_text("Rows").click()
+    name, [header, *lines] = downloaded(page, 1)
+    assert name == "net_revenue_by_country_usd_prod_and_dev.csv"
+    columns = [header.index(f"net_revenue_usd {one}") for one in ("prod", "dev", "difference")]
+    assert {line[0]: [Decimal(line[column]) for column in columns] for line in lines} == {
+        country: [prod[country], amount, amount - prod[country]] for country, amount in dev.items()
+    }
+    assert lines[0][0] == "Spain", "rows that differ come first"
+    expect(page.get_by_text(f"1 of {len(dev)} rows differ between prod and dev.")).to_be_visible()
     picture(page, "compare")
+    open_page(page, address, "EdTech")
+    choose(page, "Compare with", "dev")
+    expect(page.get_by_text("prod and dev are equal.").first).to_be_visible()
 
 
-def scale(drawn: Locator) -> str:
-    """The range of the horizontal axis of a chart."""
-    return str(drawn.locator("[aria-label^='X-axis']").get_attribute("aria-label")).partition("from")[2]
+def difference(page: Page, label: str) -> str:
+    """What the second environment's figure says of the first one's."""
+    return tile(page, label, 1).get_by_test_id("stMetricDelta").inner_text().strip()
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        ([("a", 1), ("b", 2)], [("a", 1), ("b", 2)], [("a", 1, 1, 0), ("b", 2, 2, 0)]),
+        ([("a", 1), ("b", 2)], [("b", 5)], [("a", 1, None, -1), ("b", 2, 5, 3)]),
+        ([("a", 1)], [("a", 1), (None, 2)], [(None, None, 2, 2), ("a", 1, 1, 0)]),
+        ([("a", None)], [("a", None)], [("a", None, None, 0)]),
+        ([("a", None)], [("b", 0)], [("a", None, None, 0), ("b", None, 0, 0)]),
+    ],
+)
+def test_a_row_that_an_environment_lacks_differs_by_all_of_it(
+    left: list[tuple[object, ...]], right: list[tuple[object, ...]], expected: list[tuple[object, ...]]
+) -> None:
+    import pandas as pd  # noqa: PLC0415
+    from panel import compare  # noqa: PLC0415
+
+    frames = {
+        name: pd.DataFrame(found, columns=["key", "rows"]).astype({"rows": object})
+        for name, found in (("prod", left), ("dev", right))
+    }
+    table, differing = compare(frames, ["key"])
+    found = [tuple(None if pd.isna(value) else value for value in row) for row in table.itertuples(index=False)]
+    assert found == expected
+    assert differing == len({key for key, _ in set(left) ^ set(right)})
 
 
 def test_hostile_text_is_shown_as_text(page: Page, address: str) -> None:
@@ -554,8 +864,8 @@ def test_hostile_text_is_shown_as_text(page: Page, address: str) -> None:
     choose(page, "City", HOSTILE)
     assert metric(page, "Net revenue") == "900.00 USD"
     assert "alert(1)" not in page.content(), "the page shows no names of persons"
-    assert figures(page, "By city, dev", "location", "USD") == {f"{HOSTILE}, Bizkaia, Spain": Decimal(900)}
-    chart(page, "By city, dev").locator("svg [aria-roledescription=bar]").hover()
+    assert drawn_revenue(page, "city", "dev") == {f"{HOSTILE}, Bizkaia, Spain": Decimal(900)}
+    chart(page, "Net revenue by city, USD, dev").locator("svg [aria-roledescription=bar]").hover()
     expect(page.locator("#vg-tooltip-element")).to_contain_text("<img src=x")
     page.get_by_test_id("stExpander").nth(1).get_by_text("Rows").click()
     settle(page)
@@ -587,7 +897,7 @@ def test_a_run_and_open_dashboards_dont_interfere(page: Page, workspace: Workspa
         before = set((data / "dashboards").iterdir())
         idle = page.context.new_page()  # stays open without interaction
         open_page(idle, address, "Runs")
-        points = len(marks(idle, "Runs over time, prod", "point"))
+        points = len(marks(idle, "Duration of runs, seconds, prod", "point"))
         with run_elsewhere(workspace, data) as run:
             was_busy = False
             while run.poll() is None:
@@ -602,7 +912,7 @@ def test_a_run_and_open_dashboards_dont_interfere(page: Page, workspace: Workspa
             "() => document.body.innerText.includes('The last run of prod succeeded')", timeout=90_000
         )
         settle(idle)
-        becomes(idle, lambda: len(marks(idle, "Runs over time, prod", "point")), points + 1)
+        becomes(idle, lambda: len(marks(idle, "Duration of runs, seconds, prod", "point")), points + 1)
         open_page(page, address, "Retail")
         assert shown(page) == expected
         assert set((data / "dashboards").iterdir()) - before, "the page shows a snapshot of the run's result"
@@ -624,13 +934,12 @@ def test_without_a_warehouse_the_page_explains_how_to_build_one_and_then_shows_i
         open_page(page, address, "Data quality")
         expect(page.get_by_text("No environment is built yet")).to_be_visible()
 
-        incomplete = (
-            "CREATE SCHEMA RETAIL; CREATE VIEW RETAIL.DIM_PRODUCT AS SELECT 1 AS product_id, '' AS product_category"
-        )
+        columns = ", ".join(f"1 AS {column}" for column in SERVED["retail.dim_product"])
+        incomplete = f"CREATE SCHEMA RETAIL; CREATE VIEW RETAIL.DIM_PRODUCT AS SELECT {columns}"
         with closing(duckdb.connect(str(database))) as connection:
             connection.execute(incomplete)
         open_page(page, address, "Data quality")
-        missing = re.compile(r"prod doesn't have every table and column that this needs.*: ops\.row_reconciliation\.")
+        missing = re.compile(r"prod doesn't have every table and column that this needs.*: ops\.row_reconciliation, ")
         expect(page.get_by_text(missing).first).to_be_visible()
         assert page.get_by_test_id("stException").count() == 0
 
@@ -667,13 +976,22 @@ def test_without_a_recorded_run_the_page_says_so(page: Page, built: Workspace, t
         expect(page.get_by_text("processed until")).to_have_count(0)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("title", PAGES)
-def test_axe_finds_no_serious_violation(page: Page, address: str, title: str) -> None:
-    open_page(page, address, title)
-    choose(page, "Compare with", "dev")
-    page.get_by_test_id("stExpander").first.get_by_text("Rows").click()
-    settle(page)
-    violations = Axe().run(page).response["violations"]
+def test_axe_finds_no_serious_violation_in_the_colors_of_the_system(
+    browser: Browser, address: str, title: str, scheme: Literal["light", "dark"]
+) -> None:
+    with closing(browser.new_context(color_scheme=scheme)) as context:
+        page = context.new_page()
+        open_page(page, address, title)
+        background = page.get_by_test_id("stApp").evaluate("app => getComputedStyle(app).backgroundColor")
+        is_dark = int(re.findall(r"\d+", background)[0]) < 128
+        assert is_dark == (scheme == "dark")
+        choose(page, "Compare with", "dev")
+        page.get_by_test_id("stExpander").first.get_by_text("Rows").click()
+        settle(page)
+        picture(page, f"{scheme}_{title.lower().replace(' ', '_')}")
+        violations = Axe().run(page).response["violations"]
     assert not [
         (violation["id"], violation["nodes"][0]["html"])
         for violation in violations
@@ -682,11 +1000,17 @@ def test_axe_finds_no_serious_violation(page: Page, address: str, title: str) ->
 
 
 @pytest.mark.parametrize("title", PAGES)
-def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser, address: str, title: str) -> None:
+def test_on_a_phone_nothing_is_wider_than_the_screen_and_a_figure_is_seen_first(
+    browser: Browser, address: str, title: str
+) -> None:
     with closing(browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)) as context:
         page = context.new_page()
         open_page(page, address, title)
         expect(page.locator("svg.marks").first).to_be_visible()
+        for link in PAGES:
+            expect(page.get_by_role("link", name=link, exact=True)).to_be_in_viewport()
+        if title in {"Retail", "EdTech", "Data quality"}:
+            expect(page.get_by_test_id("stMetricValue").first).to_be_in_viewport(ratio=1)
         wide = page.get_by_test_id("stMain").evaluate("main => main.scrollWidth - main.clientWidth")
         assert wide <= 0
         picture(page, f"phone_{title.lower().replace(' ', '_')}")
@@ -705,7 +1029,7 @@ def test_filters_are_usable_by_keyboard(page: Page, address: str, workspace: Wor
         page.keyboard.type("Spain")
         page.keyboard.press("Enter")
     assert shown(page) == totals(workspace, "country = 'Spain'")
-    assert figures(page, "By province / state, prod", "location", "USD") == revenue(
+    assert drawn_revenue(page, "province / state") == revenue(
         workspace, "province || ', ' || country", "country = 'Spain'"
     )
 
@@ -719,11 +1043,11 @@ def test_times_dont_depend_on_the_time_zone_and_all_requests_are_local(
         page.on("request", lambda request: requests.append(request.url))
         for title in reversed(PAGES):
             open_page(page, address, title)
-        drawn = marks(page, "Over time, prod", "point")
+        drawn = marks(page, "Net revenue by day, USD, prod", "point")
         assert (drawn[0]["day"], drawn[-1]["day"]) == ("Aug 02, 2026", "Oct 30, 2026")
         open_page(page, address, "Runs")
         [(started_at,)] = rows(workspace, "SELECT started_at FROM ops.runs WHERE environment = 'prod'")
-        [point] = marks(page, "Runs over time, prod", "point")
+        [point] = marks(page, "Duration of runs, seconds, prod", "point")
         assert point["time"] == f"{started_at:%b %d, %Y %H:%M}"
     assert not [url for url in requests if not url.startswith((address, "data:", "blob:"))]
 
