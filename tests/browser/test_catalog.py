@@ -149,6 +149,8 @@ def test_a_measure_shows_values_unless_filters_are_selected_too(watched: Page, s
     upstream = watched.locator("h2:text('Upstream') + table")
     expect(upstream.get_by_role("row", name="int_retail__sales_validated.is_valid filter")).to_have_count(1)
     expect(upstream.get_by_role("row", name="retail.fct_sales.net_revenue_amount value: aggregated 1")).to_have_count(1)
+    deleted = "raw.retail.sales._deleted_at (source column) condition, window 4"  # of a column that isn't a value
+    expect(upstream.get_by_role("row", name=deleted)).to_have_count(1)
     expect(watched.locator(".graph .edge path[stroke-dasharray]").first).to_be_visible()
 
 

@@ -172,6 +172,16 @@ WRONG: dict[str, list[Wrong]] = {
         *ENV_FILES, *CONFIGURATION[:2], *GATEWAYS[:1], Wrong((*LOCAL, "--port", "65536"), "project", "65536"),
         Wrong((*LOCAL, "--port", "{taken}"), "project", "Can't listen on port"),
     ],
+    "catalog export": [
+        *ENV_FILES, *(Wrong(("--format", "dbt"), one.situation, one.message) for one in CONFIGURATION[:2]),
+        Wrong((), "project", "Missing option '--format'"), Wrong(("--format", "csv"), "project", "'csv' is not one of"),
+    ],
+    "catalog diff": [
+        *ENV_FILES, Wrong(("config.yaml", "nope"), "project", "does not exist"),
+        Wrong(("config.yaml", "config.yaml"), "project", "It isn't a catalog"),
+        Wrong((), "project", "Missing argument 'BEFORE'"), Wrong(("data",), "project", "Missing argument 'AFTER'"),
+        Wrong(("data", "data"), "project", "data/index.html can't be read: No such file or directory"),
+    ],
     "ci admit": [*job(*CLONE), Wrong((*CLONE, "--path", "config.yaml"), "project", "is a file")],
     "ci merge": [
         *ENV_FILES, Wrong((*CLONE, "--main", "x", "--sha", "y"), "project", "git"),

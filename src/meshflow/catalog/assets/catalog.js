@@ -218,11 +218,11 @@ function columnPage(model, name, shown = VALUES) {
   const rows = (found, unit) =>
     table(
       ["Column", unit, "Steps", "Description"],
-      found.map(({ node: [other, name], direct, steps, edge }) => [
+      found.map(({ node: [other, name], direct, steps, transformations }) => [
         name === ROWS
           ? ["rows of ", link(other)]
           : [columnLink([other, name], `${other}.${name}`), isRaw(other) ? " (source column)" : ""],
-        usage(edge, direct),
+        usage(transformations, direct),
         String(steps),
         name === ROWS ? firstSentence(models.get(other)?.description ?? "") : columnOf([other, name])?.description,
       ]),
@@ -253,7 +253,7 @@ function columnPage(model, name, shown = VALUES) {
 }
 
 /** 'value: computed, condition', or 'filter' if no value reaches the other column. */
-function usage({ transformations }, isValue) {
+function usage(transformations, isValue) {
   const words = (isDirect) => transformations.filter((one) => DIRECT.has(one) === isDirect).map((one) => WORDS[one]);
   return (isValue ? "value: " : "") + [...words(true), ...words(false)].join(", ");
 }

@@ -69,18 +69,29 @@ function upstreamEdges(node, onlyValues) {
 /** Edges out of a node. What affects the rows of a model affects all its columns, which aren't repeated. */
 const downstreamEdges = (node) => edgesFrom.get(nodeKey(node)) ?? [];
 
-/** Nodes reached from `start`, without it, breadth first, as {node, steps, edge}; those with values come first. */
+/**
+ * Nodes reached from `start`, without it, breadth first; those with values come first. Each has what is done with it, or
+ * if no value of it reaches `start`, what is done with the column between them that isn't a value.
+ */
 function reachable(start, edgesOf, end) {
   const found = new Map([[nodeKey(start), { node: start, steps: 0, direct: true }]]);
   const visit = (follows) => {
     let frontier = [...found.values()];
     while (frontier.length) {
       const next = [];
-      for (const { node, steps, direct } of frontier)
+      for (const { node, steps, direct, selector } of frontier)
         for (const edge of edgesOf(node).filter(follows)) {
           const key = nodeKey(edge[end]);
           if (found.has(key)) continue;
-          const reached = { node: edge[end], steps: steps + 1, edge, direct: direct && edge.direct };
+          const isValue = direct && edge.direct;
+          const selects = edge.direct ? selector : (edge.transformations.length && edge.transformations) || selector;
+          const reached = {
+            node: edge[end],
+            steps: steps + 1,
+            direct: isValue,
+            selector: selects,
+            transformations: isValue ? edge.transformations : selects,
+          };
           found.set(key, reached);
           next.push(reached);
         }
