@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-lo
 PORT ?= 8000
 
 .NOTPARALLEL: # several locks go into one environment
-.PHONY: help dev demo dashboard ui catalog test chaos-test chaos-long install-test snowflake-test snowflake-check infra-test ci-test browser-test bench bench-full bench-test lint hooks format sample lock scan clean
+.PHONY: help dev demo dashboard ui catalog test chaos-test chaos-long install-test snowflake-test snowflake-check infra-test ci-test ci-long browser-test bench bench-full bench-test lint hooks format sample lock scan clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -59,6 +59,9 @@ snowflake-test: .venv/dev.installed .venv/snowflake.installed .venv-emulator/ins
 
 ci-test: .venv/dev.installed .venv/loading.installed .venv/snowflake.installed .venv-emulator/installed ## Test hooks, `meshflow ci` and the GitHub Actions workflows, against a fake GitHub and an emulated Snowflake
 	@$(PYTEST) tests/ci tests/workflows
+
+ci-long: .venv/dev.installed .venv/loading.installed .venv/snowflake.installed .venv-emulator/installed ## Print how long a push, `/deploy` and a change of documents take, by job and step
+	@$(BIN)/python -m pytest -q -rP tests/workflows/speed.py
 
 browser-test: .venv/dev.installed .venv/loading.installed .venv/dashboards.installed .venv/browser.installed .venv-ui/installed ## Test dashboards, UI and catalog in Chromium, which must be on PATH
 	@$(PYTEST) tests/browser
