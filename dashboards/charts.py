@@ -4,7 +4,7 @@
 share a chart, the column `environment` tells them apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import altair as alt
@@ -143,15 +143,20 @@ def bars(rows: pd.DataFrame, scale_max: float, *, by: str, measure: Measure) -> 
     return alt.layer(chosen, figures, names, usermeta=SVG).properties(height=alt.Step(16, **{"for": "offset"}))
 
 
-def columns(rows: pd.DataFrame, scale_max: float, *, x: str, measure: Measure) -> alt.Chart:
-    """A column for each row, in the rows' order; those of two environments beside each other."""
+def columns(
+    rows: pd.DataFrame, scale_max: float, *, x: str, measure: Measure, every_x: Sequence[str] | None = None
+) -> alt.Chart:
+    """A column for each row, in the rows' order; those of two environments beside each other.
+
+    The axis has `every_x`, also those without a row.
+    """
     environments = list(dict.fromkeys(rows["environment"]))
     legend = alt.Legend(orient="top") if len(environments) > 1 else None
     return (
         alt.Chart(rows, usermeta=SVG)
         .mark_bar()
         .encode(
-            x=alt.X(f"{x}:O", title=None, sort=None).axis(labelAngle=-40),
+            x=_across(x, every_x).axis(labelAngle=-40),
             xOffset=alt.XOffset("environment:N").scale(domain=environments),
             y=_height(rows, measure, scale_max),
             color=alt.Color("environment:N", title=None, legend=legend).scale(
@@ -163,16 +168,26 @@ def columns(rows: pd.DataFrame, scale_max: float, *, x: str, measure: Measure) -
 
 
 def stacks(  # noqa: PLR0913 - what it draws
-    rows: pd.DataFrame, scale_max: float, *, x: str, measure: Measure, series: str, colors: Mapping[str, str]
+    rows: pd.DataFrame,
+    scale_max: float,
+    *,
+    x: str,
+    measure: Measure,
+    series: str,
+    colors: Mapping[str, str],
+    every_x: Sequence[str] | None = None,
 ) -> alt.Chart:
-    """Stacked bars in the rows' order; the `series` in the order and colours of `colors`, others in grey above them."""
+    """Stacked bars in the rows' order; the `series` in the order and colours of `colors`, others in grey above them.
+
+    The axis has `every_x`, also those without a row.
+    """
     found = list(dict.fromkeys(rows[series]))
     names = [*(name for name in colors if name in found), *(name for name in found if name not in colors)]
     return (
         alt.Chart(rows.assign(rank=rows[series].map(names.index)), usermeta=SVG)
         .mark_bar(stroke="white", strokeWidth=0.5)
         .encode(
-            x=alt.X(f"{x}:O", title=None, sort=None).axis(labelAngle=-40),
+            x=_across(x, every_x).axis(labelAngle=-40),
             y=_height(rows, measure, scale_max),
             color=alt.Color(f"{series}:N", title=None)
             .scale(domain=names, range=[colors.get(name, GREY) for name in names])
@@ -183,10 +198,12 @@ def stacks(  # noqa: PLR0913 - what it draws
     )
 
 
-def heat_map(rows: pd.DataFrame, scale_max: float, *, x: str, y: str, measure: Measure) -> alt.LayerChart:
-    """A cell for each `x` and `y`, with its figure."""
+def heat_map(  # noqa: PLR0913 - what it draws
+    rows: pd.DataFrame, scale_max: float, *, x: str, y: str, measure: Measure, every_x: Sequence[str] | None = None
+) -> alt.LayerChart:
+    """A cell for each `x` and `y`, with its figure. The axis has `every_x`, also those without a row."""
     base = alt.Chart(rows).encode(
-        x=alt.X(f"{x}:O", title=None, sort=None).axis(labelAngle=0), y=alt.Y(f"{y}:N", title=None).axis(labelLimit=200)
+        x=_across(x, every_x).axis(labelAngle=0), y=alt.Y(f"{y}:N", title=None).axis(labelLimit=200)
     )
     cells = base.mark_rect().encode(
         color=alt.Color(f"{measure.column}:Q", title=measure.title).scale(scheme="viridis", domain=[0, scale_max or 1]),
@@ -208,6 +225,11 @@ def _ink() -> str:
 def _in_utc(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """Days and timestamps as those of UTC. Without a zone, Streamlit takes them for the browser's."""
     return rows.assign(**{column: pd.to_datetime(rows[column], utc=True)})
+
+
+def _across(x: str, every_x: Sequence[str] | None) -> alt.X:
+    axis = alt.X(f"{x}:O", title=None, sort=None)
+    return axis.scale(domain=list(every_x)) if every_x else axis
 
 
 def _tooltip(measure: Measure) -> alt.Tooltip:

@@ -1,9 +1,10 @@
 """Data quality: freshness, rejected rows with their reasons, reconciliation with the source databases."""
 
+from collections.abc import Iterable
+from datetime import date
 from functools import partial
 
 import charts
-import pandas as pd
 import streamlit as st
 from charts import OUTCOME_COLORS, Measure
 from panel import View, select_values, show_panel, show_totals
@@ -117,7 +118,7 @@ def page(view: View) -> None:
     incomplete = period.incomplete("month")
     partial_note = f"* isn't complete: the period is {period}." if incomplete else ""
 
-    def label(months: pd.Series) -> list[str]:
+    def label(months: Iterable[date]) -> list[str]:
         return [f"{month:%Y-%m}{'*' * (month in incomplete)}" for month in months]
 
     over_time = Query(OVER_TIME, period.days).only("counts.source_table", tables)
@@ -125,7 +126,11 @@ def page(view: View) -> None:
         "Rejected rows by month, % of rows loaded",
         over_time,
         lambda rows, scale_max: charts.columns(
-            rows.assign(month=label(rows["month"])), scale_max, x="month", measure=REJECTED
+            rows.assign(month=label(rows["month"])),
+            scale_max,
+            x="month",
+            measure=REJECTED,
+            every_x=label(period.months),
         ),
         is_overlaid=True,
         maximum=lambda rows: rows["rejected_percent"].max(),
@@ -141,6 +146,7 @@ def page(view: View) -> None:
             measure=ROWS,
             series="outcome",
             colors=OUTCOME_COLORS,
+            every_x=label(period.months),
         ),
         maximum=lambda rows: rows[list(OUTCOME_COLORS)].sum(axis=1).max(),
         note=partial_note,
@@ -164,7 +170,12 @@ def page(view: View) -> None:
         "Rejected rows by reason and month",
         Query(REASONS_OVER_TIME, period.days).only("rejected.source_table", tables),
         lambda rows, scale_max: charts.heat_map(
-            rows.assign(month=label(rows["month"])), scale_max, x="month", y="reject_reason", measure=REJECTED_ROWS
+            rows.assign(month=label(rows["month"])),
+            scale_max,
+            x="month",
+            y="reject_reason",
+            measure=REJECTED_ROWS,
+            every_x=label(period.months),
         ),
         keys=2,
         maximum=lambda rows: rows["rejected_count"].max(),

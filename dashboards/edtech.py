@@ -1,5 +1,7 @@
 """EdTech: courses, enrollments over time, completion, credits, cohorts and ages. Aggregates only, no personal data."""
 
+from collections.abc import Iterable
+from datetime import date
 from functools import partial
 
 import altair as alt
@@ -190,14 +192,21 @@ def page(view: View) -> None:
     show = partial(show_panel, view)
     incomplete = period.incomplete("month")
 
-    def by_month(rows: pd.DataFrame, scale_max: float) -> alt.Chart:
-        labelled = rows.assign(month=[f"{month:%Y-%m}{'*' * (month in incomplete)}" for month in rows["month"]])
-        return charts.stacks(labelled, scale_max, x="month", measure=ENROLLMENTS, series="level", colors=LEVEL_COLORS)
+    def label(months: Iterable[date]) -> list[str]:
+        return [f"{month:%Y-%m}{'*' * (month in incomplete)}" for month in months]
 
     show(
         "Enrollments by month",
         filtered(ENROLLED_BY_MONTH, *days),
-        by_month,
+        lambda rows, scale_max: charts.stacks(
+            rows.assign(month=label(rows["month"])),
+            scale_max,
+            x="month",
+            measure=ENROLLMENTS,
+            series="level",
+            colors=LEVEL_COLORS,
+            every_x=label(period.months),
+        ),
         keys=2,
         maximum=lambda rows: rows.groupby("month")["enrollment_count"].sum().max(),
         note=f"* isn't complete: the period is {period}." if incomplete else "",

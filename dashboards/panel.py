@@ -154,7 +154,7 @@ def _show_rows(title: str, filled: Mapping[str, pd.DataFrame], keys: int, *, is_
         )
     with st.expander("Rows", expanded=is_open):
         st.dataframe(
-            rows, hide_index=True, alt=f"Rows of {name}", key=f"table {name}", column_config=_number_formats(rows)
+            rows, hide_index=True, alt=f"Rows of {name}", key=f"table {name}", column_config=number_formats(rows)
         )
         st.download_button(
             "Download as CSV",
@@ -263,7 +263,7 @@ def is_number(column: pd.Series) -> bool:
     return all(isinstance(one, Number) and not isinstance(one, bool) for one in column.dropna())
 
 
-def _number_formats(rows: pd.DataFrame) -> dict[str, Any]:
+def number_formats(rows: pd.DataFrame) -> dict[str, Any]:
     """Thousands separated; amounts to the cent, rates to the hundredth."""
     formats = {}
     for name, column in rows.items():

@@ -51,14 +51,19 @@ class Period:
         """In days."""
         return (self.days[1] - self.days[0]).days + 1
 
+    @property
+    def months(self) -> list[date]:
+        """The first day of each month of the period."""
+        return list(pd.date_range(self.days[0].replace(day=1), self.days[1], freq="MS").date)
+
     def incomplete(self, grain: str) -> list[date]:
         """Months that the period doesn't contain to the day, by their first; with the grain `day`, one not yet over."""
         first, last = self.days
         if grain == "day":
             today = datetime.now(UTC).date()
             return [today] if first <= today <= last else []
-        months = {first.replace(day=1): first.day > 1, last.replace(day=1): (last + timedelta(days=1)).day > 1}
-        return [month for month, is_incomplete in months.items() if is_incomplete]
+        starts_late, ends_early = first.day > 1, (last + timedelta(days=1)).day > 1
+        return sorted({*[first.replace(day=1)] * starts_late, *[last.replace(day=1)] * ends_early})
 
     def before(self, which: str) -> "Period":
         """The one that this is compared with: PREVIOUS or LAST_YEAR."""

@@ -248,9 +248,10 @@ def _show_over_time(  # noqa: PLR0913, PLR0917 - what is selected
     way = left.selectbox("Over time", ways, format_func=ways.__getitem__, key="way", bind="query-params")
     is_both = right.toggle("Show both periods over time", key="both", bind="query-params")
     note = ""
-    if way != EACH and (measure.column not in ADDITIVE or (way == AVERAGE and grain == "month")):
-        note = f"Each {grain}: {measure.label.lower()} of {grain}s can't be added up, or aren't shown by day. "
-        way = EACH
+    if way != EACH and measure.column not in ADDITIVE:
+        way, note = EACH, f"Values of several {grain}s can't be added up, so each {grain} is shown. "
+    elif way == AVERAGE and grain == "month":
+        way, note = EACH, f"The average needs a period of at most {LONGEST_DAILY_PERIOD} days. Each month is shown. "
     shown = [(period, "this period")]
     if is_both and grain == "day":
         shown.append((earlier, compared))
@@ -261,7 +262,7 @@ def _show_over_time(  # noqa: PLR0913, PLR0917 - what is selected
     )
     partial_dates = period.incomplete(grain)
     if partial_dates:
-        note += f"Hollow: {', '.join(map(str, partial_dates))} isn't complete. The period is {period}."
+        note += f"Hollow points aren't complete: {', '.join(map(str, partial_dates))}. The period is {period}."
     show_panel(
         view,
         measure.per({EACH: f"by {grain}", AVERAGE: "by day, average of 7 days", CUMULATIVE: "cumulative"}[way]),

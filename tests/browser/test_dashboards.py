@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from http.client import HTTPConnection
 from importlib import import_module
@@ -602,7 +602,7 @@ def test_an_axis_ends_with_the_period_and_the_page_says_how_many_rows_lie_outsid
 
 def test_months_that_the_period_does_not_contain_to_the_day_are_marked(page: Page, address: str) -> None:
     open_page(page, f"{address}/?period=last+12+months", "Retail", path="")
-    hollow = "Hollow: 2025-10-01, 2026-10-01 isn't complete. The period is 2025-10-31 to 2026-10-30."
+    hollow = "Hollow points aren't complete: 2025-10-01, 2026-10-01. The period is 2025-10-31 to 2026-10-30."
     expect(page.get_by_text(hollow)).to_be_visible()
     page.get_by_test_id("stExpander").first.get_by_text("Rows").click()
     _, [header, *lines] = downloaded(page, 0)
@@ -611,6 +611,8 @@ def test_months_that_the_period_does_not_contain_to_the_day_are_marked(page: Pag
     open_page(page, address, "EdTech")
     months = [mark["month"] for mark in marks(page, "Enrollments by month, prod")]
     assert {month for month in months if month.endswith("*")} == {"2025-10*", "2026-10*"}
+    axis = chart(page, "Enrollments by month, prod").locator("[aria-label^='X-axis']").get_attribute("aria-label")
+    assert "discrete scale with 13 values" in str(axis), "months without an enrollment are on the axis"
 
 
 def test_levels_and_statuses_have_their_order_and_one_color_each(page: Page, address: str) -> None:
@@ -875,6 +877,34 @@ def test_hostile_text_is_shown_as_text(page: Page, address: str) -> None:
     assert not [url for url in requests if "invalid" in url]
 
 
+def test_tables_separate_thousands_and_have_amounts_to_the_cent() -> None:
+    import pandas as pd  # noqa: PLC0415
+    from panel import number_formats  # noqa: PLC0415
+
+    table = pd.DataFrame({
+        "city": ["Bilbao"], "net_revenue_usd": [Decimal(1234)], "orders": [1234], "order_id": [1234], "rate": [1.5],
+    })  # fmt: skip
+    formats = {name: config["type_config"]["format"] for name, config in number_formats(table).items()}
+    assert formats == {"net_revenue_usd": "%,.2f", "orders": "%,d", "rate": "%,.2f"}
+
+
+def test_a_period_names_its_months_and_those_it_does_not_contain_to_the_day() -> None:
+    from period import OTHER, Period  # noqa: PLC0415
+
+    def period(first: date, last: date) -> Period:
+        return Period(OTHER, last, (first, last))
+
+    both = period(date(2026, 1, 1), date(2026, 2, 28))
+    assert both.months == [date(2026, 1, 1), date(2026, 2, 1)]
+    assert both.incomplete("month") == []
+    assert period(date(2026, 1, 2), date(2026, 2, 28)).incomplete("month") == [date(2026, 1, 1)]
+    assert period(date(2026, 1, 1), date(2026, 2, 27)).incomplete("month") == [date(2026, 2, 1)]
+    assert period(date(2026, 2, 2), date(2026, 2, 28)).incomplete("month") == [date(2026, 2, 1)]
+    today = datetime.now(UTC).date()
+    assert period(today - timedelta(days=6), today).incomplete("day") == [today]
+    assert period(date(2026, 1, 1), date(2026, 1, 31)).incomplete("day") == []
+
+
 def test_csv_escapes_text_that_looks_like_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "dashboards")
     import pandas as pd  # noqa: PLC0415
@@ -945,7 +975,7 @@ def test_without_a_warehouse_the_page_explains_how_to_build_one_and_then_shows_i
 
         copytree(workspace.data, tmp_path, dirs_exist_ok=True)
         open_page(page, address, "Data quality")
-        expect(page.get_by_test_id("stMetric")).to_have_count(5)
+        expect(page.get_by_test_id("stMetric")).to_have_count(6)
 
 
 def test_the_page_warns_of_late_tables_that_it_reads(page: Page, workspace: Workspace, tmp_path: Path) -> None:
