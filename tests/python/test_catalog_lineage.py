@@ -42,6 +42,8 @@ def texts(inputs: frozenset[Input]) -> set[str]:
         ("CASE a WHEN 1 THEN b END", "t.a CONDITIONAL, t.b TRANSFORMATION"),
         ("IFF(a IS NULL, b, 0)", "t.a CONDITIONAL, t.b TRANSFORMATION"),
         ("IFF(a > 0, a, 0)", "t.a CONDITIONAL, t.a TRANSFORMATION"),
+        ("DECODE(a, 1, b, c)", "t.a CONDITIONAL, t.b TRANSFORMATION, t.c TRANSFORMATION"),
+        ("DECODE(a, 1, b, 2, c)", "t.a CONDITIONAL, t.b TRANSFORMATION, t.c TRANSFORMATION"),
         ("NVL2(a, b, c)", "t.a CONDITIONAL, t.b TRANSFORMATION, t.c TRANSFORMATION"),
         ("NULLIF(a, b)", "t.a TRANSFORMATION, t.b CONDITIONAL"),
         ("COALESCE(a, b)", "t.a TRANSFORMATION, t.b TRANSFORMATION"),
@@ -98,6 +100,8 @@ def test_a_value_is_told_from_what_selects_it(expression: str, expected: str) ->
         ("WITH unused AS (SELECT x FROM u WHERE y > 0) SELECT id FROM t", ""),
         ("SELECT t.id FROM t CROSS JOIN (SELECT MAX(x) AS m FROM u WHERE y > 0) AS s", "u.y FILTER"),
         ("SELECT t.id FROM t, LATERAL FLATTEN(input => t.list) AS f", "t.list JOIN"),
+        ("SELECT t.id FROM t, LATERAL (SELECT x FROM u WHERE u.id = t.id) AS f", "t.id FILTER, u.id FILTER"),
+        ("SELECT x.id FROM (t AS x JOIN u ON x.id = u.id)", "t.id JOIN, u.id JOIN"),
     ],
 )
 def test_what_decides_about_rows_is_followed_through_ctes_and_subqueries(query: str, expected: str) -> None:
@@ -124,6 +128,9 @@ def test_what_decides_about_rows_is_followed_through_ctes_and_subqueries(query: 
             "t.id IDENTITY",
         ),
         ("SELECT f.value AS n FROM t, LATERAL FLATTEN(input => t.list) AS f", "t.list TRANSFORMATION"),
+        ("SELECT f.x AS n FROM t, LATERAL (SELECT x FROM u WHERE u.id = t.id) AS f", "u.x IDENTITY"),
+        ("SELECT v AS n FROM t UNPIVOT (v FOR k IN (a, b)) AS p", "t.a TRANSFORMATION, t.b TRANSFORMATION"),
+        ("SELECT id AS n FROM t UNPIVOT (v FOR k IN (a, b)) AS p", "t.id IDENTITY"),
         ("WITH s AS (SELECT * FROM far.away) SELECT n FROM s", "far.away.n IDENTITY"),
     ],
 )

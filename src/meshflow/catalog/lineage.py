@@ -98,7 +98,7 @@ class Lineage:
             for name, transformation in CLAUSES.items():
                 if clause := query.args.get(name):
                     yield from self._inputs(clause, scope, transformation)
-            for join in query.args.get("joins") or ():
+            for join in scope.find_all(exp.Join):
                 yield from self._joined(join, scope)
             if distinct := query.args.get("distinct"):
                 on = distinct.args.get("on")
@@ -116,8 +116,8 @@ class Lineage:
 
     def _rows_of_source(self, source: exp.Table | Scope) -> Iterator[Input]:
         if isinstance(source, Scope):
-            yield from self._rows_of(source)
-            if isinstance(source.expression, exp.UDTF):
+            yield from self._rows_of(_lateral_query(source))
+            if isinstance(source.expression, exp.UDTF) and not source.subquery_scopes:
                 yield from used_as(JOIN, [self._arguments(source)])
 
     def _joined(self, join: exp.Join, scope: Scope) -> Iterator[Input]:
@@ -137,6 +137,8 @@ class Lineage:
             return self._inputs(node.this, scope, use)
         aggregates = isinstance(node, exp.AggFunc) and not isinstance(node, VALUES_OF_ROWS)
         value = _stronger(use, AGGREGATION if aggregates else TRANSFORMATION)
+        if isinstance(node, exp.DecodeCase):
+            return self._decoded(node, scope, use)
         inputs: set[Input] = set()
         for argument, children in _arguments(node):
             if _orders_a_percentile(node):
@@ -149,6 +151,20 @@ class Lineage:
             for child in children:
                 inputs |= self._inputs(child, scope, as_)
         return frozenset(inputs)
+
+    def _decoded(self, decode: exp.DecodeCase, scope: Scope, use: str) -> Inputs:
+        """DECODE(value, search, result, …, default) is a CASE."""
+        _, *rest = decode.expressions
+        results = [*rest[1::2], *rest[len(rest) - len(rest) % 2 :]]
+        return frozenset(
+            one
+            for argument in decode.expressions
+            for one in self._inputs(
+                argument,
+                scope,
+                _stronger(use, TRANSFORMATION if any(argument is result for result in results) else CONDITIONAL),
+            )
+        )
 
     def _subquery(self, query: exp.Query, scope: Scope, use: str) -> Inputs:
         inner = query.unnest()
@@ -178,13 +194,15 @@ class Lineage:
         while around is not None and table not in around.sources:
             around = around.parent
         source = around.sources[table] if around else None
+        if isinstance(source, exp.Table) and isinstance(source.this, exp.Func):
+            return NOTHING  # generate_series(1, 3)
         if isinstance(source, exp.Table):
             return frozenset({Input(exp.table_name(source, identify=True), name, IDENTITY)})
         if not isinstance(source, Scope):
             return NOTHING
-        if isinstance(source.expression, exp.UDTF):
+        if isinstance(source.expression, exp.UDTF) and not source.subquery_scopes:
             return used_as(TRANSFORMATION, [self._arguments(source)])
-        columns = self._columns_of(source)
+        columns = self._columns_of(_lateral_query(source))
         if name not in columns and "*" in columns:
             return self._column_of_the_only_source(source, name)
         return columns.get(name, NOTHING)
@@ -204,24 +222,22 @@ class Lineage:
     def _pivoted(self, pivot: exp.Pivot, column: exp.Column, scope: Scope) -> Inputs:
         """A column of PIVOT is aggregated on a condition; one of UNPIVOT has the values of the columns it lists."""
         table = pivot.parent.alias_or_name if pivot.parent else ""
-        listed = [one.name for one in pivot.args.get("columns") or ()]
         fields = pivot.args.get("fields") or []
+
+        def columns(use: str, *expressions: exp.Expr) -> Inputs:
+            found = (one for expression in expressions for one in expression.find_all(exp.Column))
+            return used_as(use, (self._source_column(scope, one.table or table, one.name) for one in found))
+
         if pivot.unpivot:
-            names = {one.name for value in pivot.expressions for one in value.find_all(exp.Identifier)}
-            values = [one for field in fields for one in field.args["expressions"]] if column.name in names else []
-        elif column.name in listed:
-            values = [pivot.expressions[listed.index(column.name) % len(pivot.expressions)]]
-        else:
+            if column.name in {field.this.name for field in fields}:
+                return NOTHING  # the name of a column
+            if column.name in {one.name for value in pivot.expressions for one in value.find_all(exp.Identifier)}:
+                return columns(TRANSFORMATION, *(one for field in fields for one in field.args["expressions"]))
+        listed = [one.name for one in pivot.args.get("columns") or ()]
+        if pivot.unpivot or column.name not in listed:
             return self._source_column(scope, table, column.name)
-        inputs: set[Input] = set()
-        for value in values:
-            use = TRANSFORMATION if pivot.unpivot else AGGREGATION
-            for one in value.find_all(exp.Column):
-                inputs |= used_as(use, [self._source_column(scope, one.table or table, one.name)])
-        if not pivot.unpivot:
-            for field in fields:
-                inputs |= used_as(CONDITIONAL, [self._source_column(scope, field.this.table or table, field.this.name)])
-        return frozenset(inputs)
+        value = pivot.expressions[listed.index(column.name) % len(pivot.expressions)]
+        return columns(AGGREGATION, value) | columns(CONDITIONAL, *(field.this for field in fields))
 
 
 def used_as(use: str, found: Iterable[Inputs]) -> Inputs:
@@ -235,6 +251,12 @@ def _stronger(first: str, second: str) -> str:
     if first not in DIRECT:
         return first
     return max(first, second, key=DIRECT.index) if second in DIRECT else second
+
+
+def _lateral_query(source: Scope) -> Scope:
+    """The query of LATERAL (SELECT …), and any other source itself."""
+    is_lateral = isinstance(source.expression, exp.UDTF) and source.subquery_scopes
+    return source.subquery_scopes[0] if is_lateral else source
 
 
 def _orders_a_percentile(node: exp.Expr) -> bool:
