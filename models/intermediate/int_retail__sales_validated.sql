@@ -4,7 +4,6 @@ MODEL (
     materialization 'replace_by_key',
     materialization_properties (key = order_id)
   ),
-  clustered_by order_date,
   physical_properties (
     creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)
   ),

@@ -133,6 +133,7 @@ def status(*, as_json: bool) -> None:
 
     url = settings.source_url()
     with clear_errors(url), closing(connect(url)) as connection:
+        connection.execute("SET lock_timeout = '30s'")  # a migration may hold a table for hours
         version = connection.info.parameter_status("server_version")
         counts = list(table_counts(connection, source_tables(contract())))
     if as_json:
@@ -166,7 +167,7 @@ def add(tables: tuple[str, ...], schemas: tuple[str, ...]) -> None:
         connection.execute("SET search_path = pg_catalog")
         selected = list(select(connection, tables, schemas, known))
     if not selected:
-        raise click.ClickException(f"The contract has every table of {', '.join(schemas)} that can be added")
+        raise click.ClickException(f"No table of {', '.join(schemas)} is left that can be added")
     for path in add_tables(root, selected):
         click.echo(f"Wrote {path}")
     for table in selected:

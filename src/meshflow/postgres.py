@@ -15,6 +15,9 @@ from meshflow.failures import explain
 POOLER_ERROR = "unsupported startup parameter"
 """PgBouncer's, for the time zone and other options of a session. In a shared session, a load would lose its lock."""
 
+NO_SSL_ERROR = "server does not support SSL"
+"""libpq's, if the URL requires it."""
+
 POOLER_ADVICE = "This is a pooler such as PgBouncer: write the host and port of PostgreSQL itself into the URL"
 
 IS_REQUIRED = """attnotnull AND NOT EXISTS (
@@ -22,6 +25,10 @@ IS_REQUIRED = """attnotnull AND NOT EXISTS (
     WHERE conrelid = attrelid AND conkey = ARRAY[attnum] AND contype = 'n' AND NOT convalidated
 )"""
 """SQL on pg_attribute: whether no row has NULL in the column. From version 18 on, NOT NULL may be NOT VALID."""
+
+FOREIGN = "f"
+"""A foreign table in pg_class.relkind."""
+FOREIGN_ADVICE = "it is a foreign table, which may change between two queries; load it from its own server"
 
 OPERATIONAL = {"08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58"}
 """Classes of SQLSTATE whose messages name objects and settings: `permission denied for table sales`. Others may quote
@@ -32,11 +39,13 @@ LOCAL_HOST = r"(localhost|127\.[\d.]+|::1|/.*|@.*)?"
 
 
 def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection:
-    """Connect to `url`, a libpq URL; in UTC, if it has no options of its own.
+    """Connect to `url`, a libpq URL; in UTC, if it has no options of its own, whatever the environment has.
 
     Raises click.ClickException with the user, the host and the server's message.
     """
     address(url)
+    for name in ("PGTZ", "PGDATESTYLE"):  # libpq would send them, too, and they prevail over options
+        os.environ.pop(name, None)
     parameters: dict[str, Any] = {"connect_timeout": 10, "options": "-c timezone=UTC", **conninfo_to_dict(url)}
     try:
         return psycopg.connect(autocommit=autocommit, **parameters)
@@ -109,6 +118,8 @@ def unreachable(url: str, error: Exception) -> click.ClickException:
     """The error for a server at `url` that can't be reached or has closed the connection."""
     if POOLER_ERROR in str(error):
         advice = POOLER_ADVICE
+    elif NO_SSL_ERROR in str(error):
+        advice = "Enable SSL on the server, or remove sslmode from the URL"
     else:
         advice = "Check that the server is running (`meshflow source up`) and that the URL is right"
     return click.ClickException(f"PostgreSQL at {address(url)}: {reason(error)}. {advice}")

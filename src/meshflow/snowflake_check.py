@@ -229,7 +229,7 @@ CHECKS = (
             "SELECT COUNT(*) FROM MESHFLOW_CHECK.PUBLIC.CLUSTERED",
         ),
         expected=((0,),),
-        meaning="int_retail__sales_validated can't be created: remove its clustered_by",
+        meaning="A model with clustered_by can't be created: add it to none",
         verified="emulator, which ignores the key. Documents have the other order",
     ),
     Check(

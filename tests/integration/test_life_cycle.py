@@ -247,10 +247,10 @@ def test_a_view_that_was_replaced_by_hand_without_its_mask_is_found(
         snowflake.query(f"{view} * FROM {physical}")
 
 
-def test_big_tables_that_can_be_rebuilt_from_raw_are_transient_and_clustered(
+def test_big_tables_that_can_be_rebuilt_from_raw_are_transient_and_none_is_clustered(
     workspace: Workspace, snowflake: Snowflake
 ) -> None:
-    """Checks the statements, because the emulator has neither."""
+    """Checks the statements, because the emulator has neither. Clustering is serverless: no monitor stops it."""
     created = [one for one in snowflake.statements() if re.search(r"CREATE (OR REPLACE )?(TRANSIENT )?TABLE", one)]
 
     def creations_of(names: str) -> list[str]:
@@ -263,7 +263,7 @@ def test_big_tables_that_can_be_rebuilt_from_raw_are_transient_and_clustered(
     assert len(replaced) > 2
     assert len(creations_of(names)) >= len(replaced)
     assert all(" TRANSIENT TABLE " in one for one in creations_of(names))
-    assert all('CLUSTER BY ("ORDER_DATE")' in one for one in creations_of("SALES_VALIDATED"))
+    assert not [one for one in snowflake.statements() if re.search(r"\bCLUSTER\s+BY\b", one)]
     assert creations_of(r"\w+_VERSIONS")
     assert not [one for one in creations_of(r"\w+_VERSIONS") if " TRANSIENT " in one]
 

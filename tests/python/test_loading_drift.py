@@ -234,7 +234,7 @@ def test_a_locked_table_is_rejected_and_the_others_are_loaded(
     loaded_pipeline: LoadPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by a migration that lasts."""
-    monkeypatch.setitem(reader.SETTINGS, "lock_timeout", "1")
+    monkeypatch.setitem(reader.SETTINGS, "lock_timeout", "1ms")
     loaded_pipeline.source.execute("UPDATE edtech.courses SET credits = 6")
     with psycopg.connect(loaded_pipeline.source.url) as migration:
         migration.execute("LOCK TABLE edtech.students")

@@ -7,11 +7,21 @@ from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 
+import click
+import duckdb
 import pytest
-from loads import LoadPipeline, RecordingReporter, add_contract, connect_as_superuser, run_meshflow
+from loads import (
+    LoadPipeline,
+    RecordingReporter,
+    add_contract,
+    change_contract,
+    connect_as_superuser,
+    run_meshflow,
+)
 from psycopg import sql
 
 from meshflow.loading import rejections
+from meshflow.loading.contract import contract
 from meshflow.loading.destination import Destination
 from meshflow.loading.load import load_tables, session
 from meshflow.loading.reconcile import Reconciliation, reconcile
@@ -49,6 +59,12 @@ TYPES: dict[str, tuple[str, str, str, Any]] = {
     "address": ("VARCHAR", "inet", "'192.168.0.1/24'", "192.168.0.1/24"),
     "valid": ("VARCHAR", "int4range", "'[1,5)'", "[1,5)"),
     "flags": ("VARCHAR", "bit(3)", "B'101'", "101"),
+    "period": (
+        "VARCHAR",
+        "tstzrange",
+        "'[2026-01-01 00:00+00,2026-01-02 00:00+00)'",
+        '["2026-01-01 00:00:00+00","2026-01-02 00:00:00+00")',
+    ),
     "local_at": ("TIMESTAMPNTZ", "timestamp", "'2026-02-03 04:05:06.789'", datetime(2026, 2, 3, 4, 5, 6, 789_000)),
     "day": ("DATE", "date", "'2024-02-29'", date(2024, 2, 29)),
     "is_open": ("BOOLEAN", "boolean", "true", True),
@@ -112,6 +128,102 @@ def test_presets_of_the_loaders_role_change_no_value_of_any_type(shop: LoadPipel
     recorded = shop.load("shop.things", full=True)
     assert recorded.rejections == {}
     assert shop.in_raw("shop.things") == loaded
+
+
+@pytest.mark.parametrize(("variable", "value"), [("PGTZ", "America/New_York"), ("PGDATESTYLE", "German")])
+def test_variables_of_libpq_change_no_value_of_any_type(
+    shop: LoadPipeline, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    shop.load("shop.things")
+    loaded = shop.in_raw("shop.things")
+    monkeypatch.setenv(variable, value)
+    assert shop.load("shop.things", full=True).rejections == {}
+    assert shop.in_raw("shop.things") == loaded
+
+
+def test_keys_that_are_equal_as_json_are_rows_of_their_own(pipeline: LoadPipeline) -> None:
+    create(pipeline, "k int[] PRIMARY KEY, n int", "('{1,2}', 1), ('[0:1]={1,2}', 2)")
+    add_contract(pipeline, "shop.notes", "k", {"k": "VARCHAR", "n": "INT"})
+    assert pipeline.load("shop.notes").complete
+    pipeline.source.execute("UPDATE shop.notes SET n = 3 WHERE n = 1")
+    assert pipeline.load("shop.notes").complete
+    assert pipeline.query("SELECT n FROM shop.notes WHERE _deleted_at IS NULL ORDER BY n") == [(2,), (3,)]
+
+
+def test_rows_of_raw_that_no_key_explains_reject_the_table(pipeline: LoadPipeline) -> None:
+    create(pipeline, "id int PRIMARY KEY", "(1), (2)")
+    add_contract(pipeline, "shop.notes", "id", {"id": "INT"})
+    assert pipeline.load("shop.notes").complete
+    with closing(duckdb.connect(str(pipeline.raw))) as raw:
+        raw.execute("INSERT INTO shop.notes SELECT * FROM shop.notes WHERE id = 1")
+    recorded = pipeline.load("shop.notes")
+    assert "RAW has 3 rows for 2 of the source" in recorded.rejections["shop.notes"]
+    assert pipeline.load("shop.notes", full=True).complete
+    assert pipeline.in_raw("shop.notes") == [(1,), (2,)]
+
+
+def test_the_name_of_what_a_value_refers_to_may_change(pipeline: LoadPipeline) -> None:
+    create(pipeline, "id int PRIMARY KEY, refers_to regclass", "(1, 'shop.notes')")
+    add_contract(pipeline, "shop.notes", "id", {"id": "INT", "refers_to": "VARCHAR"})
+    assert pipeline.load("shop.notes").complete
+    before = pipeline.source.execute("SELECT refers_to::oid::text FROM shop.notes")
+    pipeline.source.execute("ALTER TABLE shop.notes RENAME TO remarks")
+    pipeline.source.execute("CREATE VIEW shop.notes AS SELECT * FROM shop.remarks")
+    assert pipeline.query("SELECT refers_to FROM shop.notes") == before
+
+
+def create(pipeline: LoadPipeline, columns: str, values: str, name: str = "shop.notes") -> None:
+    """Create a table that the loader may read, with rows."""
+    schema = name.partition(".")[0]
+    for statement in (
+        f"CREATE SCHEMA IF NOT EXISTS {schema}",
+        f"CREATE TABLE {name} ({columns})",
+        f"INSERT INTO {name} VALUES {values}",
+        f"GRANT USAGE ON SCHEMA {schema} TO loader",
+        f"GRANT SELECT ON {name} TO loader",
+    ):
+        pipeline.source.execute(statement)
+
+
+def test_a_schema_named_like_dlts_staging_keeps_its_rows(pipeline: LoadPipeline) -> None:
+    for name, column in (("shop.notes", "m"), ("shop_staging.notes", "n")):
+        create(pipeline, f"id int PRIMARY KEY, {column} int", "(1, 1), (2, 2)", name)
+        add_contract(pipeline, name, "id", {"id": "INT", column: "INT"})
+    assert pipeline.load("shop.notes", "shop_staging.notes").complete
+    pipeline.source.execute("UPDATE shop.notes SET m = 3")
+    assert pipeline.load("shop.notes").complete
+    assert pipeline.load("shop.notes", full=True).complete
+    assert pipeline.in_raw("shop_staging.notes") == [(1, 1), (2, 2)]
+    change_contract(pipeline, "retail.yaml", "    m: INT\n", "    m: BIGINT\n")
+    assert pipeline.load("shop.notes", full=True).complete
+    assert pipeline.in_raw("shop_staging.notes") == [(1, 1), (2, 2)]
+
+
+def test_a_foreign_table_is_named_as_such(pipeline: LoadPipeline) -> None:
+    with closing(connect_as_superuser(pipeline.source, autocommit=True)) as connection:
+        for statement in (
+            "CREATE SCHEMA shop",
+            "CREATE FOREIGN DATA WRAPPER far",
+            "CREATE SERVER far FOREIGN DATA WRAPPER far",
+            "CREATE FOREIGN TABLE shop.notes (id int) SERVER far",
+        ):
+            connection.execute(statement)
+    add_contract(pipeline, "shop.notes", None, {"id": "INT"})
+    assert "shop.notes: it is a foreign table" in pipeline.load("shop.notes").rejections["shop.notes"]
+
+
+@pytest.mark.parametrize("name", ["system.notes", "temp.notes", "live_raw.notes", "shop._dlt_version"])
+def test_a_name_that_raw_cannot_have_is_an_error_before_the_first_row(pipeline: LoadPipeline, name: str) -> None:
+    add_contract(pipeline, name, None, {"id": "INT"})
+    with pytest.raises(click.ClickException, match=r"retail.yaml: (RAW can't have the schema|each schema of RAW has)"):
+        contract(pipeline.project)
+
+
+def test_a_file_of_the_contract_without_a_table_is_named(pipeline: LoadPipeline) -> None:
+    change_contract(pipeline, "retail.yaml", "raw.retail.sales", "raw.retail.sales")  # an own copy
+    (pipeline.project / "external_models" / "retail.yaml").write_text("# No table is left.\n")
+    with pytest.raises(click.ClickException, match=r"retail.yaml has no table, .* delete the file"):
+        contract(pipeline.project)
 
 
 def test_a_foreign_table_is_loaded_by_xmin_and_its_deletions_are_found(shop: LoadPipeline) -> None:

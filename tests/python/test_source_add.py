@@ -19,6 +19,7 @@ from sqlmesh.core.context import Context
 from workspace import Workspace, plan, run
 
 from meshflow.cli import main
+from meshflow.loading.contract import contract
 from meshflow.source import add as add_module
 from meshflow.source.server import BIN, Server
 from meshflow.source.tables import SourceColumn
@@ -82,6 +83,16 @@ STATEMENTS = (
     "CREATE TABLE faulty.loads (id int PRIMARY KEY, _loaded_at timestamptz)",
     'CREATE TABLE faulty.macros (id int PRIMARY KEY, "@EVAL(1)" text)',
     """CREATE TABLE faulty."it's" (id int PRIMARY KEY)""",
+    "CREATE TABLE faulty._dlt_version (id int PRIMARY KEY)",
+    "CREATE TABLE faulty.empty ()",
+    'CREATE TABLE faulty."Twice" (id int PRIMARY KEY)',
+    "CREATE TABLE faulty.twice (id int PRIMARY KEY)",
+    "CREATE TABLE faulty.parent (id int PRIMARY KEY)",
+    "CREATE TABLE faulty.child () INHERITS (faulty.parent)",
+    'CREATE TABLE faulty."userName" (id int PRIMARY KEY)',
+    "CREATE TABLE faulty.user_name (id int PRIMARY KEY)",
+    "CREATE SCHEMA faulty_user",
+    "CREATE TABLE faulty_user.name (id int PRIMARY KEY)",
     'CREATE SCHEMA "closed"',
     "CREATE TABLE closed.table1 (id int PRIMARY KEY)",
 )
@@ -98,7 +109,7 @@ def foreign(postgres: Server) -> SourceDatabase:
         connection.execute("CREATE EXTENSION citext")
     for statement in STATEMENTS:
         source.execute(statement)
-    for schema in ("public", "types", '"Words"', "faulty"):
+    for schema in ("public", "types", '"Words"', "faulty", "faulty_user"):
         source.execute(f"GRANT USAGE ON SCHEMA {schema} TO loader")
         source.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO loader")
     source.execute("REVOKE SELECT ON faulty.secret FROM loader")
@@ -324,7 +335,7 @@ def tables(context: Context) -> dict[str, tuple[int, int]]:
     [
         (["public.pgbench_accounts"], "public.pgbench_accounts is in the contract already"),
         (["PUBLIC.pgbench_ACCOUNTS"], "The source has no table PUBLIC.pgbench_ACCOUNTS"),
-        (["--all", "types"], "The contract has every table of types that can be added"),
+        (["--all", "types"], "No table of types is left that can be added"),
         (["public.nothing"], "The source has no table public.nothing"),
         (["nothing"], "nothing has no schema: write it as public.nothing"),
         (["--all", "nothing"], "The source has no schema nothing with tables"),
@@ -334,6 +345,9 @@ def tables(context: Context) -> dict[str, tuple[int, int]]:
         (["faulty.loads"], "faulty.loads: RAW, which has no case, would have _loaded_at twice"),
         (["faulty.macros"], "the name '@EVAL(1)' has other characters than ASCII letters, digits and _"),
         (["faulty.it's"], "has other characters than ASCII letters"),
+        (["faulty.empty"], "faulty.empty: it has no columns"),
+        (["faulty.Twice", "faulty.twice"], "faulty.twice: RAW, which has no case, has faulty.Twice"),
+        (["faulty.user_name", "faulty_user.name"], "rejected rows would be that of faulty.user_name"),
     ],
 )
 def test_what_cannot_be_added_gives_one_line_and_writes_nothing(
@@ -356,8 +370,18 @@ def test_all_of_a_schema_leaves_out_what_cannot_be_added(
     foreign.execute("GRANT SELECT ON faulty.good TO loader")
     result = add(workspace, foreign, "--all", "faulty")
     assert result.exit_code == 0, result.output
-    assert result.output.count("Left out: ") == 5
-    assert (workspace.path / "external_models/faulty.yaml").read_text(encoding="utf-8").count("name: ") == 1
+    assert result.output.count("Left out: ") == 8
+    assert "Left out: faulty.twice: RAW, which has no case, has faulty.Twice" in result.output
+    assert "Left out: faulty._dlt_version: each schema of RAW has" in result.output
+    added = {name: table.key for name, table in contract(workspace.path).items() if table.schema == "faulty"}
+    assert added == {
+        "faulty.Twice": ("id",),
+        "faulty.child": (),
+        "faulty.good": ("id",),
+        "faulty.parent": (),
+        "faulty.userName": ("id",),
+        "faulty.user_name": ("id",),
+    }
 
 
 def test_an_existing_file_is_not_overwritten(built: Workspace, foreign: SourceDatabase, tmp_path: Path) -> None:

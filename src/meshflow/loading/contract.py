@@ -58,6 +58,13 @@ MAX_ROWS = 100_000
 MAX_COMPARED_ROWS = 5_000_000
 """`max_rows` of a table with a key. Its keys are read from source and RAW in 8 s and 0.5 GB."""
 
+RESERVED_SCHEMAS = frozenset({"information_schema", "live_raw", "loader", "pg_catalog", "system", "temp"})
+"""Schemas that RAW can't have for a source: the loader's own, those of the engines, and a database of DuckDB."""
+STAGING = "{}$staging"
+"""The schema of RAW with the staging tables of a schema."""
+RESERVED_TABLES = frozenset({"_dlt_loads", "_dlt_version"})
+"""dlt's own tables in each schema."""
+
 MAX_PRECISION = 38
 INTEGER_DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}
 
@@ -148,17 +155,33 @@ def contract(project: Path = Path()) -> dict[str, Table]:
     folder = project / "external_models"
     tables = {}
     for file in sorted(folder.glob("*.yaml")):
-        try:
-            entries = YAML(typ="safe").load(file)
-        except YAMLError as error:
-            raise click.ClickException(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
-        for entry in entries:
+        for entry in read_entries(file):
             if exp.to_table(entry["name"]).catalog.lower() == "raw":  # run_log.events is not the loader's
                 table = _table(entry, file)
                 tables[str(table)] = table
     if not tables:
         raise click.ClickException(f"No contract in {folder.resolve()}: run meshflow in the folder of config.yaml")
     return tables
+
+
+def read_entries(file: Path) -> list[dict[str, Any]]:
+    """The entries of a file of the contract. Raises click.ClickException if it is no YAML or has none."""
+    try:
+        entries: list[dict[str, Any]] | None = YAML(typ="safe").load(file)
+    except YAMLError as error:
+        raise click.ClickException(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not entries:
+        raise click.ClickException(f"{file} has no table, which SQLMesh can't read: delete the file")
+    return entries
+
+
+def reserved(schema: str, name: str) -> str | None:
+    """Why RAW can't have the table `name` of a source's `schema`; None if it can."""
+    if schema.lower() in RESERVED_SCHEMAS or "$" in schema:
+        return f"RAW can't have the schema {schema} of a source"
+    if name.lower() in RESERVED_TABLES:
+        return f"each schema of RAW has a table {name} of dlt's"
+    return None
 
 
 def source_tables(tables: dict[str, Table]) -> list[Table]:
@@ -173,9 +196,13 @@ def snake_case(name: str) -> str:
 
 def _table(entry: dict[str, Any], file: Path) -> Table:
     name = exp.to_table(entry["name"])
+    if not entry.get("columns"):
+        raise click.ClickException(f"{file}: {entry['name']} has no columns")
+    if LOADED_AT in entry["columns"] and (clash := reserved(name.db, name.name)):
+        raise click.ClickException(f"{file}: {clash}; load a view that names it otherwise")
     key = tuple(re.findall(r"\w+", entry.get("grain", "")))
     columns = []
-    for column, type_ in entry.get("columns", {}).items():
+    for column, type_ in entry["columns"].items():
         try:
             data_type = exp.DataType.build(type_, dialect="snowflake")
         except ParseError:

@@ -61,6 +61,12 @@ def mark_deleted(
             f"`meshflow load --full-refresh --only {table}` loads them"
         )
     deleted = raw_keys.join(source_keys, key, join_type="left anti")
+    if surplus != deleted.num_rows:
+        raise TableError(
+            f"{table}: RAW has {in_raw - deleted.num_rows:,} rows for {in_source - len(rejections.keys):,} of the "
+            f"source, although all keys are equal; `meshflow load --full-refresh --only {table}` corrects it, unless "
+            f"the source has keys that are equal in RAW: then name other columns as the grain in {table.file}"
+        )
     mark(destination, table, deleted, at)
     return Deletions(marked=deleted.num_rows)
 

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from meshflow import settings
-from meshflow.loading.contract import DELETED_AT, Table
+from meshflow.loading.contract import DELETED_AT, STAGING, Table
 from meshflow.loading.reader import TableError
 from meshflow.postgres import reason
 
@@ -31,6 +31,8 @@ os.environ |= {"LOAD__TRUNCATE_STAGING_DATASET": "true"}
 os.environ |= {"RESTORE_FROM_DESTINATION": "false"}
 # Rows are replaced in one transaction. Otherwise the table would be empty meanwhile, or after a failure.
 os.environ |= {"DESTINATION__REPLACE_STRATEGY": "insert-from-staging"}
+# dlt's own layout is a name that a schema of the source may have, too, and dlt empties it.
+os.environ |= {"DESTINATION__STAGING_DATASET_NAME_LAYOUT": STAGING.format("%s")}
 # Otherwise userName would be user_name.
 os.environ |= {"SCHEMA__NAMING": "meshflow.loading.naming"}
 import dlt
@@ -129,13 +131,13 @@ class Destination:
         """Drop the table and dlt's record of its schema. If this load fails here, the next one creates the table."""
         for name in (table.name, "_dlt_version"):
             self.query(f"DROP TABLE IF EXISTS {self.quoted(table.schema, name)}")
-        self.query(f"DROP SCHEMA IF EXISTS {self.quoted(f'{table.schema}_staging')} CASCADE")
+        self.query(f"DROP SCHEMA IF EXISTS {self.quoted(STAGING.format(table.schema))} CASCADE")
         self._staged.discard(table.schema)
 
     def _create_staging(self, schema: str) -> None:
         """Create the schema of staging tables before dlt does, whose tables would keep old rows for two weeks."""
         if self.dialect == "snowflake" and schema not in self._staged:
-            name = self.quoted(f"{schema}_staging")
+            name = self.quoted(STAGING.format(schema))
             self.query(f"CREATE TRANSIENT SCHEMA IF NOT EXISTS {name} DATA_RETENTION_TIME_IN_DAYS = 0")
             self._staged.add(schema)
 

@@ -20,6 +20,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from meshflow.loading.contract import Column, Table
 from meshflow.loading.values import Unfit, convert, expression, fitting, key_texts, quoted
 from meshflow.postgres import (
+    FOREIGN,
+    FOREIGN_ADVICE,
     IS_REQUIRED,
     POOLER_ADVICE,
     address,
@@ -187,8 +189,13 @@ class Reader:
 
     def _require_settings(self) -> None:
         """Raises click.ClickException if the server doesn't use SETTINGS. Values would differ, or rows be hidden."""
-        used = "SELECT count(*) FROM pg_catalog.pg_settings WHERE lower(name) = ANY (%s) AND source = 'client'"
-        if self._one(used, list(SETTINGS)) != (len(SETTINGS),):
+        used = """
+            SELECT count(*) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)
+            JOIN pg_catalog.pg_settings ON pg_catalog.lower(pg_settings.name) = wanted.name
+            WHERE source = 'client'
+              AND pg_catalog.split_part(pg_catalog.current_setting(wanted.name), ',', 1) = value
+        """
+        if self._one(used, list(SETTINGS), list(SETTINGS.values())) != (len(SETTINGS),):
             raise click.ClickException(
                 f"PostgreSQL at {address(self._url)} ignores the settings of the session. {POOLER_ADVICE}"
             )
@@ -241,7 +248,7 @@ class Reader:
         return self.snapshot
 
     def _database(self) -> str:
-        """The server, its timeline and the database. A restore or a failover makes another timeline."""
+        """Server, timeline and database. A restore to a point in time, or a failover, begins another timeline."""
         try:
             (timeline,) = self._one("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
         except psycopg.Error:  # Amazon Aurora: its replicas have lost no transaction when they take over
@@ -304,7 +311,8 @@ class Reader:
                     f"values that don't fit {column.type.sql('snowflake')} in {table.file}; change one of the types"
                 )
         self._expressions[table] = {
-            column.name: expression(column, *found[column.name]) for column in table.source_columns
+            column.name: expression(column, *found[column.name], is_key=column.name in table.key)
+            for column in table.source_columns
         }
         self._require_access(table, relation)
         if table.key:
@@ -326,6 +334,8 @@ class Reader:
         if not members:
             raise TableError(f"{table}: the source has no such table; if it was dropped, remove it from {table.file}")
         (oid, kind, _), *parts = members
+        if kind == FOREIGN:
+            raise TableError(f"{table}: {FOREIGN_ADVICE}")
         if kind not in {"r", "p"}:
             if kind in {"v", "m"} and not table.key:
                 return int(oid)

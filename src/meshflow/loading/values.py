@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from meshflow.loading.contract import MAX_PRECISION, Column, Table
 
-ARRAY, COMPOSITE = "A", "C"
+ARRAY, COMPOSITE, NUMERIC = "A", "C", "N"
 """Categories of types in pg_type.typcategory."""
 
 MAX_BYTES = {exp.DType.VARCHAR: 16 * 2**20, exp.DType.BINARY: 8 * 2**20}
@@ -47,14 +47,17 @@ Unfit = Mapping[Column, pa.Array]
 """Of rows, by column: the texts of the values that don't fit the contract; null where the value does."""
 
 
-def expression(column: Column, type_: str, category: str) -> str:
+def expression(column: Column, type_: str, category: str, *, is_key: bool) -> str:
     """SQL for a column of the source, whose type `type_` is of `category`, in a type that has an Arrow type."""
     name = quoted(column.name)
     if column.type.this == exp.DType.VARCHAR:
         if type_ == "inet":
             return f"abbrev({name})"  # the text of a single address would end in /32
-        # As JSON, arrays and rows are readable for both warehouses. A char(n) loses its padding.
-        return f"to_json({name})::text" if category in {ARRAY, COMPOSITE} else f"{name}::text"
+        if type_.startswith("reg") and category == NUMERIC:
+            return f"{name}::oid::text"  # the name of what it refers to changes without the row
+        # As JSON, arrays and rows are readable for both warehouses. Keys need the bounds of arrays, which it lacks.
+        is_json = category in {ARRAY, COMPOSITE} and not is_key
+        return f"to_json({name})::text" if is_json else f"{name}::text"  # a char(n) loses its padding
     if column.is_decimal:
         return f"{name}::numeric"
     return f"{name}::float8" if type_ == "real" else name

@@ -1,13 +1,13 @@
 """Add source tables to the project: `meshflow source add`."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
 import psycopg
-from ruamel.yaml import YAML
 from sqlglot import exp
 
+from meshflow.loading.contract import read_entries
 from meshflow.source.files import NewTable, new_files, with_contract, with_readme_rows, with_reasons
 from meshflow.source.tables import SourceTable, describe, tables_of
 
@@ -25,8 +25,7 @@ def add(root: Path, tables: Iterable[SourceTable]) -> list[Path]:
         return files.get(path) or (file.read_text(encoding="utf-8") if file.exists() else "")
 
     for table in tables:
-        if clash := known.get(str(table).lower()):
-            raise click.ClickException(f"{clash} is in the contract already")
+        _require_room(table, known)
         known[str(table).lower()] = str(table)
         new = NewTable(table)
         for path, text in new_files(new):
@@ -54,28 +53,46 @@ def add(root: Path, tables: Iterable[SourceTable]) -> list[Path]:
 
 
 def select(
-    connection: psycopg.Connection, names: Iterable[str], schemas: Iterable[str], known: Collection[str]
+    connection: psycopg.Connection, names: Iterable[str], schemas: Iterable[str], known: Mapping[str, str]
 ) -> Iterator[SourceTable]:
-    """The source tables `names`, such as 'public.orders', and those of `schemas` that aren't `known`.
+    """The source tables `names`, such as 'public.orders', and those of `schemas` that aren't `known`: known_tables().
 
     Raises click.ClickException if one of `names` can't be added. Prints those of `schemas` that can't.
     """
+    taken = dict(known)
     for name in names:
         schema, _, table = name.partition(".")
         if not table:
             raise click.ClickException(f"{name} has no schema: write it as public.{name}")
-        yield describe(connection, schema, table)
+        found = describe(connection, schema, table)
+        taken[str(found).lower()] = str(found)
+        yield found
     for schema in schemas:
         for table in tables_of(connection, schema):
-            if f"{schema}.{table}".lower() in known:
+            if f"{schema}.{table}" in taken.values():
                 continue
             try:
                 found = describe(connection, schema, table)
                 NewTable(found)
+                _require_room(found, taken)
             except click.ClickException as error:
                 click.echo(f"Left out: {error.message}", err=True)
             else:
+                taken[str(found).lower()] = str(found)
                 yield found
+
+
+def _require_room(table: SourceTable, known: Mapping[str, str]) -> None:
+    """Raises click.ClickException if the project can't have `table` beside those of the contract."""
+    if (other := known.get(str(table).lower())) == str(table):
+        raise click.ClickException(f"{table} is in the contract already")
+    if other:
+        raise click.ClickException(f"{table}: RAW, which has no case, has {other}; add a view that names it otherwise")
+    quarantines = {name.replace(".", "_").lower(): name for name in known.values()}
+    if table.key and (other := quarantines.get(str(table).replace(".", "_").lower())):
+        raise click.ClickException(
+            f"{table}: the model of its rejected rows would be that of {other}; add a view that names it otherwise"
+        )
 
 
 def known_tables(root: Path) -> dict[str, str]:
@@ -87,8 +104,7 @@ def known_tables(root: Path) -> dict[str, str]:
         raise click.ClickException(
             f"No contract in {root.resolve()}/external_models: run meshflow in the folder of config.yaml"
         )
-    reader = YAML(typ="safe")
-    entries = [entry for file in sorted(root.glob("external_models/*.yaml")) for entry in reader.load(file)]
+    entries = [entry for file in sorted(root.glob("external_models/*.yaml")) for entry in read_entries(file)]
     names = [exp.to_table(entry["name"]) for entry in entries]
     return {f"{name.db}.{name.name}".lower(): f"{name.db}.{name.name}" for name in names}
 

@@ -17,7 +17,7 @@ import click
 from sqlglot import exp
 from sqlmesh.core.dialect import format_model_expressions, parse
 
-from meshflow.loading.contract import snake_case
+from meshflow.loading.contract import reserved, snake_case
 from meshflow.source.tables import UNLIMITED_NUMERIC, SourceColumn, SourceTable
 
 RESERVED = frozenset({
@@ -114,8 +114,10 @@ class NewTable:
                 raise click.ClickException(
                     f"{table}: the name {name!r} has other characters than ASCII letters, digits and _; {remedy}"
                 )
-        if table.schema.lower() == "loader":
-            raise click.ClickException(f"{table}: the schema loader of RAW has the loader's own tables; {remedy}")
+        if clash := reserved(table.schema, table.name):
+            raise click.ClickException(f"{table}: {clash}; {remedy}")
+        if not table.columns:
+            raise click.ClickException(f"{table}: it has no columns")
         names = Counter([*LOADERS_COLUMNS, *(column.name.lower() for column in table.columns)])
         if twice := [name for name, count in names.items() if count > 1]:
             raise click.ClickException(f"{table}: RAW, which has no case, would have {twice[0]} twice; {remedy}")
@@ -232,7 +234,7 @@ def _raw_columns(new: NewTable) -> list[Column]:
 
 def with_contract(text: str, new: NewTable) -> str:
     """A file of the contract, or an empty text, with the entries of the table."""
-    anchor = snake_case(new.table.name)
+    anchor = new.table.name  # in snake case, userName and user_name would be one
     key = ", ".join(f'"{name}"' if name.lower() in RESERVED else name for name in new.table.key)
     lines = [
         f"- &{anchor}",

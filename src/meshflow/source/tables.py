@@ -11,7 +11,7 @@ from psycopg import sql
 from sqlglot import exp
 
 from meshflow.loading.contract import Table
-from meshflow.postgres import IS_REQUIRED, identifier
+from meshflow.postgres import FOREIGN, FOREIGN_ADVICE, IS_REQUIRED, identifier
 
 TYPES = {
     "bigint": "BIGINT",
@@ -55,6 +55,9 @@ SELECT ARRAY(
 )
 FROM pg_index
 WHERE indrelid = %s AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL
+  -- No key is unique in all tables that inherit from one.
+  AND NOT EXISTS (SELECT 1 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhparent
+                  WHERE inhparent = indrelid AND relkind = 'r')
   -- Behind the key are the columns of INCLUDE.
   AND NOT EXISTS (
     SELECT 1 FROM pg_attribute
@@ -62,7 +65,8 @@ WHERE indrelid = %s AND indisunique AND indisvalid AND indpred IS NULL AND index
   )
 ORDER BY NOT indisprimary, indnkeyatts, indexrelid LIMIT 1
 """  # noqa: S608 - a constant
-"""The primary key, or else the unique index with the fewest columns, all of them NOT NULL."""
+"""The primary key, or else the unique index with the fewest columns, all of them NOT NULL; none of a table from which
+others inherit."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ def describe(connection: psycopg.Connection, schema: str, name: str) -> SourceTa
         """,
         [schema, name],
     ).fetchone()
+    if found and found[1] == FOREIGN:
+        raise click.ClickException(f"{schema}.{name}: {FOREIGN_ADVICE}")
     if not found or found[1] not in TABLE_KINDS:
         raise click.ClickException(f"The source has no table {schema}.{name}")
     oid, _, may_use, may_select, comment = found
