@@ -5,7 +5,7 @@ The others share some, whose comments name each file with its reason.
 """
 
 import pytest
-from act import Run
+from act import Run, RunningWorkflow
 from admission_cases import CODE_FILES, EVERYDAY, HOSTILE
 from conftest import Actions
 from fake_github import FakeGitHub, PullRequest
@@ -32,7 +32,7 @@ def alone(offline_actions: Actions) -> Admissions:
     for start in range(0, len(ALONE), 2):
         pulls = {file: opened(offline_actions.github, {file: text}) for file, text, _ in ALONE[start : start + 2]}
         started = {file: offline_actions.pull(pull) for file, pull in pulls.items()}
-        found |= {file: (pull, offline_actions.finish(started[file], pull)) for file, pull in pulls.items()}
+        found |= {file: (pull, finished(offline_actions, started[file], pull)) for file, pull in pulls.items()}
     return found
 
 
@@ -40,6 +40,13 @@ def opened(github: FakeGitHub, files: dict[str, str | bytes]) -> PullRequest:
     branch = f"admission-{len(github.issues)}"
     github.push(branch, files, author="ann")
     return github.open_pull(branch, author="ann")
+
+
+def finished(actions: Actions, started: RunningWorkflow, pull: PullRequest) -> Run:
+    """The run. The pull request is closed, or each deploy of other tests would start its build again."""
+    run = actions.finish(started, pull)
+    pull.state = "closed"
+    return run
 
 
 @pytest.mark.parametrize(("file", "reason"), [(file, reason) for file, _, reason in ALONE])
@@ -53,7 +60,7 @@ def test_each_of_many_hostile_files_is_named_with_its_reason(
     offline_actions: Actions, github: FakeGitHub, cases: list[tuple[str, str | bytes, str]]
 ) -> None:
     pull = opened(github, {file: text for file, text, _ in cases})
-    run = offline_actions.finish(offline_actions.pull(pull), pull)
+    run = finished(offline_actions, offline_actions.pull(pull), pull)
     assert_held(github, pull, run, {file: reason for file, _, reason in cases})
 
 
@@ -74,7 +81,7 @@ def test_no_everyday_change_waits_for_a_reader(offline_actions: Actions, github:
     Only the job `admit` runs: together they are no project.
     """
     pull = opened(github, {file.format(name): text for name, file, text in EVERYDAY})
-    run = offline_actions.finish(offline_actions.pull(pull, only="admit"), pull)
+    run = finished(offline_actions, offline_actions.pull(pull, only="admit"), pull)
     assert run.jobs == {"admit": "success"}, run
     assert run.outputs == {"main": pull.base_sha, "sha": pull.head_sha, "documents_only": "false"}
     assert github.comments_on(pull) == []
