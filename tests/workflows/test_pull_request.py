@@ -51,6 +51,8 @@ class FaultyPullRequests:
     audit: BuiltPullRequest
     budget: BuiltPullRequest
     prod_before: dict[str, str]
+    sent_before: int
+    """Statements of CI in the log before the first of these builds."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def injected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def faulty(github: FakeGitHub, actions: Actions, warehouse: Warehouse, injected: Path) -> FaultyPullRequests:
     """Four pull requests with one fault each, opened at once."""
-    prod = warehouse.prod()
+    prod, sent = warehouse.prod(), len(warehouse.snowflake.statements("CI"))
     changes = {
         f"ann/$(touch${{IFS}}{injected})`touch${{IFS}}{injected}`": renamed_courses(github),
         "lint": undescribed_column(github),
@@ -74,7 +76,7 @@ def faulty(github: FakeGitHub, actions: Actions, warehouse: Warehouse, injected:
     started = [actions.pull(pull, "opened") for pull in pulls]
     runs = [actions.finish(one, pull) for one, pull in zip(started, pulls, strict=True)]
     built = (BuiltPullRequest(pull, run) for pull, run in zip(pulls, runs, strict=True))
-    return FaultyPullRequests(*built, prod_before=prod)
+    return FaultyPullRequests(*built, prod_before=prod, sent_before=sent)
 
 
 def open_pull(github: FakeGitHub, branch: str, files: Files) -> PullRequest:
@@ -137,7 +139,7 @@ def test_a_plan_over_budget_fails_a_check_and_builds_nothing(
     assert github.checks_of(faulty.budget.pull.head_sha)[BUILT] == "failure"
     # The pull request with the failing audit builds the third of its marts.
     marts = {f"RETAIL__RPT_NET_REVENUE_BY_{name}" for name in ("STATE", "COUNTRY")}
-    assert not marts & built(warehouse.snowflake.statements("CI"))
+    assert not marts & built(warehouse.snowflake.statements("CI")[faulty.sent_before :])
 
 
 def test_faulty_pull_requests_have_no_environment(faulty: FaultyPullRequests, warehouse: Warehouse) -> None:
