@@ -4,11 +4,12 @@ import click
 from commands.run import commands
 from lifecycle.run import lifecycle
 from loading.run import loading
+from recording.run import recording
 from setup.run import setup
 from since.run import since
 from traffic.run import traffic
 
-BENCHMARKS = (lifecycle, setup, commands, loading, traffic, since)
+BENCHMARKS = (lifecycle, setup, commands, loading, recording, traffic, since)
 FULL_SIZES = (1_000_000, 10_000_000, 50_000_000)
 """Order lines."""
 

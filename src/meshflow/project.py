@@ -1,6 +1,7 @@
 """Opens the SQLMesh project of a checkout, which executes its own models and never the state's."""
 
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -90,6 +91,7 @@ def load_config(path: Path) -> dict[Path, Config]:
     return configs
 
 
+@cache
 def table_name(name: str) -> str:
     """`retail.dim_product` for SQLMesh's name of a model."""
     table = exp.to_table(name)

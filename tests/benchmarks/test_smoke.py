@@ -69,6 +69,13 @@ def test_traffic_is_compared_with_rows_made_one_at_a_time(benchmarks: Path) -> N
     assert keys(results) == keys(published(benchmarks, "traffic"))
 
 
+def test_recording_is_measured_in_recorded_plans_and_runs(benchmarks: Path) -> None:
+    results = smoke(benchmarks, "recording")
+    assert {name: len(step["share"]["all"]) for name, step in results["steps"].items()} == {"plan": 1, "run": 3}
+    assert all(0 < share < 1 for step in results["steps"].values() for share in step["share"]["all"])
+    assert keys(results) == keys(published(benchmarks, "recording"))
+
+
 def test_models_are_compared_with_those_of_a_commit(benchmarks: Path, warehouse: Context) -> None:
     results = smoke(benchmarks, "since", "HEAD")
     run_log = warehouse.get_model("run_log.events").fqn

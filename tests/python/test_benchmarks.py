@@ -17,7 +17,7 @@ from sqlmesh.utils import yaml
 from meshflow.loading.contract import contract
 
 
-@pytest.mark.parametrize("name", ["commands", "loading", "lifecycle", "setup", "since", "traffic"])
+@pytest.mark.parametrize("name", ["commands", "loading", "lifecycle", "recording", "setup", "since", "traffic"])
 def test_readme_shows_the_published_results(benchmarks: Path, name: str) -> None:
     table = import_module(f"{name}.report").table(published(benchmarks, name))
     assert f"<!-- results -->\n{table}<!-- /results -->" in (benchmarks / name / "README.md").read_text()
