@@ -10,7 +10,7 @@ import data_quality
 import edtech
 import retail
 import runs
-import sql
+import saved_queries
 import streamlit as st
 from panel import View, caption
 
@@ -22,7 +22,7 @@ PAGES = {
     "EdTech": edtech.page,
     "Data quality": data_quality.page,
     "Runs": runs.page,
-    "SQL": sql.page,
+    "Queries": saved_queries.page,
 }
 NO_WAREHOUSE = """
 **No warehouse found.** Build or configure one, and reload this page:

@@ -123,7 +123,7 @@ def bars(rows: pd.DataFrame, scale_max: float, *, by: str, measure: Measure) -> 
     )
     values = base.encode(
         x=alt.X(f"{measure.column}:Q", title=measure.title)
-        .scale(domain=[min(0, rows[measure.column].min()), scale_max * 1.25 or 1])
+        .scale(domain=[min(0, rows[measure.column].min()), max(scale_max, 0) * 1.25 or 1])
         .axis(**_ticks(measure)),
         tooltip=[f"{by}:N", *(["environment:N"] if len(environments) > 1 else []), _tooltip(measure)],
     )
@@ -239,7 +239,7 @@ def _tooltip(measure: Measure) -> alt.Tooltip:
 def _height(rows: pd.DataFrame, measure: Measure, scale_max: float) -> alt.Y:
     return (
         alt.Y(f"{measure.column}:Q", title=measure.title)
-        .scale(domain=[min(0, rows[measure.column].min()), scale_max or 1], nice=True)
+        .scale(domain=[min(0, rows[measure.column].min()), max(scale_max, 0) or 1], nice=True)
         .axis(**_ticks(measure))
     )
 

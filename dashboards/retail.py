@@ -252,6 +252,8 @@ def _show_over_time(  # noqa: PLR0913, PLR0917 - what is selected
         way, note = EACH, f"Values of several {grain}s can't be added up, so each {grain} is shown. "
     elif way == AVERAGE and grain == "month":
         way, note = EACH, f"The average needs a period of at most {LONGEST_DAILY_PERIOD} days. Each month is shown. "
+    if is_both and grain == "month":
+        note += f"Both periods are shown if they have at most {LONGEST_DAILY_PERIOD} days. "
     shown = [(period, "this period")]
     if is_both and grain == "day":
         shown.append((earlier, compared))

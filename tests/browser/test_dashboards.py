@@ -26,6 +26,7 @@ from workspace import Workspace, plan, run_elsewhere
 
 from meshflow.publish import SERVED
 from meshflow.runs import RecordedContext
+from meshflow.serve import Query
 
 SCREENSHOTS = ROOT / ".cache" / "screenshots"
 PAGES = {
@@ -33,7 +34,7 @@ PAGES = {
     "EdTech": "/edtech",
     "Data quality": "/data_quality",
     "Runs": "/runs",
-    "SQL": "/sql?as=bars",
+    "Queries": "/queries?as=bars",
 }
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\">![x](http://x.invalid) **=1+1**"
 ORDER = (
@@ -445,60 +446,30 @@ def click_bar(page: Page, name: str, by: str) -> None:
     bars.nth(index).click()
 
 
-def test_own_sql_shows_its_rows_as_a_table_and_as_bars_and_a_link_shows_them_to_a_colleague(
+def test_a_saved_query_shows_its_rows_as_a_table_and_as_bars_and_a_link_shows_them_to_a_colleague(
     page: Page, address: str, workspace: Workspace, browser: Browser
 ) -> None:
-    open_page(page, address, "SQL", path="/sql")
-    sql = (
-        "SELECT country, SUM(net_revenue_amount) AS net_revenue_usd FROM retail.fct_sales "
-        "JOIN shared.dim_location USING (location_id) GROUP BY country ORDER BY country"
-    )
-    write_sql(page, sql)
-    expected = {str(country): Decimal(str(amount)) for country, amount in rows(workspace, sql)}
+    open_page(page, address, "Queries", path="/queries")
+    choose(page, "Query", "Best-selling categories of the last seven days")
+    sql = (ROOT / "dashboards/queries/best_selling_categories_last_week.sql").read_text(encoding="utf-8")
+    expected = [[str(one) for one in row] for row in rows(workspace, Query(sql).to_sql("prod", "duckdb"))]
     _, [header, *lines] = downloaded(page, 0)
-    assert header == ["country", "net_revenue_usd"]
-    assert {country: Decimal(amount) for country, amount in lines} == expected
+    assert header == ["category", "units", "net_revenue_usd"]
+    assert lines == expected
     choose(page, "Show as", "bars")
     with closing(browser.new_context()) as context:
         colleague = context.new_page()
-        open_page(colleague, page.url, "SQL", path="")
-        assert figures(colleague, "Result, prod", "x", "net_revenue_usd, USD") == expected
-        picture(colleague, "sql")
+        open_page(colleague, page.url, "Queries", path="")
+        drawn = figures(colleague, "Result, prod", "x", "net_revenue_usd, USD")
+        assert drawn == {category: Decimal(amount) for category, _, amount in expected}
+        picture(colleague, "queries")
 
 
-def write_sql(page: Page, sql: str) -> None:
-    page.get_by_role("textbox", name="SQL").fill(sql)
-    with rerun(page):
-        page.get_by_role("textbox", name="SQL").press("Control+Enter")
-
-
-def test_own_sql_reads_nothing_but_served_tables_and_hostile_text_stays_text(page: Page, address: str) -> None:
-    requests: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    open_page(page, address, "SQL", path="/sql")
-    for sql, message in (
-        ("SELECT * FROM pii.student", "There is no table pii.student."),
-        ("SELECT * FROM read_csv('/etc/passwd')", "Not allowed here: READ_CSV('/etc/passwd')."),
-        ("DROP TABLE retail.fct_sales", "Write a single SELECT."),
-        ("SELECT email FROM edtech.dim_student", "email"),
-    ):
-        write_sql(page, sql)
-        expect(page.get_by_test_id("stAlert").filter(has_text=message)).to_be_visible()
-        expect(page.get_by_role("button", name="Download as CSV")).to_have_count(0)
-    quoted, identifier = HOSTILE.replace("'", "''"), HOSTILE.replace('"', '""')
-    write_sql(page, f"""SELECT '{quoted}' AS "{identifier}", 1 AS "<b>y</b>" """)
-    choose(page, "Show as", "bars")
-    expect(chart(page, "Result, prod").locator("svg [aria-roledescription=bar]")).to_have_count(1)
-    assert page.locator("img[src=x]").count() == 0
-    assert "hacked" not in page.title()
-    assert not [url for url in requests if not url.startswith((address, "data:", "blob:"))]
-    assert page.get_by_test_id("stException").count() == 0
-
-
-def test_a_saved_query_opens_and_tables_have_descriptions(page: Page, address: str) -> None:
-    open_page(page, address, "SQL", path="/sql")
-    choose(page, "Saved queries", "Slowest models of all recorded runs")
-    assert "FROM ops.model_runs" in page.get_by_role("textbox", name="SQL").input_value()
+def test_the_page_of_queries_shows_their_sql_and_describes_the_tables(page: Page, address: str) -> None:
+    open_page(page, address, "Queries", path="/queries")
+    choose(page, "Query", "Slowest models of all recorded runs")
+    page.get_by_text("SQL", exact=True).click()
+    expect(page.get_by_text("FROM ops.model_runs")).to_be_visible()
     choose(page, "Table", "retail.fct_sales")
     expect(page.get_by_text("One row per order line sold.")).to_be_visible()
 

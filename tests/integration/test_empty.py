@@ -40,7 +40,6 @@ from meshflow.loading.reader import TableError
 from meshflow.loading.reconcile import reconcile, reconcile_all
 from meshflow.loading.rejections import Rejections
 from meshflow.loading.report import JsonReporter
-from meshflow.readonly import check
 from meshflow.serve import ENVIRONMENTS, Query, SnapshotWarehouse, Warehouse, environments
 from meshflow.serve import Snowflake as Production
 from meshflow.source.server import Server
@@ -201,7 +200,7 @@ def columns_of(model: Model) -> dict[str, exp.DataType]:
 def dashboard_queries() -> dict[str, Query]:
     """Every query in the modules of the pages, with a value for each parameter, and every saved one."""
     saved = (ROOT / "dashboards" / "queries").glob("*.sql")
-    found = {"environments": ENVIRONMENTS} | {file.stem: check(file.read_text(encoding="utf-8")) for file in saved}
+    found = {"environments": ENVIRONMENTS} | {file.stem: Query(file.read_text(encoding="utf-8")) for file in saved}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("streamlit", "altair", "panel", "period"):
             patch.setitem(sys.modules, name, MagicMock())

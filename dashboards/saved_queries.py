@@ -1,4 +1,4 @@
-"""SQL: queries that people write on the marts of an environment. Saved queries are files in the folder `queries`."""
+"""Queries: what files in the folder `queries` answer, and which tables dashboards read."""
 
 from dataclasses import dataclass, replace
 from datetime import date
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import altair as alt
 import charts
-import click
 import pandas as pd
 import streamlit as st
 from charts import Measure
@@ -15,8 +14,7 @@ from sqlmesh.core.dialect import parse
 from status import show_status
 
 from meshflow.publish import SERVED
-from meshflow.readonly import ALLOWED_FUNCTIONS, LONGEST, ROW_LIMIT, check
-from meshflow.serve import TIME_LIMIT_SECONDS, Query
+from meshflow.serve import Query
 
 QUERIES, MODELS = Path(__file__).parent / "queries", Path(__file__).parents[1] / "models"
 BARS = 50
@@ -25,70 +23,42 @@ BARS = 50
 
 @dataclass(frozen=True)
 class SavedQuery:
-    """A file whose first line is a comment with its title."""
+    """A file whose first line is a comment with its title. Those after it say what it counts."""
 
     title: str
+    note: str
     sql: str
 
     @classmethod
     def of(cls, file: Path) -> "SavedQuery":
-        sql = file.read_text(encoding="utf-8").strip()
-        return cls(sql.partition("\n")[0].removeprefix("--").strip(), sql)
+        lines = file.read_text(encoding="utf-8").strip().splitlines()
+        title, *notes = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
+        return cls(title, " ".join(notes), "\n".join(line for line in lines if not line.startswith("--")))
 
 
 def page(view: View) -> None:
     saved = {file.stem: SavedQuery.of(file) for file in sorted(QUERIES.glob("*.sql"))}
-    if "sql" not in st.session_state and "sql" not in st.query_params:
-        st.session_state["sql"] = next(iter(saved.values())).sql
-
-    def open_saved() -> None:
-        if chosen := st.session_state["saved"]:
-            st.session_state["sql"] = saved[chosen].sql
-
-    st.selectbox(
-        "Saved queries",
-        saved,
-        index=None,
-        placeholder="open one",
-        format_func=lambda name: saved[name].title,
-        key="saved",
-        on_change=open_saved,
+    name = st.selectbox(
+        "Query", list(saved), format_func=lambda name: saved[name].title, key="query", bind="query-params"
     )
-    sql = st.text_area("SQL", key="sql", bind="query-params", height=220, max_chars=LONGEST)
-    left, right = st.columns([1, 5], vertical_alignment="center")
-    left.button("Run")  # leaving the text runs it, too
-    with right:
-        caption(
-            f"One SELECT in Snowflake's dialect, on the tables below. At most {ROW_LIMIT:,} rows and "
-            f"{TIME_LIMIT_SECONDS} s. The link in the address bar has the query."
-        )
-    try:
-        query = check(sql)
-    except click.ClickException as error:
-        st.warning(error.message)
-    else:
-        show_status(view, query.tables)
-        _show_results(view, query)
+    query = Query(saved[name].sql)
+    show_status(view, query.tables)
+    if saved[name].note:
+        caption(saved[name].note)
+    _show_results(view, query)
+    with st.expander("SQL"):
+        st.code(saved[name].sql, language="sql")
     _show_tables()
 
 
 def _show_results(view: View, query: Query) -> None:
-    first = view.run(view.environments[0], query)
-    if first.columns.has_duplicates:
-        st.warning("Two columns have one name. Name them with AS.")
-        return
-    draw = _choose_chart(first)
+    draw = _choose_chart(view.run(view.environments[0], query))
     for environment in view.environments:
-        rows = view.run(environment, query)
-        is_cut = len(rows) > ROW_LIMIT
         show_panel(
             replace(view, environments=(environment,)),
             "Result" if len(view.environments) == 1 else f"Result in {environment}",
             query,
             draw,
-            prepare=lambda found: found.head(ROW_LIMIT),
-            limit=BARS if draw else None,
-            note=f"The first {ROW_LIMIT:,} rows. There are others." if is_cut else f"{len(rows):,} rows.",
             empty="The query returned no rows.",
         )
 
@@ -109,15 +79,16 @@ def _choose_chart(rows: pd.DataFrame) -> Draw | None:
     if rows[x].duplicated().any() or (chosen == "line" and not is_dated):
         st.info(f"A {'line needs a date' if chosen == 'line' else 'bar needs a value'} of its own for each row in X.")
         return None
+    if chosen == "bars" and len(rows) > BARS:
+        caption(f"The first {BARS} of {len(rows):,} are drawn. *Rows* has all of them.")
     unit = "USD" if "usd" in y or "amount" in y else "rows" if all(one == int(one) for one in rows[y].dropna()) else ""
 
     def draw(found: pd.DataFrame, scale_max: float) -> alt.LayerChart:  # noqa: ARG001 - of one environment
-        # Names of columns are people's text: charts get their own.
         drawn = found.assign(x=found[x], y=found[y].astype(float), series=y, is_partial=False)
         measure, largest = Measure(y, "y", unit), float(drawn["y"].max())
         if chosen == "line":
             return charts.line(drawn, largest, time="x", measure=measure, series="series")
-        return charts.bars(drawn.assign(x=drawn["x"].map(str)), largest, by="x", measure=measure)
+        return charts.bars(drawn.head(BARS).assign(x=drawn["x"].map(str)), largest, by="x", measure=measure)
 
     return draw
 
@@ -130,8 +101,6 @@ def _show_tables() -> None:
     st.text(description)
     listed = pd.DataFrame({"column": SERVED[name], "description": [columns.get(one, "") for one in SERVED[name]]})
     st.dataframe(listed, hide_index=True, alt=f"Columns of {name}", key=f"columns of {name}")
-    with st.expander("Functions"):
-        st.text(", ".join(sorted(one.sql_name() for one in ALLOWED_FUNCTIONS)))
 
 
 @st.cache_data(show_spinner="Reading the descriptions of tables …")
