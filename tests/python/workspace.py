@@ -48,7 +48,9 @@ class Workspace:
 
     def clone(self, root: Path, state: dict[str, str] | None = None, *, data: bool = True) -> "Workspace":
         """Copy it, with the databases as they are now unless `data` is false. The state isn't copied."""
-        ignored = None if data else shutil.ignore_patterns("*.duckdb", "*.wal", "*_spill")
+        databases = () if data else ("*.duckdb", "*.wal", "*_spill")
+        # SQLMesh writes a file of its cache under another name first. It vanishes if another process is loading this.
+        ignored = shutil.ignore_patterns("*__tmp*", *databases)
         shutil.copytree(self.root, root, dirs_exist_ok=True, ignore=ignored)
         clone = Workspace(root, state or {})
         # SQLMesh names the cached files of a model by the configuration, which contains the folder of databases.

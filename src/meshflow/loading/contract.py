@@ -196,13 +196,11 @@ def snake_case(name: str) -> str:
 
 def _table(entry: dict[str, Any], file: Path) -> Table:
     name = exp.to_table(entry["name"])
-    if not entry.get("columns"):
-        raise click.ClickException(f"{file}: {entry['name']} has no columns")
-    if LOADED_AT in entry["columns"] and (clash := reserved(name.db, name.name)):
+    if LOADED_AT in (entry.get("columns") or {}) and (clash := reserved(name.db, name.name)):
         raise click.ClickException(f"{file}: {clash}; load a view that names it otherwise")
     key = tuple(re.findall(r"\w+", entry.get("grain", "")))
     columns = []
-    for column, type_ in entry["columns"].items():
+    for column, type_ in (entry.get("columns") or {}).items():
         try:
             data_type = exp.DataType.build(type_, dialect="snowflake")
         except ParseError:
@@ -217,5 +215,7 @@ def _table(entry: dict[str, Any], file: Path) -> Table:
         raise click.ClickException(
             f"{file}: {entry['name']} has no column {', '.join(sorted(unknown))}, which is in its grain"
         )
+    if not columns:
+        raise click.ClickException(f"{file}: {entry['name']} has no columns")
     max_rows = entry.get("physical_properties", {}).get("max_rows", MAX_COMPARED_ROWS if key else MAX_ROWS)
     return Table(name.db, name.name, key, tuple(columns), file, int(max_rows))
