@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from hashlib import sha256
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import click
 import pytest
@@ -29,7 +30,7 @@ from workspace import Workspace, plan
 
 from meshflow.catalog.contents import Catalog, Model, Reader, display_name
 from meshflow.catalog.operations import read_operations
-from meshflow.catalog.server import CatalogServer
+from meshflow.catalog.server import CatalogServer, ProjectFiles
 from meshflow.catalog.site import ASSETS, page, read, write
 from meshflow.cli import main
 from meshflow.runs import RecordedContext
@@ -450,8 +451,20 @@ def served(html: str) -> Iterator[CatalogServer]:
 def test_the_catalog_is_served_on_localhost_only(served: CatalogServer, html: str) -> None:
     status, _, body = request(served, "GET", "/")
     assert (status, body.decode()) == (200, html)
+    assert request(served, "GET", "/?reload=1")[0] == 200
     assert request(served, "GET", "/config.yaml")[0] == 404
     assert served.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost:9", 200), ("127.0.0.1", 200), ("evil.example", 421)])
+def test_a_page_of_another_host_gets_no_catalog_even_if_its_name_resolves_to_this_machine(
+    served: CatalogServer, host: str, status: int
+) -> None:
+    connection = HTTPConnection("127.0.0.1", served.server_port)
+    connection.request("GET", "/", headers={"Host": host})
+    with connection.getresponse() as response:
+        assert response.status == status
+        assert (b"<script" in response.read()) == (status == 200)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br, GZIP;q=0.5", "deflate, gzip"])
@@ -487,6 +500,39 @@ def test_a_port_in_use_is_one_line_before_any_work(tmp_path: Path, monkeypatch: 
         result = CliRunner().invoke(main, ["catalog", "serve", "--port", str(other.server_port)])
     assert result.exit_code == 1
     assert result.output == (f"Error: Can't listen on port {other.server_port}: Address already in use. Try --port 0\n")
+
+
+def test_a_folder_that_vanishes_during_a_look_at_the_files_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("models/kept/a.sql", "models/gone/b.sql", "docs/glossary.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    scan = os.scandir
+
+    def scandir(path: str) -> Any:
+        if str(path).endswith("gone"):
+            raise FileNotFoundError(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = {str(file.relative_to(tmp_path)) for file in ProjectFiles(tmp_path).known}
+    assert found == {"models/kept/a.sql", "docs/glossary.md"}
+
+
+def test_a_query_that_is_too_long_to_trace_has_no_lineage(tmp_path: Path) -> None:
+    union = " UNION ALL ".join(["SELECT 1::INT AS n"] * 400)
+    [model] = catalog_of(tmp_path, f"MODEL (name a.b, kind FULL); {union}").models
+    assert "can't trace the columns" in model.lineage_problem
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-40], lambda data: "AAAA" + data[4:]])
+def test_damaged_data_of_a_catalog_are_one_line(html: str, damage: Callable[[str], str], tmp_path: Path) -> None:
+    data = re.search(r"gzip;base64\">([^<]*)<", html)[1]
+    (tmp_path / "index.html").write_text(html.replace(data, damage(data)), encoding="utf-8")
+    result = CliRunner().invoke(main, ["catalog", "diff", str(tmp_path), str(tmp_path)])
+    assert result.exit_code == 1
+    assert re.fullmatch(r"Error: \S+ can't be read: Its data are damaged \(.+\)\. Build it .+\n", result.output)
 
 
 def test_a_watched_catalog_follows_the_project_and_survives_a_broken_edit(tmp_path: Path) -> None:
@@ -557,6 +603,7 @@ a.sales
   rows depend on: a.source.flag (FILTER) added
   audit: not_null(columns := id) removed
   audit: not_null(columns := id), non-blocking added
+  text of models/1.sql changed
 
 3 of the models differ
 """

@@ -292,7 +292,7 @@ class Reader:
             return {}, nothing, problem
         try:
             lineage = Lineage(query)
-        except (SqlglotError, ValueError) as error:
+        except (SqlglotError, ValueError, RecursionError) as error:  # hundreds of UNIONs
             return {}, nothing, f"SQLGlot can't trace the columns of this query: {error}"
         return {**lineage.columns, **_history_inputs(model, lineage.columns)}, lineage.rows, ""
 

@@ -1,4 +1,4 @@
-"""What differs between two catalogs: models, columns, types, descriptions, lineage and audits."""
+"""What differs between two catalogs: models, columns, types, descriptions, lineage, audits and SQL."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,6 +37,12 @@ def _model(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
             yield from _items(f"upstream of {name}", _inputs(before["upstream"]), _inputs(after["upstream"]))
     yield from _items("rows depend on", _inputs(old["rows_upstream"]), _inputs(new["rows_upstream"]))
     yield from _items("audit", _audits(old), _audits(new))
+    queries, new_queries = ({audit["name"]: audit["query"] for audit in model["audits"]} for model in (old, new))
+    for name in sorted(queries.keys() & new_queries.keys()):
+        if queries[name] != new_queries[name]:
+            yield f"query of audit {name} changed"
+    if old["definition"] != new["definition"]:
+        yield f"text of {new['file']} changed"
 
 
 def _value(name: str, before: Any, after: Any) -> Iterator[str]:
@@ -52,7 +58,8 @@ def _items(name: str, before: set[str], after: set[str]) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    return (", ".join(value) if isinstance(value, list) else str(value)) or "none"
+    text = " ".join((", ".join(value) if isinstance(value, list) else str(value)).split())
+    return "".join(one if one.isprintable() else "�" for one in text) or "none"  # a terminal would obey the others
 
 
 def _inputs(upstream: list[dict[str, Any]]) -> set[str]:

@@ -1,7 +1,9 @@
 """Serves the catalog on localhost, and builds it again when a file of the project changes."""
 
 import gzip
+import os
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from meshflow.project import CONFIG_FILES
 
 PARTS = (
     *CONFIG_FILES, c.EXTERNAL_MODELS_YAML, c.EXTERNAL_MODELS_DEPRECATED_YAML, c.EXTERNAL_MODELS, c.MODELS, c.MACROS,
-    c.AUDITS, c.TESTS, c.SEEDS, c.SIGNALS, c.METRICS, c.MATERIALIZATIONS, c.LINTER,
+    c.AUDITS, c.TESTS, c.SEEDS, c.SIGNALS, c.METRICS, c.MATERIALIZATIONS, c.LINTER, "docs/glossary.md",
 )  # fmt: skip
-"""Files and folders that SQLMesh loads. It writes only to others: .cache, logs and databases."""
+"""Files and folders that SQLMesh or the catalog reads. SQLMesh writes only to others: .cache, logs and databases."""
+HOSTS = {"127.0.0.1", "localhost"}
+"""Names that a browser of this machine asks for. Another one may be a page's that resolves to this machine."""
 POLL_SECONDS = 0.5
 
 
@@ -43,7 +47,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_headers(self) -> bytes:
         """Send the response up to its body, which is returned."""
-        if self.path not in {"/", "/index.html"}:
+        if self.headers.get("Host", "").partition(":")[0] not in HOSTS:
+            self.send_error(421)
+            return b""
+        if self.path.partition("?")[0] not in {"/", "/index.html"}:
             self.send_error(404)
             return b""
         compresses = _accepts_gzip(self.headers.get("Accept-Encoding", ""))
@@ -94,9 +101,11 @@ def _files(folder: Path) -> dict[Path, tuple[int, int]]:
     """Time of change in ns and size in bytes by file."""
     found = {}
     for part in (folder / name for name in PARTS):
-        for file in part.rglob("*") if part.is_dir() else [part]:
-            hidden = "__pycache__" in file.parts or file.name.startswith(".")
-            if not hidden and file.is_file():
-                state = file.stat()
-                found[file] = (state.st_mtime_ns, state.st_size)
+        # Not rglob(), which fails if a folder is removed meanwhile.
+        files = [Path(root, name) for root, _, names in os.walk(part) for name in names] or [part]
+        for file in files:
+            if "__pycache__" not in file.parts and not file.name.startswith("."):
+                with suppress(FileNotFoundError):
+                    state = file.stat()
+                    found[file] = (state.st_mtime_ns, state.st_size)
     return found

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import zlib
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from importlib.resources import files
@@ -49,7 +50,10 @@ def read(html: str) -> dict[str, Any]:
     found = re.search(r'<script id="catalog" type="application/gzip;base64">([^<]*)</script>', html)
     if not found:
         raise ValueError("It isn't a catalog, or one of another version")
-    data: dict[str, Any] = json.loads(gzip.decompress(b64decode(found[1])))
+    try:
+        data: dict[str, Any] = json.loads(gzip.decompress(b64decode(found[1])))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"Its data are damaged ({error})") from None
     return data
 
 
