@@ -502,7 +502,7 @@ def test_a_port_in_use_is_one_line_before_any_work(tmp_path: Path, monkeypatch: 
     assert result.output == (f"Error: Can't listen on port {other.server_port}: Address already in use. Try --port 0\n")
 
 
-def test_a_folder_that_vanishes_during_a_look_at_the_files_is_no_error(
+def test_a_folder_that_is_removed_while_files_are_listed_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("models/kept/a.sql", "models/gone/b.sql", "docs/glossary.md"):

@@ -49,7 +49,7 @@ class Workspace:
     def clone(self, root: Path, state: dict[str, str] | None = None, *, data: bool = True) -> "Workspace":
         """Copy it, with the databases as they are now unless `data` is false. The state isn't copied."""
         databases = () if data else ("*.duckdb", "*.wal", "*_spill")
-        # SQLMesh writes a file of its cache under another name first. It vanishes if another process is loading this.
+        # SQLMesh writes a file of its cache under another name first, and another process may be loading this.
         ignored = shutil.ignore_patterns("*__tmp*", *databases)
         shutil.copytree(self.root, root, dirs_exist_ok=True, ignore=ignored)
         clone = Workspace(root, state or {})

@@ -17,7 +17,7 @@ PARTS = (
 )  # fmt: skip
 """Files and folders that SQLMesh or the catalog reads. SQLMesh writes only to others: .cache, logs and databases."""
 HOSTS = {"127.0.0.1", "localhost"}
-"""Names that a browser of this machine asks for. Another one may be a page's that resolves to this machine."""
+"""Names in requests of this machine. Another page could have its own name resolve to this machine."""
 POLL_SECONDS = 0.5
 
 
