@@ -469,7 +469,7 @@ def test_the_page_of_queries_shows_their_sql_and_describes_the_tables(page: Page
     open_page(page, address, "Queries", path="/queries")
     choose(page, "Query", "Slowest models of all recorded runs")
     page.get_by_text("SQL", exact=True).click()
-    expect(page.get_by_text("FROM ops.model_runs")).to_be_visible()
+    expect(page.locator("code.language-sql")).to_contain_text("FROM ops.model_runs")
     choose(page, "Table", "retail.fct_sales")
     expect(page.get_by_text("One row per order line sold.")).to_be_visible()
 
