@@ -12,6 +12,7 @@ from sqlmesh.core.context import Context
 from sqlmesh.core.environment import Environment
 
 from meshflow.error_lines import describe
+from meshflow.names import table_name
 from meshflow.project import find_environment, open_project
 from meshflow.terminal import echo_json, grid, show
 
@@ -98,7 +99,7 @@ def answers(context: Context, built: Environment) -> list[Answer]:
 
     Raises click.ClickException if there is none, or if the warehouse lacks its views.
     """
-    tables = {f"{table.db}.{table.name}".lower() for table in (exp.to_table(model.name) for model in built.snapshots)}
+    tables = {table_name(model.name) for model in built.snapshots}
     found = []
     for question, query in QUESTIONS.items():
         read = parse_one(query, dialect="snowflake").find_all(exp.Table)

@@ -15,6 +15,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from meshflow.names import table_name
+
 LOG = Path("logs/errors.log")
 """Below the working directory, beside SQLMesh's own logs."""
 
@@ -122,7 +124,7 @@ def _model(error: BaseException) -> str:
     # By their attributes: importing SQLMesh takes seconds, and not all commands need it.
     node = getattr(error, "node", None)
     name = getattr(node, "snapshot_name", None) or getattr(node, "name", None) or getattr(error, "model_name", None)
-    return ".".join(name.replace('"', "").lower().split(".")[-2:]) if isinstance(name, str) else ""
+    return table_name(name) if isinstance(name, str) else ""
 
 
 def _audits(chain: list[BaseException]) -> Iterator[str]:

@@ -1,14 +1,12 @@
 """Opens the SQLMesh project of a checkout, which executes its own models and never the state's."""
 
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import click
 from jinja2 import TemplateError
 from ruamel.yaml.error import YAMLError
-from sqlglot import exp
 from sqlmesh.core import constants as c
 from sqlmesh.core.config import Config, DuckDBConnectionConfig, load_configs
 from sqlmesh.core.context import Context
@@ -89,13 +87,6 @@ def load_config(path: Path) -> dict[Path, Config]:
                 **connection.dict(by_alias=True, exclude_computed_fields=True)
             )
     return configs
-
-
-@cache
-def table_name(name: str) -> str:
-    """`retail.dim_product` for SQLMesh's name of a model."""
-    table = exp.to_table(name)
-    return f"{table.db}.{table.name}".lower()
 
 
 def count_intervals(snapshot: Snapshot, intervals: int) -> int:

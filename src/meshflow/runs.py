@@ -41,7 +41,8 @@ from sqlmesh.utils.date import to_datetime, to_timestamp
 from meshflow.audit import checks
 from meshflow.catalog.contents import to_sql
 from meshflow.freshness import freshness, read_load_log
-from meshflow.project import count_intervals, open_project, table_name
+from meshflow.names import table_name
+from meshflow.project import count_intervals, open_project
 from meshflow.state import Project
 
 Event = dict[str, object]

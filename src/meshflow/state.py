@@ -25,6 +25,8 @@ from sqlmesh.core.state_sync import EngineAdapterStateSync, StateSync
 from sqlmesh.core.state_sync.base import DelegatingStateSync
 from sqlmesh.core.state_sync.db.utils import snapshot_id_filter
 
+from meshflow.names import table_name
+
 RUNBOOK = "docs/runbooks/state.md"
 
 
@@ -264,4 +266,4 @@ def _foreign(model: Any) -> Foreign:
 
 
 def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(".".join(name.replace('"', "").lower().split(".")[-2:]) for name in names))
+    return ", ".join(sorted(map(table_name, names)))

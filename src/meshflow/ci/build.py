@@ -33,7 +33,8 @@ from meshflow.ci.diff import compare
 from meshflow.ci.plan import is_within, plan_backfills, read_limits
 from meshflow.ci.result import BuildResult, Failure, Finding, Step, environment_name, write
 from meshflow.failures import describe
-from meshflow.project import load_config, table_name
+from meshflow.names import table_name
+from meshflow.project import load_config
 from meshflow.state import require_same_data
 
 STATE_TABLE = re.compile(r'"sqlmesh"\."_\w+"')

@@ -17,7 +17,7 @@ from sqlmesh.core.test import ModelTextTestResult
 from sqlmesh.utils.errors import SQLMeshError
 
 from meshflow.ci.result import FailedTest, TestResult, Violation, write
-from meshflow.project import table_name
+from meshflow.names import table_name
 
 MAX_DETAIL_CHARACTERS = 5_000
 """Rows that a failed test expected and got. All of them are in the log."""

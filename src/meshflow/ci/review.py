@@ -17,7 +17,7 @@ from sqlmesh.core.snapshot import Snapshot
 from meshflow.ci.diff import CONSUMER_SCHEMAS
 from meshflow.ci.result import Change, Definition, MaskChange, Page
 from meshflow.masking import PERSONAL, masked_columns, masked_names, unmasked_columns
-from meshflow.project import table_name
+from meshflow.names import table_name
 
 READ_TABLE = re.compile(r"\b(?:FROM|JOIN)\s+(\w+\.\w+)", re.IGNORECASE)
 ORDER = ("added", "removed", "directly modified", "indirectly modified", "metadata only")

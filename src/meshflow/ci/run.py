@@ -19,7 +19,8 @@ from meshflow.ci import github
 from meshflow.ci.console import PublicConsole
 from meshflow.ci.lock import Lock, prod_lock
 from meshflow.failures import describe, explain, full_text
-from meshflow.project import open_project, table_name
+from meshflow.names import table_name
+from meshflow.project import open_project
 from meshflow.remedies import REMEDIES, RUNBOOK, remedies
 from meshflow.runs import AuditRun, ModelRun, Record, RecordedProject
 
