@@ -8,7 +8,14 @@ import psycopg
 from sqlglot import exp
 
 from meshflow.loading.contract import read_entries
-from meshflow.source.files import NewTable, new_files, with_contract, with_readme_rows, with_reasons
+from meshflow.source.files import (
+    NewTable,
+    new_files,
+    rejected_name,
+    with_contract,
+    with_readme_rows,
+    with_reasons,
+)
 from meshflow.source.tables import SourceTable, describe, tables_of
 
 
@@ -88,8 +95,8 @@ def _require_room(table: SourceTable, known: Mapping[str, str]) -> None:
         raise click.ClickException(f"{table} is in the contract already")
     if other:
         raise click.ClickException(f"{table}: RAW, which has no case, has {other}; add a view that names it otherwise")
-    quarantines = {name.replace(".", "_").lower(): name for name in known.values()}
-    if table.key and (other := quarantines.get(str(table).replace(".", "_").lower())):
+    rejected = {rejected_name(name): name for name in known.values()}
+    if table.key and (other := rejected.get(rejected_name(str(table)))):
         raise click.ClickException(
             f"{table}: the model of its rejected rows would be that of {other}; add a view that names it otherwise"
         )

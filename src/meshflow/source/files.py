@@ -182,7 +182,7 @@ class NewTable:
 
     @property
     def quarantine(self) -> str:
-        return f"quarantine.{self.table.schema}_{self.table.name}".lower()
+        return f"quarantine.{rejected_name(str(self.table))}"
 
     @property
     def comment(self) -> str:
@@ -209,6 +209,11 @@ class NewTable:
                 for column in self.required
             },
         }
+
+
+def rejected_name(name: str) -> str:
+    """The table of the schema `quarantine` with the rejected rows of `shop.orders`: shop_orders."""
+    return name.replace(".", "_").lower()
 
 
 def new_files(new: NewTable) -> Iterator[tuple[str, str]]:
