@@ -1,13 +1,11 @@
 """Data quality: freshness, rejected rows with their reasons, reconciliation with the source databases."""
 
-from collections.abc import Iterable
-from datetime import date
 from functools import partial
 
 import charts
 import streamlit as st
 from charts import OUTCOME_COLORS, Measure
-from panel import View, select_values, show_panel, show_totals
+from panel import View, count_outside, select_values, show_panel, show_totals
 from period import select_period
 from status import show_status
 
@@ -110,46 +108,39 @@ def page(view: View) -> None:
         return
     show = partial(show_panel, view, last_load=LAST_LOAD)
     note = f"By date of last update in the source, {period}. Totals include rows without one."
-    outside = Query(OUTSIDE, period.days).only("counts.source_table", tables)
-    for environment in view.environments:
-        earlier, later = view.run(environment, outside).iloc[0]
-        note += f" {earlier:,} earlier and {later:,} later rows of {environment} lie outside."
+    note += count_outside(view, Query(OUTSIDE, period.days).only("counts.source_table", tables), "rows")
     show_totals(view, Query(TOTAL, period.days).only("counts.source_table", tables), MEASURES, LAST_LOAD, note)
-    incomplete = period.incomplete("month")
-    partial_note = f"* isn't complete: the period is {period}." if incomplete else ""
-
-    def label(months: Iterable[date]) -> list[str]:
-        return [f"{month:%Y-%m}{'*' * (month in incomplete)}" for month in months]
-
     over_time = Query(OVER_TIME, period.days).only("counts.source_table", tables)
     show(
         "Rejected rows by month, % of rows loaded",
         over_time,
         lambda rows, scale_max: charts.columns(
-            rows.assign(month=label(rows["month"])),
+            rows.assign(month=period.labels(rows["month"])),
             scale_max,
             x="month",
             measure=REJECTED,
-            every_x=label(period.months),
+            every_x=period.labels(period.months),
         ),
         is_overlaid=True,
         maximum=lambda rows: rows["rejected_percent"].max(),
-        note=partial_note,
+        note=period.star,
     )
     show(
         "Rows by month and outcome",
         over_time,
         lambda rows, scale_max: charts.stacks(
-            rows.assign(month=label(rows["month"])).melt(["month"], list(OUTCOME_COLORS), "outcome", "row_count"),
+            rows.assign(month=period.labels(rows["month"])).melt(
+                ["month"], list(OUTCOME_COLORS), "outcome", "row_count"
+            ),
             scale_max,
             x="month",
             measure=ROWS,
             series="outcome",
             colors=OUTCOME_COLORS,
-            every_x=label(period.months),
+            every_x=period.labels(period.months),
         ),
         maximum=lambda rows: rows[list(OUTCOME_COLORS)].sum(axis=1).max(),
-        note=partial_note,
+        note=period.star,
     )
     show(
         "Rejected rows by reason",
@@ -170,16 +161,16 @@ def page(view: View) -> None:
         "Rejected rows by reason and month",
         Query(REASONS_OVER_TIME, period.days).only("rejected.source_table", tables),
         lambda rows, scale_max: charts.heat_map(
-            rows.assign(month=label(rows["month"])),
+            rows.assign(month=period.labels(rows["month"])),
             scale_max,
             x="month",
             y="reject_reason",
             measure=REJECTED_ROWS,
-            every_x=label(period.months),
+            every_x=period.labels(period.months),
         ),
         keys=2,
         maximum=lambda rows: rows["rejected_count"].max(),
-        note=partial_note,
+        note=period.star,
         empty=NOTHING_REJECTED,
     )
     show(

@@ -1,7 +1,5 @@
 """EdTech: courses, enrollments over time, completion, credits, cohorts and ages. Aggregates only, no personal data."""
 
-from collections.abc import Iterable
-from datetime import date
 from functools import partial
 
 import altair as alt
@@ -9,7 +7,7 @@ import charts
 import pandas as pd
 import streamlit as st
 from charts import COURSE_STATUSES, LEVEL_COLORS, Measure
-from panel import View, select_values, show_panel, show_totals
+from panel import View, count_outside, select_values, show_panel, show_totals
 from period import select_period
 from status import show_status
 
@@ -183,33 +181,24 @@ def page(view: View) -> None:
         return query
 
     days = period.days
-    note = f"By day of enrollment, {period}."
-    outside = filtered(OUTSIDE, *days)
-    for environment in view.environments:
-        earlier, later = view.run(environment, outside).iloc[0]
-        note += f" {earlier:,} earlier and {later:,} later enrollments of {environment} lie outside."
+    note = f"By day of enrollment, {period}." + count_outside(view, filtered(OUTSIDE, *days), "enrollments")
     show_totals(view, filtered(TOTAL, *days), MEASURES, LAST_LOAD, note)
     show = partial(show_panel, view)
-    incomplete = period.incomplete("month")
-
-    def label(months: Iterable[date]) -> list[str]:
-        return [f"{month:%Y-%m}{'*' * (month in incomplete)}" for month in months]
-
     show(
         "Enrollments by month",
         filtered(ENROLLED_BY_MONTH, *days),
         lambda rows, scale_max: charts.stacks(
-            rows.assign(month=label(rows["month"])),
+            rows.assign(month=period.labels(rows["month"])),
             scale_max,
             x="month",
             measure=ENROLLMENTS,
             series="level",
             colors=LEVEL_COLORS,
-            every_x=label(period.months),
+            every_x=period.labels(period.months),
         ),
         keys=2,
         maximum=lambda rows: rows.groupby("month")["enrollment_count"].sum().max(),
-        note=f"* isn't complete: the period is {period}." if incomplete else "",
+        note=period.star,
         last_load=LAST_LOAD,
     )
     show(

@@ -273,6 +273,15 @@ def number_formats(rows: pd.DataFrame) -> dict[str, Any]:
     return formats
 
 
+def count_outside(view: View, query: Query, what: str) -> str:
+    """How many lie before and after the period: the two counts of the query's row, for each environment."""
+    note = ""
+    for environment in view.environments:
+        earlier, later = view.run(environment, query).iloc[0]
+        note += f" {earlier:,} earlier and {later:,} later {what} of {environment} lie outside."
+    return note
+
+
 def describe_origin(view: View, environment: str, query: Query, last_load: Query | None) -> str:
     """Which tables of which environment the rows come from, and how far these are processed."""
     tables = ", ".join(f"`{table}`" for table in query.tables)

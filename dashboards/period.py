@@ -1,6 +1,6 @@
 """The period of a page: its filter, and the period that it is compared with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -64,6 +64,16 @@ class Period:
             return [today] if first <= today <= last else []
         starts_late, ends_early = first.day > 1, (last + timedelta(days=1)).day > 1
         return sorted({*[first.replace(day=1)] * starts_late, *[last.replace(day=1)] * ends_early})
+
+    def labels(self, months: Iterable[date]) -> list[str]:
+        """`2026-03` for the first of a month; with a star if the month is incomplete."""
+        incomplete = self.incomplete("month")
+        return [f"{month:%Y-%m}{'*' * (month in incomplete)}" for month in months]
+
+    @property
+    def star(self) -> str:
+        """What the star of a label means; empty if no month is incomplete."""
+        return f"* isn't complete: the period is {self}." if self.incomplete("month") else ""
 
     def before(self, which: str) -> "Period":
         """The one that this is compared with: PREVIOUS or LAST_YEAR."""
