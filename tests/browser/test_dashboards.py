@@ -52,16 +52,10 @@ def workspace(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Wor
     workspace = built.clone(tmp_path_factory.mktemp("dashboards"))
     with (workspace.path / "seeds/retail/sales.csv").open("a", encoding="utf-8") as seed:
         seed.write(ORDER.format(HOSTILE.replace('"', '""')))
-    with closing(recorded_context(workspace)) as context:
+    with closing(workspace.context(kind=RecordedContext)) as context:
         context.run("prod", skip_janitor=True)
         plan(context, "dev")
     return workspace
-
-
-def recorded_context(workspace: Workspace) -> RecordedContext:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MESHFLOW_DATA", str(workspace.data))
-        return RecordedContext(paths=str(workspace.path), gateway="local")
 
 
 @pytest.fixture(scope="session")

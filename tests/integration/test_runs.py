@@ -35,13 +35,6 @@ def workspace(
     return workspace
 
 
-def recorded_context(workspace: Workspace) -> RecordedContext:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in workspace.environment.items():
-            patch.setenv(name, value)
-        return RecordedContext(paths=str(workspace.path), gateway="snowflake")
-
-
 def test_a_recorded_run_sends_at_most_five_more_statements(workspace: Workspace, snowflake: Snowflake) -> None:
     def sent(context: Context, hours: int) -> list[str]:
         at = PLANNED_AT + timedelta(hours=hours)
@@ -49,10 +42,10 @@ def test_a_recorded_run_sends_at_most_five_more_statements(workspace: Workspace,
             assert not context.run("prod", end=at, execution_time=at, skip_janitor=True).is_failure
         return statements
 
-    plain, recorded = sent(workspace.context("snowflake"), 1), sent(recorded_context(workspace), 2)
+    plain, recorded = sent(workspace.context("snowflake"), 1), sent(workspace.context("snowflake", RecordedContext), 2)
     assert len(recorded) - len(plain) <= MAX_STATEMENTS, recorded
     # Nothing is due.
-    plain, recorded = sent(workspace.context("snowflake"), 2), sent(recorded_context(workspace), 2)
+    plain, recorded = sent(workspace.context("snowflake"), 2), sent(workspace.context("snowflake", RecordedContext), 2)
     assert len(recorded) - len(plain) <= MAX_STATEMENTS, recorded
     statuses = snowflake.query("SELECT STATUS FROM ANALYTICS.OPS.RUNS ORDER BY STARTED_AT")
     assert statuses == [("succeeded",), ("nothing_due",)]
@@ -62,7 +55,7 @@ def test_a_recorded_run_sends_at_most_five_more_statements(workspace: Workspace,
 
 def test_a_plan_is_recorded_and_an_environment_sees_the_runs_of_all(workspace: Workspace, snowflake: Snowflake) -> None:
     workspace.edit("models/retail/totals.sql", "COUNT(id)", "COUNT(*)")
-    apply(recorded_context(workspace), "dev")
+    apply(workspace.context("snowflake", RecordedContext), "dev")
     rows = snowflake.query(
         "SELECT COMMAND, STATUS, SUCCEEDED_MODEL_COUNT > 0 FROM ANALYTICS.OPS.RUNS WHERE ENVIRONMENT = 'dev'"
     )
@@ -70,7 +63,7 @@ def test_a_plan_is_recorded_and_an_environment_sees_the_runs_of_all(workspace: W
 
 
 def test_only_records_of_processes_that_must_be_gone_are_closed(workspace: Workspace, snowflake: Snowflake) -> None:
-    context = recorded_context(workspace)
+    context = workspace.context("snowflake", RecordedContext)
     old, new = datetime.now(UTC) - LONGEST_RUN - timedelta(hours=1), datetime.now(UTC) - timedelta(hours=1)
     logs = {}
     for name, environment, at in (("old", "prod", old), ("new", "prod", new), ("other", "dev", old)):

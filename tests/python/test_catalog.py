@@ -634,10 +634,8 @@ def test_a_file_that_is_no_catalog_is_one_line(tmp_path: Path) -> None:
 def run_once(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A project whose prod a recorded plan has built."""
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("run_once"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MESHFLOW_DATA", str(workspace.data))
-        with closing(RecordedContext(paths=str(workspace.path), gateway="local")) as context:
-            plan(context, "prod")
+    with closing(workspace.context(kind=RecordedContext)) as context:
+        plan(context, "prod")
     return workspace
 
 

@@ -30,7 +30,7 @@ HOUR = timedelta(hours=1)
 def template(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The project with the models of the run log and four small ones, and prod built by a recorded plan."""
     workspace = small_project(project, tmp_path_factory.mktemp("template"))
-    with closing(opened(workspace)) as context:
+    with closing(workspace.context(kind=RecordedContext)) as context:
         context.engine_adapter.execute(["CREATE SCHEMA RAW.demo", "CREATE TABLE RAW.demo.orders (id INT, note TEXT)"])
         context.engine_adapter.execute("INSERT INTO RAW.demo.orders VALUES (1, '10'), (2, '20')")
         apply(context, "prod")
@@ -46,15 +46,8 @@ def workspace(template: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def context(workspace: Workspace) -> Iterator[RecordedContext]:
-    with closing(opened(workspace)) as context:
+    with closing(workspace.context(kind=RecordedContext)) as context:
         yield context
-
-
-def opened(workspace: Workspace) -> RecordedContext:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in workspace.environment.items():
-            patch.setenv(name, value)
-        return RecordedContext(paths=str(workspace.path), gateway="local")
 
 
 def run(context: Context, hours: int = 1) -> bool:
@@ -215,7 +208,7 @@ RecordedContext(paths=".", gateway="local").run("prod", end=at, execution_time=a
     environment = os.environ | workspace.environment
     killed = subprocess.run([sys.executable, "-c", code], cwd=workspace.path, env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL
-    with closing(opened(workspace)) as context:
+    with closing(workspace.context(kind=RecordedContext)) as context:
         assert newest(context, "status, ended_at") == ("running", None)
         assert run(context)
         states = rows(context, "SELECT command, status FROM ops.runs ORDER BY started_at")
@@ -356,7 +349,7 @@ def test_meshflow_plan_and_run_take_the_options_of_sqlmesh(command: Workspace) -
     assert planned.exit_code == 0, planned.output
     done = meshflow("run", "prod", "--select-model", "retail.notes", "--ignore-cron")
     assert done.exit_code == 0, done.output
-    with closing(opened(command)) as context:
+    with closing(command.context(kind=RecordedContext)) as context:
         states = rows(context, "SELECT command, environment, status FROM ops.runs ORDER BY started_at")
     assert states == [("plan", "prod", "succeeded"), ("plan", "dev", "succeeded"), ("run", "prod", "nothing_due")]
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 from unittest.mock import patch
 
 from sqlmesh.core.config import Config, load_configs
@@ -23,6 +24,7 @@ PARTS = (
 
 STATE_TABLE = re.compile(r'"sqlmesh"\."_\w+"')
 DRY_RUN_TABLE = re.compile(r"_schema_tmp\"")
+C = TypeVar("C", bound=Context)
 WRITE = re.compile(r"(CREATE|INSERT|UPDATE|DELETE|MERGE|TRUNCATE|DROP|ALTER)\b[^(]*", re.IGNORECASE)
 
 
@@ -78,10 +80,10 @@ class Workspace:
     def data(self) -> Path:
         return self.root / "data"
 
-    def context(self, gateway: str = "local") -> Context:
+    def context(self, gateway: str = "local", kind: type[C] = Context) -> C:
         """Load the project as it is now."""
         with patch.dict(os.environ, self.environment):
-            return Context(paths=str(self.path), gateway=gateway)
+            return kind(paths=str(self.path), gateway=gateway)
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace `old`, which must occur in `file` exactly once."""
