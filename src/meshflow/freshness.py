@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 import duckdb
-from sqlglot import exp
 from sqlmesh.core.config import DuckDBConnectionConfig
 from sqlmesh.core.context import Context
 from sqlmesh.core.environment import Environment
@@ -21,6 +20,7 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.dag import DAG
 from sqlmesh.utils.date import to_datetime
 
+from meshflow.names import name_parts
 from meshflow.project import deployability, find_environment, open_project
 from meshflow.terminal import echo_json, grid, show
 
@@ -118,9 +118,9 @@ def freshness(
     }
     found = {}
     for name, tables in ends(snapshots, intervals, log).items():
-        table = exp.to_table(name)
-        if tables and table.catalog != "RAW":
-            level = levels.get(table.db.lower(), levels.get("default"))
+        catalog, schema, _ = name_parts(name)
+        if tables and catalog != "raw":
+            level = levels.get(schema, levels.get("default"))
             oldest, first_due = min(tables, key=lambda end: end.until), min(tables, key=lambda end: end.due)
             found[_display(name)] = Freshness(_display(name), oldest, first_due, level)
     return found
@@ -187,12 +187,8 @@ def ends(
 def source_tables(snapshots: Mapping[str, Snapshot]) -> dict[str, str]:
     """The tables of RAW with their sources, such as 'retail': those that the signal `source_loaded` waits for."""
     waited_for = {_source(snapshot) for snapshot in snapshots.values()}
-    tables = {name: exp.to_table(name) for name in snapshots}
-    return {
-        name: table.db.lower()
-        for name, table in tables.items()
-        if table.catalog == "RAW" and table.db.lower() in waited_for
-    }
+    parts = {name: name_parts(name) for name in snapshots}
+    return {name: schema for name, (catalog, schema, _) in parts.items() if catalog == "raw" and schema in waited_for}
 
 
 def processed_until(intervals: Sequence[Interval], loads: Sequence[Loads]) -> datetime:
@@ -265,8 +261,8 @@ def _start(snapshot: Snapshot) -> datetime:
 
 def _loads(table: Snapshot, log: Mapping[tuple[str, str], Loads]) -> Loads:
     """Of a source table that has never been loaded, the history's start."""
-    name = exp.to_table(table.name)
-    return log.get((name.db.lower(), name.name.lower()), (_start(table), None))
+    _, schema, name = name_parts(table.name)
+    return log.get((schema, name), (_start(table), None))
 
 
 def _due(snapshot: Snapshot, until: datetime) -> datetime:
@@ -289,9 +285,8 @@ def _source(snapshot: Snapshot) -> str | None:
 
 def _display(name: str) -> str:
     """`retail.fct_sales` for SQLMesh's name of a model, `raw.retail.sales` for that of a source table."""
-    table = exp.to_table(name)
-    parts = [table.catalog, table.db, table.name] if table.catalog == "RAW" else [table.db, table.name]
-    return ".".join(parts).lower()
+    catalog, schema, table = name_parts(name)
+    return f"raw.{schema}.{table}" if catalog == "raw" else f"{schema}.{table}"
 
 
 def read_load_log(context: Context, wait: float = LOCK_SECONDS, *, is_open: bool = False) -> LoadLog | None:
