@@ -114,6 +114,8 @@ def publish(warehouse: Path, folder: Path) -> Snapshot:
             return _publish(warehouse, folder)
     except FileNotFoundError:  # DuckDB removes its WAL when a process closes the database
         raise WarehouseBusyError from None
+    except duckdb.Error as error:
+        raise click.ClickException(f"The warehouse {warehouse} can't be read: {str(error).splitlines()[0]}") from None
     except OSError as error:
         raise click.ClickException(f"The warehouse {warehouse} can't be copied to {folder}: {error.strerror}") from None
 
@@ -206,27 +208,24 @@ def _extract(copied: Path, served: Path) -> None:
 
     A view that fails is left out, because it fails for every reader. Its environment then lacks the table.
     """
-    try:
-        with closing(duckdb.connect()) as connection:
-            for file, name in ((copied, "ANALYTICS"), (served, "served")):  # views refer to tables in ANALYTICS
-                connection.execute(f"ATTACH {exp.Literal.string(str(file)).sql(dialect='duckdb')} AS {name}")
-            views = connection.execute(
-                "SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'ANALYTICS' AND NOT internal"
-            ).fetchall()
-            for schema, view in views:
-                columns = SERVED.get(f"{schema.partition('__')[0]}.{view}".lower())
-                if not columns:
-                    continue
-                connection.execute(f'CREATE SCHEMA IF NOT EXISTS served."{schema.lower()}"')
-                try:
-                    connection.execute(
-                        f'CREATE TABLE served."{schema.lower()}"."{view.lower()}" AS '  # noqa: S608 - names of views
-                        f'SELECT {", ".join(columns)} FROM ANALYTICS."{schema}"."{view}"'
-                    )
-                except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException):
-                    raise
-                except duckdb.Error:
-                    continue
-            connection.execute("DETACH served")  # writes the file, and raises an error if that fails
-    except duckdb.Error as error:
-        raise click.ClickException(f"The copy of the warehouse can't be read: {str(error).splitlines()[0]}") from None
+    with closing(duckdb.connect()) as connection:
+        for file, name in ((copied, "ANALYTICS"), (served, "served")):  # views refer to tables in ANALYTICS
+            connection.execute(f"ATTACH {exp.Literal.string(str(file)).sql(dialect='duckdb')} AS {name}")
+        views = connection.execute(
+            "SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'ANALYTICS' AND NOT internal"
+        ).fetchall()
+        for schema, view in views:
+            columns = SERVED.get(f"{schema.partition('__')[0]}.{view}".lower())
+            if not columns:
+                continue
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS served."{schema.lower()}"')
+            try:
+                connection.execute(
+                    f'CREATE TABLE served."{schema.lower()}"."{view.lower()}" AS '  # noqa: S608 - names of views
+                    f'SELECT {", ".join(columns)} FROM ANALYTICS."{schema}"."{view}"'
+                )
+            except (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException):
+                raise
+            except duckdb.Error:
+                continue
+        connection.execute("DETACH served")  # writes the file, and raises an error if that fails

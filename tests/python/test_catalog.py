@@ -663,7 +663,8 @@ def test_the_catalog_has_the_last_run_audits_and_freshness_of_each_model(run_onc
     [
         ("live", "prod", "Gateway live has no warehouse to read runs from: choose from local"),
         ("local", "prod", "No run of prod on gateway local is recorded: use `meshflow run` and `meshflow plan`"),
-        ("local", "typo", "typo doesn't have every table and column that this needs"),
+        ("local", "typo", "There is no environment 'typo' on gateway local: built are prod"),
+        ("local", "", "There is no environment '' on gateway local: built are prod"),
     ],
 )
 def test_runs_that_cannot_be_read_are_one_line(

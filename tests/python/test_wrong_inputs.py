@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
@@ -118,6 +119,16 @@ FILES = [
 ]
 BUSY = Wrong(LOCAL, "warehouse is open elsewhere", "local_analytics.duckdb open, and DuckDB lets one process in")
 NO_STATE = Wrong(("--gateway", "live"), "state is closed", f"SQLMesh's state, sqlmesh@{CLOSED}/sqlmesh")
+RUNS = [
+    *(
+        Wrong((*LOCAL, "--runs", one), "project", "Gateway local has no warehouse to read runs from")
+        for one in ("", "'")
+    ),
+    Wrong((*LOCAL, "--runs", ""), "an empty warehouse", "There is no environment ''"),
+    Wrong((*LOCAL, "--runs", "Feature/X"), "an empty warehouse", "There is no environment 'feature_x'"),
+    Wrong((*LOCAL, "--runs", "prod"), "a warehouse that is none", "local_analytics.duckdb can't be read"),
+    *(Wrong((*one.arguments, "--runs", "prod"), one.situation, one.message) for one in GATEWAYS),
+]
 CLONE = ("--path", ".")
 CONFIGURED = [Wrong(("x",), one.situation) for one in CONFIGURATION]
 JOB = [
@@ -167,9 +178,11 @@ WRONG: dict[str, list[Wrong]] = {
         Wrong(LOCAL, "project", "There is no prod on gateway local yet"),
     ],
     "demo": [*ENV_FILES, *DATA, Wrong((), "source is closed", "`meshflow source up` failed: see above")],
-    "catalog build": [*ENV_FILES, *CONFIGURATION, *GATEWAYS[:1], *FILES[1:2]],
+    "catalog build": [*ENV_FILES, *CONFIGURATION, *GATEWAYS[:1], *FILES[1:2], *RUNS],
     "catalog serve": [
-        *ENV_FILES, *CONFIGURATION[:2], *GATEWAYS[:1], Wrong((*LOCAL, "--port", "65536"), "project", "65536"),
+        *ENV_FILES, *CONFIGURATION[:2], *GATEWAYS[:1],
+        *(Wrong((*one.arguments, "--port", "0"), one.situation, one.message) for one in RUNS),
+        Wrong((*LOCAL, "--port", "65536"), "project", "65536"),
         Wrong((*LOCAL, "--port", "{taken}"), "project", "Can't listen on port"),
     ],
     "catalog export": [
@@ -245,6 +258,7 @@ CONTENTS = {
     "a file instead of a folder": ("source/edtech", b""),
     "a model is broken": ("models/retail/fct_sales.sql", b"MODEL (name retail.fct_sales); SELECT FROM"),
     "a unit test is broken": ("tests/models/retail/test_fct_sales.yaml", b"test:\n  model: [retail"),
+    "a warehouse that is none": ("data/local_analytics.duckdb", b"no database" * 1_000),
     "a macro is broken": ("macros/broken.py", b"def"),
     "event is no JSON": ("event.json", b"{"),
 }
@@ -265,6 +279,8 @@ def arrange(name: str, folder: Path, project: Path) -> dict[str, str]:
         file, content = CONTENTS[name]
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(content)
+    if name == "an empty warehouse":
+        duckdb.connect(str(folder / "data" / "local_analytics.duckdb")).close()
     (folder / "file").touch()
     (folder / "shared").mkdir()
     (folder / "shared").chmod(0o1777)

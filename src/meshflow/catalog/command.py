@@ -195,7 +195,7 @@ def _contents(folder: Path, gateway: str | None, environment: str | None = None)
     now = datetime.now(UTC)
     reader = Reader(open_project(gateway, path=folder, reads_state=False), now)
     contents = reader.catalog()
-    if not environment:
+    if environment is None:
         return contents
     name = Environment.sanitize_name(environment)
     return replace(contents, operations=read_operations(reader.gateway, name, settings.data(), now))

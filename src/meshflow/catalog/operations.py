@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pandas as pd  # type: ignore[import-untyped]
 
-from meshflow.serve import Query, warehouses
+from meshflow.serve import ENVIRONMENTS, Query, environments, warehouses
 
 RUNS = """
 SELECT
@@ -78,7 +78,7 @@ class Operations:
 def read_operations(gateway: str, environment: str, data: Path, now: datetime) -> Operations:
     """Read them as dashboards do, which keeps no plan or run waiting.
 
-    Raises click.ClickException if the gateway has no warehouse, or the environment no record.
+    Raises click.ClickException if the gateway has no warehouse or not the environment, or it no record.
     """
     found = warehouses(data)
     if gateway not in found:
@@ -86,6 +86,11 @@ def read_operations(gateway: str, environment: str, data: Path, now: datetime) -
         raise click.ClickException(f"Gateway {gateway} has no warehouse to read runs from: {known}")
     warehouse = found[gateway]
     state = warehouse.now()
+    built = environments(warehouse.run(state, "prod", ENVIRONMENTS))
+    if environment not in built:
+        raise click.ClickException(
+            f"There is no environment '{environment}' on gateway {gateway}: built are {', '.join(built) or 'none yet'}"
+        )
 
     def rows(sql: str) -> list[dict[str, Any]]:
         frame = warehouse.run(state, environment, Query(sql, (environment,)))
