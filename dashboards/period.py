@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import streamlit as st
-from panel import TILE_WIDTH
 
 DAY, MONTH, YEAR = (pd.DateOffset(**{unit: 1}) for unit in ("days", "months", "years"))
 
@@ -89,10 +88,11 @@ def select_period(newest: date, default: str, key: str) -> Period | None:
     """Show the filter. `newest` is the newest day of the data; None while the last day isn't selected yet."""
     presets = [*PRESETS, OTHER]
     box = st.container(width="content")  # one element, with or without days
-    preset = box.selectbox(
-        "Period", presets, index=presets.index(default), key=key, bind="query-params", width=TILE_WIDTH
+    # One click instead of two. In one row, which scrolls: on a phone, the first figure is above the fold.
+    preset = box.segmented_control(
+        "Period", presets, default=default, required=True, key=key, bind="query-params", wrap=False
     )
-    if preset != OTHER:
+    if preset in PRESETS:
         return Period.of(preset, newest)
     days = box.date_input(
         "Days",

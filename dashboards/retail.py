@@ -7,7 +7,7 @@ import charts
 import pandas as pd
 import streamlit as st
 from charts import Measure
-from panel import TILE_WIDTH, View, select_values, show_panel, show_totals
+from panel import View, select_values, show_panel, show_totals
 from period import LAST_YEAR, PREVIOUS, Period, select_period
 from status import show_status
 
@@ -163,8 +163,14 @@ def page(view: View) -> None:
     earliest, newest = bounds["first_day"].min(), bounds["last_day"].max()
     with st.container(horizontal=True):
         period = select_period(newest, "last 90 days", "period")
-        compared = st.selectbox(
-            "Change since", (PREVIOUS, LAST_YEAR), key="change_since", bind="query-params", width=TILE_WIDTH
+        compared = st.segmented_control(
+            "Change since",
+            (PREVIOUS, LAST_YEAR),
+            default=PREVIOUS,
+            required=True,
+            key="change_since",
+            bind="query-params",
+            wrap=False,
         )
         filters, level = _filters(view)
     if not period:

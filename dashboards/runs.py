@@ -98,7 +98,9 @@ ORDER BY status DESC, freshness.late_at, freshness.model
 
 def page(view: View) -> None:
     # The runs of all environments are in one table, so two environments are shown one below the other.
-    days = PERIODS[st.radio("Period", PERIODS, index=1, horizontal=True, key="since", bind="query-params")]
+    days = PERIODS[
+        st.segmented_control("Period", PERIODS, default="7 days", required=True, key="since", bind="query-params")
+    ]
     # By the minute: results are cached by their parameters.
     now = datetime.now(UTC).replace(second=0, microsecond=0, tzinfo=None)
     show_status(view)

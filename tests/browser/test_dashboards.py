@@ -108,6 +108,12 @@ def choose(page: Page, label: str, option: str) -> None:
             page.keyboard.press("Escape")
 
 
+def select(page: Page, option: str) -> None:
+    """One of a few options, which are all shown."""
+    with rerun(page):
+        page.get_by_test_id("stButtonGroup").get_by_text(option, exact=True).click()
+
+
 def becomes(page: Page, read: Callable[[], object], expected: object) -> None:
     """Wait until an existing chart shows what is expected: Vega redraws some time after the script."""
     for _ in range(100):
@@ -230,10 +236,9 @@ def test_retail_compares_a_period_with_the_previous_one(page: Page, address: str
 def test_last_month_is_compared_with_the_same_month_of_the_year_before(
     page: Page, address: str, workspace: Workspace
 ) -> None:
-    """Three clicks, or one link."""
     open_page(page, address, "Retail")
-    choose(page, "Period", "last month")
-    choose(page, "Change since", "same period last year")
+    select(page, "last month")
+    select(page, "same period last year")
     choose(page, "Country", "Spain")
     total = f"SELECT SUM(net_revenue_amount) FROM {SALES.format('retail.fct_sales', '')} WHERE country = 'Spain'"
     [(current,)] = rows(workspace, f"{total} AND order_date BETWEEN '2026-09-01' AND '2026-09-30'")
@@ -261,7 +266,7 @@ def test_a_link_shows_a_colleague_the_same_view(page: Page, address: str, browse
     open_page(page, address, "Retail")
     choose(page, "Environment", "dev")
     choose(page, "Compare with", "prod")
-    choose(page, "Period", "this month")
+    select(page, "this month")
     choose(page, "Country", "Spain")
     choose(page, "Category", "Books")
     choose(page, "Measure", "Orders")
@@ -431,6 +436,80 @@ def test_a_click_on_a_country_shows_its_provinces_and_one_on_a_product_its_order
         workspace, f"SELECT order_id, net_revenue_amount FROM {sales} WHERE {where} AND product_id = {product_id}"
     )
     assert sorted((int(line[1]), Decimal(line[-1])) for line in lines) == sorted(expected)
+
+
+COUNT_CLICKS = """addEventListener("click", event => {
+    // Once each: a click on a label is one on its input, too.
+    if (event.isTrusted && event.detail) sessionStorage.clicks = Number(sessionStorage.clicks || 0) + 1
+}, {capture: true})"""
+
+
+def clicks(page: Page) -> int:
+    """How often the page was clicked since this was last asked. The browser counts."""
+    return int(
+        page.evaluate("() => { const found = sessionStorage.clicks; delete sessionStorage.clicks; return found }")
+    )
+
+
+def test_four_questions_are_answered_with_at_most_four_clicks(page: Page, workspace: Workspace, tmp_path: Path) -> None:
+    """The clicks are those of dashboards/README.md."""
+    copytree(workspace.data, tmp_path, dirs_exist_ok=True)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    rejected = "'retail.sales' AS source_table, 'orphan_location' AS reject_reason, 'Add it' AS remedy"
+    with closing(duckdb.connect(str(tmp_path / "local_analytics.duckdb"))) as connection:
+        connection.execute(
+            f"CREATE OR REPLACE VIEW OPS.REJECTED_ROWS AS SELECT {rejected}, 3 AS rejected_count, "
+            f"DATE '{yesterday}' AS updated_date"
+        )
+    page.add_init_script(COUNT_CLICKS)
+    with dashboards(tmp_path) as address:
+        # Last month's net revenue of Québec against the year before.
+        open_page(page, address, "Retail")
+        select(page, "last month")
+        select(page, "same period last year")
+        for level, name in (("country", "Canada"), ("province / state", "Québec")):
+            with rerun(page):
+                click_bar(page, f"Net revenue by {level}, USD, prod", name)
+        total = f"SELECT SUM(net_revenue_amount) FROM {SALES.format('retail.fct_sales', '')} WHERE province = 'Québec'"
+        [(current,)] = rows(workspace, f"{total} AND order_date BETWEEN '2026-09-01' AND '2026-09-30'")
+        [(earlier,)] = rows(workspace, f"{total} AND order_date BETWEEN '2025-09-01' AND '2025-09-30'")
+        assert metric(page, "Net revenue") == f"{current:,.2f} USD"
+        change = tile(page, "Net revenue").get_by_test_id("stMetricDelta")
+        assert change.inner_text().strip() == f"{(current - earlier) / earlier:+.1%}"
+        assert clicks(page) == 4
+
+        # The best-selling category of the last seven days.
+        open_page(page, address, "Retail")
+        select(page, "last 7 days")
+        drawn = marks(page, "Net revenue by category, USD, prod")
+        [(best, *_), *_] = rows(
+            workspace,
+            f"SELECT product_category, SUM(net_revenue_amount) AS net FROM {SALES.format('retail.fct_sales', '')} "
+            "WHERE order_date BETWEEN '2026-10-24' AND '2026-10-30' GROUP BY ALL ORDER BY net DESC",
+        )
+        assert drawn[0]["category"] == best
+        assert clicks(page) == 1
+
+        # Which rows were rejected yesterday, and why.
+        open_page(page, address, "Retail")
+        with rerun(page):
+            page.get_by_role("link", name="Queries").click()
+        choose(page, "Query", "Rejected rows of the last two days, with reasons")
+        _, [_, line] = downloaded(page, 0)
+        assert line == ["retail.sales", str(yesterday), "orphan_location", "3", "Add it"]
+        assert clicks(page) <= 4
+
+        # Whether last night's run worked.
+        open_page(page, address, "Retail")
+        with rerun(page):
+            page.get_by_role("link", name="Runs").click()
+        point = marks(page, "Duration of runs, seconds, prod", "point")[0]
+        [(status, seconds)] = rows(
+            workspace,
+            "SELECT status, duration_seconds FROM ops.runs WHERE environment = 'prod' ORDER BY started_at DESC LIMIT 1",
+        )
+        assert (point["status"], Decimal(point["Duration, seconds"])) == (status, seconds)
+        assert clicks(page) == 1
 
 
 def click_bar(page: Page, name: str, by: str) -> None:
