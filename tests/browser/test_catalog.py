@@ -15,7 +15,9 @@ from sqlmesh.core.context import Context
 from workspace import Workspace
 
 from meshflow.catalog.contents import Catalog, Column, Reader, Upstream
+from meshflow.catalog.exposures import exposures
 from meshflow.catalog.operations import AuditResult, Operation, Operations
+from meshflow.catalog.profile import ColumnProfile, Profile, TableProfile
 from meshflow.catalog.site import page as html_of
 from meshflow.catalog.site import write
 
@@ -60,6 +62,7 @@ def site(project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     workspace = Workspace.copy_of(project, root)
     (workspace.path / "docs").mkdir()
     shutil.copy(project / "docs/glossary.md", workspace.path / "docs")
+    shutil.copytree(project / "dashboards", workspace.path / "dashboards")
     return build(workspace.context(), root / "site")
 
 
@@ -305,12 +308,14 @@ def test_sql_is_coloured_and_copied_as_it_is_written(watched: Page, site: str, p
     expect(tests.locator(".number").first).to_be_visible()
 
 
-def test_the_lineage_of_the_project_shows_every_model(watched: Page, site: str) -> None:
+def test_the_lineage_of_the_project_shows_every_model_and_exposure(watched: Page, site: str, project: Path) -> None:
     open_page(watched, site)
     models = watched.locator("main td:first-child a").all_inner_texts()
     watched.get_by_role("link", name="Lineage", exact=True).click()
     expect(watched.locator(".graph svg")).to_be_visible()
-    assert shown(watched) == set(models)
+    files = {one.name for one in exposures(project)}
+    assert files
+    assert shown(watched) == set(models) | files
     watched.get_by_label("Show").select_option("history and its neighbours")
     expect(watched.locator(".graph text", has_text="history.hist_student")).to_be_visible()
     expect(watched.locator(".graph text", has_text="retail.fct_sales")).to_have_count(0)
@@ -583,6 +588,45 @@ def test_a_model_shows_its_last_run_audits_and_freshness(project: Path, page: Pa
     page.goto(write(html_of(catalog), tmp_path / "other").as_uri() + "#/model/retail.fct_sales")
     expect(page.get_by_role("heading", name="Columns")).to_be_visible()
     expect(page.get_by_role("heading", name="Runs")).to_have_count(0)
+
+
+def test_a_model_shows_its_profile_its_exposures_and_links_to_its_lines(
+    project: Path, page: Page, tmp_path: Path
+) -> None:
+    workspace = Workspace.copy_of(project, tmp_path)
+    shutil.copytree(project / "dashboards", workspace.path / "dashboards")
+    profile = Profile(
+        "prod",
+        "live",
+        AT.isoformat(),
+        {"retail.fct_sales": TableProfile(12345, {"quantity": ColumnProfile(1.5, 98, "1", "<b>&</b>")})},
+    )
+    catalog = replace(
+        Reader(workspace.context(), AT).catalog(),
+        profile=profile,
+        files_address="https://github.com/acme/shop/blob/0f3c/",
+    )
+    address = write(html_of(catalog), tmp_path / "site").as_uri()
+    page.goto(f"{address}#/model/retail.fct_sales")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="quantity", exact=True))
+    assert row.first.locator("td").all_inner_texts()[3:7] == ["1.5 %", "98", "1", "<b>&</b>"]
+    header = page.locator("dl").first
+    expect(header).to_contain_text("12,345, in prod, gateway live, read 2026-11-21 12:00 UTC.")
+    expect(header).to_contain_text("dashboards/retail.py (Retail: revenue, orders and customers over time")
+    file = "https://github.com/acme/shop/blob/0f3c/models/retail/fct_sales.sql"
+    assert header.get_by_role("link", name="models/retail/fct_sales.sql").get_attribute("href") == file
+    expect(page.locator(".graph text", has_text="dashboards/retail.py")).to_be_visible()
+    page.goto(f"{address}#/column/retail.fct_sales/net_revenue_amount")
+    [line] = [
+        column.line
+        for one in catalog.models
+        if one.name == "retail.fct_sales"
+        for column in one.columns
+        if column.name == "net_revenue_amount"
+    ]
+    assert page.get_by_role("link", name="models/retail/fct_sales.sql").get_attribute("href") == f"{file}#L{line}"
+    page.goto(f"{address}#/model/shared.dim_date")
+    expect(page.get_by_role("columnheader", name="NULL")).to_have_count(0)
 
 
 def test_a_keystroke_in_a_catalog_of_500_models_takes_less_than_50_ms(watched: Page, large_site: str) -> None:

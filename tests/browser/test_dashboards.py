@@ -445,7 +445,7 @@ COUNT_CLICKS = """addEventListener("click", event => {
 
 
 def clicks(page: Page) -> int:
-    """How often the page was clicked since this was last asked. The browser counts."""
+    """The number of clicks since the last call, as the browser counts them."""
     return int(
         page.evaluate("() => { const found = sessionStorage.clicks; delete sessionStorage.clicks; return found }")
     )

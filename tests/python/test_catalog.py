@@ -29,10 +29,14 @@ from sqlmesh.core.lineage import column_dependencies
 from workspace import Workspace, plan
 
 from meshflow.catalog.contents import Catalog, Model, Reader, display_name
+from meshflow.catalog.exposures import Exposure, exposures
 from meshflow.catalog.operations import read_operations
+from meshflow.catalog.profile import ColumnProfile, read_profile
+from meshflow.catalog.repository import files_address
 from meshflow.catalog.server import CatalogServer, ProjectFiles
 from meshflow.catalog.site import ASSETS, page, read, write
 from meshflow.cli import main
+from meshflow.publish import SERVED
 from meshflow.runs import RecordedContext
 
 AT = datetime(2026, 11, 21, 13, 30, tzinfo=UTC)
@@ -661,7 +665,7 @@ def test_the_catalog_has_the_last_run_audits_and_freshness_of_each_model(run_onc
 @pytest.mark.parametrize(
     ("gateway", "environment", "message"),
     [
-        ("live", "prod", "Gateway live has no warehouse to read runs from: choose from local"),
+        ("live", "prod", "Gateway live has no warehouse to read from: choose from local"),
         ("local", "prod", "No run of prod on gateway local is recorded: use `meshflow run` and `meshflow plan`"),
         ("local", "typo", "There is no environment 'typo' on gateway local: built are prod"),
         ("local", "", "There is no environment '' on gateway local: built are prod"),
@@ -673,3 +677,89 @@ def test_runs_that_cannot_be_read_are_one_line(
     data = built.clone(tmp_path).data
     with pytest.raises(click.ClickException, match=re.escape(message)):
         read_operations(gateway, environment, data, AT)
+
+
+def test_a_profile_has_the_figures_of_the_tables_that_dashboards_read(run_once: Workspace) -> None:
+    found = read_profile("local", "prod", run_once.data, AT)
+    assert {name: tuple(table.columns) for name, table in found.models.items()} == SERVED
+    with closing(run_once.context()) as context:
+
+        def one(query: str) -> Any:
+            return context.engine_adapter.fetchone(query)[0]
+
+        sales = found.models["retail.fct_sales"]
+        assert sales.row_count == one("SELECT COUNT(*) FROM retail.fct_sales") > 0
+        expected = one("SELECT MIN(order_date) || ' to ' || MAX(order_date) FROM retail.fct_sales")
+        assert f"{sales.columns['order_date'].minimum} to {sales.columns['order_date'].maximum}" == expected
+        products = one("SELECT COUNT(DISTINCT product_id) FROM retail.fct_sales")
+        assert sales.columns["product_id"].distinct_count == pytest.approx(products, rel=0.1)
+        missing = "100.0 * COUNT_IF(duration_seconds IS NULL) / COUNT(*) FROM ops.runs"
+        assert found.models["ops.runs"].columns["duration_seconds"].null_percent == round(one(f"SELECT {missing}"), 2)
+    empty = found.models["ops.loads"]
+    assert (empty.row_count, set(empty.columns.values())) == (0, {ColumnProfile(0.0, 0, "", "")})
+
+
+def test_exposures_are_the_files_of_dashboards_that_read_a_table(tmp_path: Path) -> None:
+    files = {
+        "sales.py": '"""Sales: by day.\n\nNot FROM shop.guests.\n"""\nA = f"{1} FROM shop.orders JOIN shop.days"',
+        "charts.py": '"""No query."""',
+        "broken.py": "def",
+        "queries/best.sql": "-- Best days\nWITH a AS (FROM shop.days) SELECT * FROM a, shop.orders -- FROM shop.x",
+        "queries/broken.sql": "SELECT FROM",
+    }
+    for name, text in files.items():
+        file = tmp_path / "dashboards" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    assert list(exposures(tmp_path)) == [
+        Exposure("dashboards/sales.py", "Sales: by day.", ["shop.days", "shop.orders"]),
+        Exposure("dashboards/queries/best.sql", "Best days", ["shop.days", "shop.orders"]),
+    ]
+    assert not list(exposures(tmp_path / "nowhere"))
+
+
+def test_the_exposures_of_this_project_read_all_served_tables_and_no_other(project: Path) -> None:
+    found = {one.name: one.upstream for one in exposures(project)}
+    assert {name for tables in found.values() for name in tables} == SERVED.keys()
+    assert {f"dashboards/{name}.py" for name in ("retail", "edtech", "data_quality", "runs")} <= found.keys()
+
+
+def test_the_line_of_a_column_has_its_name(context: Context, catalog: Catalog) -> None:
+    """The last one: in the SELECT that returns it, not in a CTE or the header."""
+    found = {(one.name, column.name): column.line for one in catalog.models for column in one.columns if column.line}
+    assert len(found) > 300
+    for (name, column), line in found.items():
+        assert re.search(rf"\b{column}\b", model(catalog, name).definition.splitlines()[line - 1], re.IGNORECASE)
+    text = model(catalog, "retail.fct_sales").definition.splitlines()
+    assert text[found["retail.fct_sales", "net_revenue_amount"] - 1].strip().startswith("net_revenue_amount")
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://github.com/acme/shop.git", "https://github.com/acme/shop"),
+        ("https://ann:secret@github.com/acme/shop", "https://github.com/acme/shop"),
+        ("git@github.com:acme/shop.git", "https://github.com/acme/shop"),
+        ("ssh://git@git.acme.example:2222/data/shop.git", "https://git.acme.example/data/shop"),
+        ("/srv/git/shop", None),
+        ("file:///srv/git/shop", None),
+        ("javascript:alert(1)", None),
+    ],
+)
+def test_files_are_linked_at_their_commit_without_a_login(tmp_path: Path, remote: str, address: str | None) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]  # pragma: allowlist secret
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert files_address(tmp_path) == "", "it isn't a repository"
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "first")
+    assert files_address(tmp_path) == "", "it has no remote"
+    git("remote", "add", "origin", remote)
+    assert files_address(tmp_path) == "", "the remote hasn't the commit"
+    git("update-ref", "refs/remotes/origin/main", "HEAD")
+    commit = git("rev-parse", "HEAD")
+    assert files_address(tmp_path) == (f"{address}/blob/{commit}/" if address else "")
+    (tmp_path / "project").mkdir()
+    assert files_address(tmp_path / "project") == (f"{address}/blob/{commit}/project/" if address else "")

@@ -120,10 +120,7 @@ FILES = [
 BUSY = Wrong(LOCAL, "warehouse is open elsewhere", "local_analytics.duckdb open, and DuckDB lets one process in")
 NO_STATE = Wrong(("--gateway", "live"), "state is closed", f"SQLMesh's state, sqlmesh@{CLOSED}/sqlmesh")
 RUNS = [
-    *(
-        Wrong((*LOCAL, "--runs", one), "project", "Gateway local has no warehouse to read runs from")
-        for one in ("", "'")
-    ),
+    *(Wrong((*LOCAL, "--runs", one), "project", "Gateway local has no warehouse to read from") for one in ("", "'")),
     Wrong((*LOCAL, "--runs", ""), "an empty warehouse", "There is no environment ''"),
     Wrong((*LOCAL, "--runs", "Feature/X"), "an empty warehouse", "There is no environment 'feature_x'"),
     Wrong((*LOCAL, "--runs", "prod"), "a warehouse that is none", "local_analytics.duckdb can't be read"),

@@ -26,6 +26,13 @@ RUNS = click.option(
     metavar="ENVIRONMENT",
     help="Show last runs, audit results and freshness of this environment, from the warehouse of --gateway.",
 )
+PROFILE = click.option(
+    "--profile",
+    "profiled",
+    metavar="ENVIRONMENT",
+    help="Show rows, NULLs, distinct values, minimum and maximum, of what dashboards read. They are data: mind where "
+    "the catalog goes.",
+)
 
 
 @click.group()
@@ -44,11 +51,12 @@ def catalog() -> None:
 @PATHS
 @GATEWAY
 @RUNS
-def build(output: Path, folder: Path, gateway: str | None, environment: str | None) -> None:
+@PROFILE
+def build(output: Path, folder: Path, gateway: str | None, environment: str | None, profiled: str | None) -> None:
     """Write the catalog to a folder. Open its index.html, or publish the folder."""
     from meshflow.catalog.site import write
 
-    html, count = _build(folder, gateway, environment)
+    html, count = _build(folder, gateway, environment, profiled)
     try:
         target = write(html, output)
     except OSError as error:
@@ -172,16 +180,18 @@ def _rebuild(server: "CatalogServer", folder: Path, gateway: str | None, environ
         click.echo(f"Built a catalog of {count} models. Reload the page")
 
 
-def _build(folder: Path, gateway: str | None, environment: str | None) -> tuple[str, int]:
+def _build(folder: Path, gateway: str | None, environment: str | None, profiled: str | None = None) -> tuple[str, int]:
     """The HTML of the project in a folder, and its number of models."""
     from meshflow.catalog.site import page
 
-    contents = _contents(folder, gateway, environment)
+    contents = _contents(folder, gateway, environment, profiled)
     return page(contents), len(contents.models)
 
 
-def _contents(folder: Path, gateway: str | None, environment: str | None = None) -> "Catalog":
-    """The catalog of the project in a folder, with what runs of an environment have recorded if it is given."""
+def _contents(
+    folder: Path, gateway: str | None, environment: str | None = None, profiled: str | None = None
+) -> "Catalog":
+    """The catalog of the project in a folder, with the runs of one environment and the profile of another if given."""
     from dataclasses import replace
     from datetime import UTC, datetime
 
@@ -190,12 +200,17 @@ def _contents(folder: Path, gateway: str | None, environment: str | None = None)
     from meshflow import settings
     from meshflow.catalog.contents import Reader
     from meshflow.catalog.operations import read_operations
+    from meshflow.catalog.profile import read_profile
     from meshflow.project import open_project
 
     now = datetime.now(UTC)
     reader = Reader(open_project(gateway, path=folder, reads_state=False), now)
     contents = reader.catalog()
-    if environment is None:
-        return contents
-    name = Environment.sanitize_name(environment)
-    return replace(contents, operations=read_operations(reader.gateway, name, settings.data(), now))
+    gateway, data = reader.gateway, settings.data()
+    if environment is not None:
+        name = Environment.sanitize_name(environment)
+        contents = replace(contents, operations=read_operations(gateway, name, data, now))
+    if profiled is not None:
+        name = Environment.sanitize_name(profiled)
+        contents = replace(contents, profile=read_profile(gateway, name, data, now))
+    return contents

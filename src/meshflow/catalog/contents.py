@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlglot import exp
+from sqlglot import Dialect, TokenType, exp
 from sqlglot.errors import SqlglotError
 from sqlmesh.core import constants as c
 from sqlmesh.core.context import Context
@@ -17,11 +17,16 @@ from sqlmesh.core.model import Model as SQLMeshModel
 from sqlmesh.core.model import SCDType2ByColumnKind, SCDType2ByTimeKind
 from sqlmesh.utils import yaml
 
+from meshflow.catalog.exposures import Exposure, exposures
 from meshflow.catalog.lineage import CONDITIONAL, DIRECT, TRANSFORMATION, WINDOW, Input, Inputs, Lineage, used_as
 from meshflow.catalog.operations import Operations
+from meshflow.catalog.profile import Profile
+from meshflow.catalog.repository import files_address
 
 ENGINES = {"duckdb": "DuckDB", "postgres": "PostgreSQL", "bigquery": "BigQuery", "mysql": "MySQL", "tsql": "SQL Server"}
 """Names of dialects that aren't the capitalised dialect."""
+NAMES = {TokenType.VAR, TokenType.IDENTIFIER}
+"""Tokens that may be the name of a column."""
 SETTINGS = ("unique_key", "partitioned_by", "columns", "time_column", "materialization", "materialization_properties")
 """Settings of a model's kind that are shown. SQLMesh adds a dozen defaults, which aren't."""
 
@@ -51,6 +56,8 @@ class Column:
     """What its expression reads. `Model.rows_upstream` affects it too, and isn't repeated here."""
     set_by_sqlmesh: str = ""
     """How SQLMesh sets a column that isn't in the query, of a history (SCD type 2)."""
+    line: int = 0
+    """Where the model's file has it, counted from 1; 0 if that isn't known."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +148,14 @@ class Catalog:
     """Sorted by name."""
     glossary: list[Synonyms] = field(default_factory=list)
     """Of the table below "## Synonyms" in docs/glossary.md, for the search."""
+    exposures: list[Exposure] = field(default_factory=list)
+    """What reads the models and is none."""
+    files_address: str = ""
+    """The address that a file's name is appended to; empty if the files aren't on the web."""
     operations: Operations | None = None
     """What runs have recorded; None if the catalog is built without a warehouse."""
+    profile: Profile | None = None
+    """Of the tables that dashboards read; None if the catalog is built without it."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; timestamps in ISO 8601."""
@@ -189,6 +202,8 @@ class Reader:
             unconfigured_gateways=[gateway for gateway in self.gateways.values() if gateway not in config.gateways],
             models=sorted((self._model(model) for model in self.context.models.values()), key=lambda model: model.name),
             glossary=list(_synonyms(self.folder / "docs" / "glossary.md")),
+            exposures=list(exposures(self.folder)),
+            files_address=files_address(self.folder),
         )
 
     def _model(self, model: SQLMeshModel) -> Model:
@@ -200,6 +215,8 @@ class Reader:
         upstream, rows_upstream, lineage_problem = self._lineage(model, query)
         history = _history_columns(model)
         file = model._path  # noqa: SLF001 - has no public name
+        definition = _text(file) if file else ""
+        lines = _lines(definition, model.dialect) if model.is_sql else {}
         return Model(
             name=model.name,
             database=display_name(model.fully_qualified_table.catalog),
@@ -226,6 +243,7 @@ class Reader:
                     descriptions.get(name, ""),
                     self._upstream(upstream.get(name, ())),
                     history.get(name, ""),
+                    lines.get(name.lower(), 0),
                 )
                 for name, type_ in (model.columns_to_types or {}).items()
             ],
@@ -241,7 +259,7 @@ class Reader:
                 for audit, arguments in model.audits_with_args
             ],
             tests=self.tests[model.fqn],
-            definition=_text(file) if file else "",
+            definition=definition,
             rendered={_engine(dialect): self._rendered(model, query, dialect) for dialect in self.gateways}
             if query
             else {},
@@ -366,6 +384,15 @@ def to_sql(expression: exp.Expr) -> str:
     return expression.transform(
         lambda node: exp.to_identifier(display_name(node.name)) if isinstance(node, exp.Identifier) else node
     ).sql(dialect="snowflake")
+
+
+def _lines(definition: str, dialect: str) -> dict[str, int]:
+    """The line on which a name is last in the text, by name in lower case: of a column, the query's own SELECT."""
+    try:
+        tokens = Dialect.get_or_raise(dialect).tokenize(definition)
+    except SqlglotError:
+        return {}
+    return {token.text.lower(): token.line for token in tokens if token.token_type in NAMES}
 
 
 def _synonyms(glossary: Path) -> Iterator[Synonyms]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pandas as pd  # type: ignore[import-untyped]
 
-from meshflow.serve import ENVIRONMENTS, Query, environments, warehouses
+from meshflow.serve import ENVIRONMENTS, Query, State, Warehouse, environments, warehouses
 
 RUNS = """
 SELECT
@@ -80,17 +80,7 @@ def read_operations(gateway: str, environment: str, data: Path, now: datetime) -
 
     Raises click.ClickException if the gateway has no warehouse or not the environment, or it no record.
     """
-    found = warehouses(data)
-    if gateway not in found:
-        known = f"choose from {', '.join(found)}" if found else "build one with `meshflow plan`"
-        raise click.ClickException(f"Gateway {gateway} has no warehouse to read runs from: {known}")
-    warehouse = found[gateway]
-    state = warehouse.now()
-    built = environments(warehouse.run(state, "prod", ENVIRONMENTS))
-    if environment not in built:
-        raise click.ClickException(
-            f"There is no environment '{environment}' on gateway {gateway}: built are {', '.join(built) or 'none yet'}"
-        )
+    warehouse, state = find_warehouse(gateway, environment, data)
 
     def rows(sql: str) -> list[dict[str, Any]]:
         frame = warehouse.run(state, environment, Query(sql, (environment,)))
@@ -114,6 +104,25 @@ def read_operations(gateway: str, environment: str, data: Path, now: datetime) -
         now.isoformat(),
         {model: _operation(runs.get(model, {}), freshness.get(model, {}), audits[model]) for model in runs | freshness},
     )
+
+
+def find_warehouse(gateway: str, environment: str, data: Path) -> tuple[Warehouse, State]:
+    """The warehouse of a gateway, as dashboards read it, and its newest state.
+
+    Raises click.ClickException if there is none, or the environment isn't in it.
+    """
+    found = warehouses(data)
+    if gateway not in found:
+        known = f"choose from {', '.join(found)}" if found else "build one with `meshflow plan`"
+        raise click.ClickException(f"Gateway {gateway} has no warehouse to read from: {known}")
+    warehouse = found[gateway]
+    state = warehouse.now()
+    built = environments(warehouse.run(state, "prod", ENVIRONMENTS))
+    if environment not in built:
+        raise click.ClickException(
+            f"There is no environment '{environment}' on gateway {gateway}: built are {', '.join(built) or 'none yet'}"
+        )
+    return warehouse, state
 
 
 def _operation(run: dict[str, Any], freshness: dict[str, Any], audits: list[AuditResult]) -> Operation:

@@ -46,6 +46,7 @@ function modelPage(name) {
   const graph = () =>
     drawing(`Lineage of ${name}`, tableGraph(neighbours(name, Number(steps.value) || Infinity), name));
   const container = element("div", {}, graph());
+  const profiled = catalog.profile?.models[name];
   return [
     name,
     [
@@ -57,21 +58,24 @@ function modelPage(name) {
         ["Schedule", [code(model.cron), model.start ? ` from ${model.start}` : ""]],
         ["Owner", model.owner],
         ["Tags", model.tags.join(", ")],
-        ["File", code(model.file)],
+        ["File", model.file && source(model.file)],
+        ["Rows", profiled && `${profiled.row_count.toLocaleString("en")}, ${profileNote()}`],
         ["Upstream", linkList(model.upstream)],
         ["Audit dependencies", linkList(model.audit_dependencies)],
-        ["Downstream", linkList(downstreamOfModel(name))],
+        ["Downstream", linkList(downstreamOfModel(name).filter((one) => models.has(one)))],
+        ["Shown in", join(exposuresOf(name).map(({ name: file, title }) => [source(file), title && ` (${title})`]))],
         ["Rows depend on", rowsDependOn(model)],
       ]),
       operation(name),
       element("h2", {}, "Columns"),
       model.lineage_problem && element("p", {}, model.lineage_problem),
       table(
-        ["Column", "Type", "Description", "Upstream columns"],
+        ["Column", "Type", "Description", ...(profiled ? PROFILED : []), "Upstream columns"],
         model.columns.map((column) => [
           columnLink([name, column.name]),
           code(column.type || "set by the engine"),
           column.description,
+          ...(profiled ? figures(profiled.columns[column.name]) : []),
           upstreamColumns(column),
         ]),
       ),
@@ -96,7 +100,7 @@ function modelPage(name) {
       model.contract && [
         element("h2", {}, "Contract"),
         definitionList([
-          ["File", code(model.contract.file)],
+          ["File", source(model.contract.file)],
           ["Gateways", model.contract.gateways.join(", ")],
           ["Grain", model.contract.grain && code(model.contract.grain)],
         ]),
@@ -108,6 +112,18 @@ function modelPage(name) {
     ],
   ];
 }
+
+const exposuresOf = (name) => downstreamOfModel(name).filter((one) => exposures.has(one)).map((one) => exposures.get(one));
+
+const PROFILED = ["NULL", "Distinct, about", "Minimum", "Maximum"];
+const figures = (column) =>
+  column
+    ? [`${column.null_percent} %`, column.distinct_count.toLocaleString("en"), code(column.minimum), code(column.maximum)]
+    : PROFILED.map(() => "");
+const profileNote = () => {
+  const { environment, gateway, read_at: readAt } = catalog.profile;
+  return `in ${environment}, gateway ${gateway}, read ${formatTimestamp(readAt)}. Profiled are columns that dashboards read.`;
+};
 
 /** What runs have recorded of a model, if the catalog was built with them. */
 function operation(name) {
@@ -235,6 +251,7 @@ function columnPage(model, name, shown = VALUES) {
         ["Model", link(model)],
         ["Type", column.type ? code(column.type) : ""],
         ["Origin", column.set_by_sqlmesh],
+        ["Defined in", column.line && source(models.get(model).file, column.line)],
       ]),
       element("div", { class: "tools" }, element("label", { for: "upstream" }, "Upstream shows"), select),
       element(
@@ -271,7 +288,7 @@ function noUpstream(name, { upstream }) {
 const ALL = "*"; // no schema has this name
 
 function lineagePage(shown = catalog.models.length > MAX_DRAWN ? "" : ALL) {
-  const members = catalog.models.map((model) => model.name).filter((name) => shown === ALL || layerOf(name) === shown);
+  const members = drawn.map(({ name }) => name).filter((name) => shown === ALL || layerOf(name) === shown);
   const names = new Set(
     members.flatMap((name) => [name, ...upstreamOfModel(name), ...(shown === ALL ? [] : downstreamOfModel(name))]),
   );

@@ -3,11 +3,14 @@
 
 const catalog = await decompress(document.getElementById("catalog").textContent);
 const models = new Map(catalog.models.map((model) => [model.name, model]));
+// What reads models and is none, by its file.
+const exposures = new Map(catalog.exposures.map((exposure) => [exposure.name, exposure]));
 const content = document.getElementById("content");
 const search = document.getElementById("search");
 const schemaOf = (name) => name.slice(0, Math.max(name.lastIndexOf("."), 0));
 // A table that the loader or another project fills, not a query.
-const isRaw = (name) => !models.has(name) || models.get(name).contract !== null || models.get(name).kind === "EXTERNAL";
+const isRaw = (name) =>
+  models.has(name) ? models.get(name).contract !== null || models.get(name).kind === "EXTERNAL" : !exposures.has(name);
 
 
 /** The data: JSON, compressed to an eighth and in base64. */
@@ -28,6 +31,12 @@ const route = (...parts) => "#/" + parts.map(encodeURIComponent).join("/");
 const link = (name) => (models.has(name) ? element("a", { href: route("model", name) }, name) : name);
 const columnLink = ([model, column], text = column) =>
   columnOf([model, column]) ? element("a", { href: route("column", model, column) }, text) : text;
+/** A file of the project, and a line of it. A link if the files are on the web. */
+function source(file, line = 0) {
+  const text = [code(file), line ? `, line ${line}` : ""];
+  const href = catalog.files_address + file.split("/").map(encodeURIComponent).join("/") + (line ? `#L${line}` : "");
+  return file && catalog.files_address ? element("a", { href, rel: "noreferrer" }, text) : text;
+}
 const code = (text) => element("code", {}, text);
 const join = (values, separator = ", ") => values.map((value, index) => [index ? separator : "", value]);
 const linkList = (names) => join(names.map(link));

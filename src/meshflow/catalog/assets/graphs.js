@@ -9,15 +9,18 @@ let graphviz;
 const label = (name) => name.replaceAll("\\", "\\\\");
 const markup = (name) => label(name).replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 
-// A layer is a schema; tables that the loader or another project fills are the first one.
+// A layer is a schema. Tables that the loader or another project fills are the first one, exposures the last.
 const SOURCES = "source tables";
-const layerOf = (name) => (isRaw(name) ? SOURCES : schemaOf(name) || "no schema");
+const EXPOSURES = "exposures";
+const layerOf = (name) =>
+  exposures.has(name) ? EXPOSURES : isRaw(name) ? SOURCES : schemaOf(name) || "no schema";
+const drawn = [...catalog.models, ...catalog.exposures];
 /** How many models lie at most between a model and the sources. */
 const depths = new Map();
 function depth(name) {
   if (!depths.has(name)) {
     depths.set(name, 0); // if it reads itself
-    const parents = models.get(name)?.upstream ?? [];
+    const parents = (models.get(name) ?? exposures.get(name))?.upstream ?? [];
     depths.set(name, parents.reduce((deepest, parent) => Math.max(deepest, depth(parent) + 1), 0));
   }
   return depths.get(name);
@@ -25,9 +28,10 @@ function depth(name) {
 /** All layers, from the sources on. */
 const layers = (() => {
   const members = new Map();
-  for (const { name } of catalog.models) add(members, layerOf(name), depth(name));
+  for (const { name } of drawn) add(members, layerOf(name), depth(name));
   const mean = (layer) => members.get(layer).reduce((sum, one) => sum + one, 0) / members.get(layer).length;
-  return [...members.keys()].sort((a, b) => (b === SOURCES) - (a === SOURCES) || mean(a) - mean(b));
+  const rank = (layer) => (layer === SOURCES ? 0 : layer === EXPOSURES ? 2 : 1);
+  return [...members.keys()].sort((a, b) => rank(a) - rank(b) || mean(a) - mean(b));
 })();
 const layerClass = (layer) => `layer-${Math.max(layers.indexOf(layer), 0) % LAYER_COLOURS}`;
 
@@ -171,7 +175,7 @@ function tableGraph(names, current) {
       ["upstream", "solid"],
       ["audit_dependencies", "dashed"],
     ])
-      for (const parent of models.get(name)?.[kind] ?? [])
+      for (const parent of (models.get(name) ?? exposures.get(name))?.[kind] ?? [])
         if (numbers.has(parent)) links.push(tableLink(numbers.get(parent), numbers.get(name), { style }));
   return {
     nodes: [...numbers].map(([name, number]) => ({
@@ -212,7 +216,7 @@ function layerGraph() {
   const numbers = numbered(layers);
   const counts = new Map();
   const sizes = new Map();
-  for (const { name } of catalog.models) {
+  for (const { name } of drawn) {
     sizes.set(layerOf(name), (sizes.get(layerOf(name)) ?? 0) + 1);
     for (const parent of upstreamOfModel(name)) {
       const pair = nodeKey([layerOf(parent), layerOf(name)]);
@@ -225,7 +229,7 @@ function layerGraph() {
       name: number,
       attributes: {
         id: `node-${number}`,
-        label: label(`${layer}: ${plural(sizes.get(layer), "model")}`),
+        label: label(`${layer}: ${plural(sizes.get(layer), layer === EXPOSURES ? "file" : "model")}`),
         class: layerClass(layer),
         href: route("lineage", layer),
       },
@@ -265,7 +269,7 @@ function columnGraph(nodes, edges, current) {
       .join("")}</table>`;
   const known = new Set(nodes.map(nodeKey));
   // That its rows affect a column is clear from the table around both.
-  const drawn = edges.filter(
+  const shown = edges.filter(
     ({ from, to, transformations }) => transformations.length && known.has(nodeKey(from)) && known.has(nodeKey(to)),
   );
   return {
@@ -273,7 +277,7 @@ function columnGraph(nodes, edges, current) {
       name: numbers.get(model),
       attributes: { label: { html: html(model, names) }, class: `columns ${layerClass(layerOf(model))}` },
     })),
-    links: drawn.map(({ from, to, direct }) => ({
+    links: shown.map(({ from, to, direct }) => ({
       tail: numbers.get(from[0]),
       head: numbers.get(to[0]),
       from: id(from),
@@ -288,7 +292,7 @@ function columnGraph(nodes, edges, current) {
     attributes: { nodeAttributes: { shape: "plain", fontname: "Courier", fontsize: 11 } },
     data: () => ({
       nodes: nodes.map(([model, column]) => ({ model, column: column || null })),
-      edges: drawn.map(({ from, to, transformations }) => ({ from, to, transformations })),
+      edges: shown.map(({ from, to, transformations }) => ({ from, to, transformations })),
     }),
   };
 }

@@ -51,9 +51,12 @@ for (const { name, upstream, audit_dependencies: audits, columns, rows_upstream:
   for (const one of rows) addEdge([one.model, one.column], [name, ROWS], one.transformations);
   for (const parent of upstream.filter(rowsDependOnColumns)) addEdge([parent, ROWS], [name, ROWS], ["PARENT"]);
 }
+for (const { name, upstream } of catalog.exposures) for (const parent of upstream) add(downstreamModels, parent, name);
 
 const upstreamOfModel = (name) =>
-  models.has(name) ? [...models.get(name).upstream, ...models.get(name).audit_dependencies] : [];
+  models.has(name)
+    ? [...models.get(name).upstream, ...models.get(name).audit_dependencies]
+    : (exposures.get(name)?.upstream ?? []);
 const downstreamOfModel = (name) => downstreamModels.get(name) ?? [];
 
 /** Edges into a node. The rows of its model affect each column, unless only values count. */
