@@ -18,11 +18,12 @@ from sqlmesh.core.model import SqlModel
 from sqlmesh.core.model.common import ParsableSql
 from sqlmesh.core.node import _Node as Node
 from sqlmesh.core.plan import PlanBuilder
-from sqlmesh.core.snapshot import Snapshot, SnapshotFingerprint, SnapshotId
+from sqlmesh.core.snapshot import Snapshot, SnapshotFingerprint, SnapshotId, SnapshotTableInfo
 from sqlmesh.core.snapshot.cache import SnapshotCache
 from sqlmesh.core.snapshot.definition import SnapshotNameVersion
 from sqlmesh.core.state_sync import EngineAdapterStateSync, StateSync
 from sqlmesh.core.state_sync.base import DelegatingStateSync
+from sqlmesh.core.state_sync.common import ExpiredSnapshotBatch
 from sqlmesh.core.state_sync.db.utils import snapshot_id_filter
 
 from meshflow.names import table_name
@@ -98,6 +99,31 @@ class _State(DelegatingStateSync):
         if self._state.engine_adapter.table_exists(self._state.snapshot_state.snapshots_table):
             raise click.ClickException(f"SQLMesh's state has models but no version: restore it ({RUNBOOK})")
         self._state.migrate(*arguments, **options)
+
+    def get_expired_snapshots(self, **options: Any) -> ExpiredSnapshotBatch | None:
+        """The next batch to drop, without tables that an environment shows, and without those that aren't SQLMesh's.
+
+        The state's row of a model says what its table is called, and the role of pull requests may insert rows. Such
+        tables are left out: an error would let that role stop the janitor.
+        """
+        batch: ExpiredSnapshotBatch | None = self._state.get_expired_snapshots(**options)
+        if batch is None:
+            return None
+        shown = {
+            name
+            for environment in self._state.get_environments()
+            for one in environment.snapshots
+            if one.is_model and not one.is_symbolic
+            for name in _tables(one)
+        }
+        catalog = str(self._project.default_catalog).upper()
+
+        def may_drop(snapshot: SnapshotTableInfo) -> bool:
+            parts = [exp.to_table(name) for name in _tables(snapshot)]
+            are_own = all(one.catalog.upper() == catalog and one.db.upper().startswith("SQLMESH_") for one in parts)
+            return are_own and shown.isdisjoint(_tables(snapshot))
+
+        return batch.copy(update={"cleanup_tasks": [one for one in batch.cleanup_tasks if may_drop(one.snapshot)]})
 
     def get_environment_statements(self, environment: str) -> list[EnvironmentStatements]:
         """The checkout's, or a statement that does nothing if the state has others: then a plan replaces them."""
@@ -223,6 +249,11 @@ def _stored(context: Context, own: Collection[Snapshot]) -> Iterator[Snapshot]:
                 parents.update(snapshot.parents)
                 yield snapshot
         missing = parents - known
+
+
+def _tables(snapshot: SnapshotTableInfo) -> set[str]:
+    """Its tables, for prod and for development, in capitals: engines don't distinguish them from other spellings."""
+    return {snapshot.table_name(is_deployable).upper() for is_deployable in (True, False)}
 
 
 def _nodes(context: Context) -> dict[str, Node]:

@@ -2,6 +2,8 @@
 
 # ruff: noqa: E501, RUF001 - a case is a line, and some imitate Latin letters
 
+import re
+
 from meshflow.ci.declarative import MAX_BYTES
 
 MODEL_FILE = "models/retail/{}.sql"
@@ -63,6 +65,14 @@ ENDING = "'+str(eval(chr(49)))+' + '+str(1)+'"
 """An argument whose text ends the string of Python that an identifier with it is printed in."""
 
 
+def spelled(text: str) -> str:
+    """SQL whose value is the text, of nodes that arguments may have. The variable cadence is '@hourly'."""
+    quote = "SUBSTRING(CONCAT('', (1, 'a')), 5, 1)"  # Python writes a tuple with a quote
+    spelling = {"@": "LEFT(@cadence, 1)", "'": quote, '"': f"SUBSTRING(CONCAT('', ({quote}, 1)), 2, 1)"}
+    parts = (spelling.get(part, f"'{part}'") for part in re.split("([@'\"])", text) if part)
+    return f"CONCAT({', '.join(parts)})"
+
+
 def audited(argument: str) -> str:
     """MODEL with an argument of SQLMesh's audit accepted_range, which evaluates it."""
     return MODEL.replace("audits (", f"audits (accepted_range(column := price, min_v := 0, inclusive := {argument}), ")
@@ -91,7 +101,7 @@ HOSTILE = [
     ("audit-dollar", MODEL_FILE, audited("$$x'y$$"), "passes RawString"),
     ("audit-unicode", MODEL_FILE, audited('"ｅｖａｌ"'), "passes the text ｅｖａｌ"),
     ("audit-name", MODEL_FILE, audited('"x y"()'), "passes"),
-    ("audit-macro", MODEL_FILE, audited(f"@EVAL({QUOTED})"), "passes the text"),
+    ("audit-macro", MODEL_FILE, audited(f"@IF({QUOTED}, 1, 2)"), "passes the text"),
     ("audit-string-macro", MODEL_FILE, audited("@'x'"), "passes MacroStrReplace"),
     ("audit-comment", MODEL_FILE, audited("TRUE -- */ x\n"), "comment within a comment"),
     ("audit-macro-of-text", MODEL_FILE, audited("@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)')"), "where SQLMesh evaluates Python"),
@@ -103,14 +113,14 @@ HOSTILE = [
     ("template-in-audit", "audits/{}.sql", AUDIT.replace("@column <", "@IF(f_@least, 1, 2) <"), "passes the identifier f_@least"),
     ("template-in-audit-query", "audits/{}.sql", AUDIT.replace("@column <", "f_@least <"), "contains the identifier f_@least"),
     ("template-of-texts", MODEL_FILE, selected(f"@EACH([{ENDING}], x -> a AS f_@x)"), "passes the identifier f_@x"),
-    ("template-of-table", MODEL_FILE, MODEL.replace("SELECT product_id::INT", "@EACH([' TABLE prod.t'], x -> DROP@x);\n\nSELECT product_id::INT"), "passes the identifier"),
+    ("template-of-table", MODEL_FILE, MODEL.replace("SELECT product_id::INT", "@EACH([' TABLE prod.t'], x -> DROP@x);\n\nSELECT product_id::INT"), "statements besides its query"),
     ("assignment-in-lambda", MODEL_FILE, selected("@FILTER(['x)) or CODE or ((1'], x -> FALSE AND (a := 1))"), "which is no argument of a call"),
     ("assignment-of-stage", MODEL_FILE, selected("@IF((runtime_stage := 'testing') = 'testing', 1, 2)"), "which is no argument of a call"),
-    ("macro-in-condition", MODEL_FILE, selected("@IF(@EVAL('eval(chr(49))'), 1, 2)"), "where SQLMesh evaluates Python"),
-    ("macro-in-eval", MODEL_FILE, selected("@EVAL(@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)'))"), "where SQLMesh evaluates Python"),
+    ("macro-in-condition", MODEL_FILE, selected("@IF(@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)') = 1, 1, 2)"), "where SQLMesh evaluates Python"),
+    ("macro-in-filter", MODEL_FILE, selected("@FILTER([1], x -> @GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)') = 1)"), "where SQLMesh evaluates Python"),
     ("macro-deep-in-condition", MODEL_FILE, selected("@IF(1 = COALESCE(@AND(a, b), 1), 1, 2)"), "where SQLMesh evaluates Python"),
-    ("mathematical-letters", MODEL_FILE, selected("@EVAL('𝐞𝐯𝐚𝐥(1)')"), "passes the text 𝐞𝐯𝐚𝐥"),
-    ("attribute", MODEL_FILE, selected("@EVAL(EXTRACT('__class__' FROM 'x'))"), "passes Extract"),
+    ("mathematical-letters", MODEL_FILE, selected("@IF('𝐞𝐯𝐚𝐥(1)' = 1, 1, 2)"), "passes the text 𝐞𝐯𝐚𝐥"),
+    ("attribute", MODEL_FILE, selected("@IF(EXTRACT('__class__' FROM 'x') = 1, 1, 2)"), "passes Extract"),
     ("attribute-of-function", MODEL_FILE, audited("EXTRACT(__class__ FROM a) IS NULL"), "passes Extract"),
     ("function-of-any-name", MODEL_FILE, audited("MY_UDF(a)"), "passes Anonymous"),
     ("signal", MODEL_FILE, described(f"signals (source_loaded(source := {QUOTED}, gateway := @gateway))"), "passes the text"),
@@ -137,10 +147,10 @@ HOSTILE = [
     ("seed-of-environment", MODEL_FILE, SEED.replace("$root/seeds/retail/sales.csv", "/proc/self/environ"), "local file"),
     ("seed-outside", MODEL_FILE, SEED.replace("seeds/retail", "seeds/../retail"), "local file"),
     ("seed-link", MODEL_FILE, SEED.replace("sales.csv", "link.csv"), "local file"),
-    ("eval", MODEL_FILE, selected(f"@EVAL({QUOTED})"), "passes the text"),
+    ("eval", MODEL_FILE, selected("@EVAL('1')"), "calls @EVAL"),
     ("if", MODEL_FILE, selected(f"@IF({QUOTED} = 1, 1, 2)"), "passes the text"),
-    ("if-statement", MODEL_FILE, VIRTUAL.format("@IF(TRUE, DROP TABLE x)"), "passes"),
-    ("each", MODEL_FILE, selected(f"@EACH([1], x -> @EVAL({QUOTED}))"), "passes the text"),
+    ("if-statement", MODEL_FILE, VIRTUAL.format("@IF(TRUE, DROP TABLE x)"), "statements besides its query"),
+    ("each", MODEL_FILE, selected(f"@EACH([1], x -> @IF({QUOTED} = 1, 1, 2))"), "passes the text"),
     ("filter-path", MODEL_FILE, selected(f"@FILTER([1], x -> {PATH})"), "passes JSONExtract"),
     ("sql", MODEL_FILE, selected("@SQL('1')"), "passes MacroSQL"),
     ("string-macro", MODEL_FILE, selected("@'@x'"), "passes MacroStrReplace"),
@@ -172,7 +182,7 @@ HOSTILE = [
     ("comments", MODEL_FILE, described("/* a */" * 40 + " owner x"), "takes more than"),
     ("nested-comments", MODEL_FILE, described("/* /* a */ */" * 40 + " owner x"), "takes more than"),
     ("nested-if", MODEL_FILE, selected("IF(" * 40), "takes more than"),
-    ("description-macro", MODEL_FILE, described(f"description @DEDUPLICATE(a, [b], ['@EVAL({QUOTED})'])".replace("'('", "x")), "passes"),
+    ("description-macro", MODEL_FILE, described(f"description @DEDUPLICATE(a, [b], ['@EVAL({QUOTED})'])".replace("'('", "x")), "no macro"),
     ("test-jinja", TEST_FILE, TEST.replace("Robert", "{% print(1) %}"), "contains Jinja"),
     ("test-variable", TEST_FILE, TEST.replace("execution_time: '", "gateway: '\\'' + x #"), "where SQLMesh expects a name"),
     ("test-file", TEST_FILE, TEST.replace("rows: []", "path: docs/x.md"), "sets path"),
@@ -188,7 +198,16 @@ HOSTILE = [
     ("external-name", EXTERNAL_FILE, EXTERNAL.replace("raw.retail.returns", "'\"x''y\"'"), "expects a name"),
     ("external-type", EXTERNAL_FILE, EXTERNAL.replace("BIGINT", "'x''y'"), "expects a name"),
     ("external-signal", EXTERNAL_FILE, EXTERNAL + "  signals: []\n", "sets signals"),
-    ("external-grain", EXTERNAL_FILE, EXTERNAL.replace("(order_id, line)", "'@EVAL(1) + GET_PATH(a, ''b'')'"), "passes"),
+    ("external-grain", EXTERNAL_FILE, EXTERNAL.replace("(order_id, line)", "'@IF(1, 1, 2) + GET_PATH(a, ''b'')'"), "passes"),
+    # Third review: any text can be spelled, and @EVAL makes SQL of it, in which macros are evaluated again.
+    ("spelled-macro", MODEL_FILE, selected(f"@EVAL({spelled(f'@EVAL({QUOTED})')})"), "calls @EVAL"),
+    ("spelled-python-in-external", EXTERNAL_FILE, EXTERNAL.replace("'true'", f'"@EVAL({spelled(QUOTED)})"'), "calls @EVAL"),
+    ("macro-in-external", EXTERNAL_FILE, EXTERNAL.replace("'true'", '"@money(1)"'), "where SQLMesh evaluates Python"),
+    ("macro-in-defaults", "audits/{}.sql", AUDIT.replace("least = 0", "least = @money(1)"), "where SQLMesh evaluates Python"),
+    ("statement-of-text", MODEL_FILE, MODEL.replace("SELECT", "@EVAL('DROP TABLE analytics.retail.t');\nSELECT"), "statements besides its query"),
+    ("statement-of-function", MODEL_FILE, MODEL.replace("SELECT", "@GENERATE_SURROGATE_KEY(a, hash_function := 'DELETE FROM a WHERE MD5');\nSELECT"), "statements besides its query"),
+    ("virtual-statement-of-text", MODEL_FILE, VIRTUAL.format("@EVAL('GRANT SELECT ON TABLE a.b TO ROLE public')"), "statements besides its query"),
+    ("template-of-second-item", MODEL_FILE, selected("@EACH((a, b), 'x, (SELECT 1) AS y', z -> c AS f_@z)"), "passes the identifier"),
 ]  # fmt: skip
 FUNCTIONS = [
     *("COALESCE(a, 0)", "NVL(a, 0)", "NVL2(a, b, 0)", "NULLIF(a, 0)", "IFNULL(a, 0)", "ZEROIFNULL(a)", "DIV0(a, b)"),

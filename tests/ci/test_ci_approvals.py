@@ -53,6 +53,19 @@ def test_an_approval_by_somebody_else_counts(github: FakeGitHub, pull: PullReque
     assert accepted(github, pull, tmp_path) == YES
 
 
+def test_a_push_that_waits_for_approval_withdraws_the_invitation_to_deploy_the_commit_before(
+    github: FakeGitHub, pull: PullRequest, tmp_path: Path
+) -> None:
+    invitation = "To deploy it, have it approved and comment `/deploy`."
+    github.comment(pull, f"<!-- meshflow report -->\n### `pr_1`: built\n\n{invitation}", user=BOT)
+    assert not admit(github, pull, tmp_path / "job")[1].outputs
+    held, report = sorted(github.comments_on(pull))
+    assert "somebody has to read this" in held
+    assert report.endswith(
+        f"Commit `{pull.head_sha}` was not built, so there is nothing to report: see the other comment."
+    )
+
+
 # The base branch
 
 

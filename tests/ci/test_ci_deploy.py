@@ -283,6 +283,32 @@ def test_a_push_to_main_just_before_the_merge_is_reported(scenario: Scenario) ->
     assert "prod differs from" in scenario.comment
 
 
+def stage(scenario: Scenario) -> Callable[[], None]:
+    """A branch equal to main, and what makes it the base of the pull request."""
+    scenario.github.push("stage", {"README.md": "A warehouse.\n"})
+    scenario.github.git("update-ref", "refs/heads/stage", scenario.github.sha("main"))
+    return lambda: scenario.github.retarget(scenario.pull, "stage")
+
+
+def test_another_base_branch_during_the_plan_rolls_prod_back(scenario: Scenario) -> None:
+    retarget = stage(scenario)
+    deploy = scenario.start()
+    retarget()
+    scenario.resume()
+    assert deploy.wait() == 1
+    assert not scenario.pull.merged
+    assert scenario.prod_matches_main
+    assert "the base branch is `stage` now. Prod was rolled back" in scenario.comment
+
+
+def test_a_merge_into_another_branch_rolls_prod_back(scenario: Scenario) -> None:
+    scenario.github.when("PUT /pulls/1/merge", stage(scenario))
+    assert scenario.deploy().exit_code == 1
+    assert scenario.pull.merged
+    assert scenario.prod_matches_main
+    assert "Not merged into `main`: the pull request was merged into `stage`. Prod was rolled back" in scenario.comment
+
+
 def test_a_merge_with_a_lost_response_counts_as_merged(scenario: Scenario) -> None:
     def merge_without_response() -> None:
         scenario.github.respond("PUT", f"/repos/{scenario.github.repository}/pulls/1/merge", {"merge_method": "squash"})

@@ -1,5 +1,6 @@
 """A definition that has the fingerprint of another, CRC-32, is found by its content before anything is built."""
 
+import json
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -64,20 +65,22 @@ def forge(workspace: Workspace, text: Callable[[str, str], str], *targets: str) 
         filled = [one.replace(plain[1].encode(), parts[1].encode()) for one in filled]
         return sum(zlib.crc32(one) << 32 * index for index, one in enumerate(filled))
 
-    def reduced(value: int, chosen: int = 0) -> tuple[int, int]:
-        while value and (basis := rows.get(value.bit_length())):
-            value, chosen = value ^ basis[0], chosen ^ basis[1]
-        return value, chosen
-
     start, rows = hash_of(0), dict[int, tuple[int, int]]()
     for one in (1 << index for index in range(2 * LETTERS)):
-        value, chosen = reduced(hash_of(one) ^ start, one)
+        value, chosen = reduced(rows, hash_of(one) ^ start, one)
         rows[value.bit_length()] = (value, chosen)
-    rest, chosen = reduced(start ^ sum(int(one) << 32 * index for index, one in enumerate(targets)))
+    rest, chosen = reduced(rows, start ^ sum(int(one) << 32 * index for index, one in enumerate(targets)))
     assert not rest
     (workspace.path / FILE).write_text(text(*letters(chosen)))
     found = workspace.context().get_model(NAME, raise_if_missing=True)
     assert (found.data_hash, found.metadata_hash)[: len(targets)] == targets
+
+
+def reduced(rows: dict[int, tuple[int, int]], value: int, chosen: int = 0) -> tuple[int, int]:
+    """What the rows of a linear system leave of `value`, and those that were taken, as bits."""
+    while value and (basis := rows.get(value.bit_length())):
+        value, chosen = value ^ basis[0], chosen ^ basis[1]
+    return value, chosen
 
 
 def build(workspace: Workspace, number: int = 7) -> BuildResult:
@@ -146,3 +149,44 @@ def test_a_model_is_not_adopted_if_it_was_built_from_other_parents_with_the_same
     assert build(change).exists
     write(*queries)
     assert stopped(build(change, 8), NAME)
+
+
+SEED = "shared.ref_color"
+SEED_MODEL = (
+    f"MODEL (name {SEED}, kind SEED (path '$root/seeds/shared/ref_color.csv'), owner finance, cron '@daily', "
+    "grain color, columns (color VARCHAR), description 'Colors.', audits (not_null(columns := color)));\n"
+)
+
+
+def of_equal_hash(color: str) -> str:
+    """Another color, whose seed has the hash of the seed of `color`: SQLMesh hashes each column as JSON."""
+
+    def hash_of(text: str) -> int:
+        return zlib.crc32(json.dumps({"0": text}, separators=(",", ":")).encode())
+
+    def letters(chosen: int) -> str:
+        return f"{chosen:0{LETTERS}b}".translate({48: "a", 49: "b"})
+
+    start, rows = hash_of(letters(0)), dict[int, tuple[int, int]]()
+    for index in range(LETTERS):
+        value, chosen = reduced(rows, hash_of(letters(1 << index)) ^ start, 1 << index)
+        rows[value.bit_length()] = (value, chosen)
+    rest, chosen = reduced(rows, start ^ hash_of(color))
+    assert not rest
+    assert hash_of(letters(chosen)) == hash_of(color)
+    return letters(chosen)
+
+
+def test_prod_does_not_adopt_the_rows_of_another_file_with_the_hash_of_a_seed(change: Workspace) -> None:
+    seed = change.path / "seeds" / "shared" / "ref_color.csv"
+    (change.path / "models" / "shared" / "ref_color.sql").write_text(SEED_MODEL)
+    seed.write_text(f"color\n{of_equal_hash('red')}\n")
+    assert build(change).exists
+    seed.write_text("color\nred\n")
+    assert not build(change, 8).backfills, "SQLMesh takes the table of the other file"
+    with pytest.raises(click.ClickException, match=f"The tables of {SEED} have other rows than their files"):
+        apply(change.path, "local", no_gaps=True)
+    (change.path / "models" / "shared" / "ref_color.sql").write_text(SEED_MODEL.replace("owner", "stamp '2', owner"))
+    assert build(change, 8).exists
+    apply(change.path, "local", no_gaps=True)  # adopts what the build has written
+    assert change.context().engine_adapter.fetchall(f"SELECT color FROM {SEED}") == [("red",)]

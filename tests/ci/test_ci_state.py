@@ -302,3 +302,34 @@ def test_a_version_that_the_checkout_does_not_have_is_replaced_and_never_evaluat
     # In the next hour, the run has appended a version.
     assert 5 <= rows <= 6 < rebuilt
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("planted", ["table of prod", "view of prod", "raw table"])
+def test_a_planted_model_makes_the_janitor_drop_nothing_of_others(restored: Project, planted: str) -> None:
+    """The role of pull requests may insert models, and such a row says what its table is called."""
+    [(text,)] = restored.engine_adapter.fetchall(
+        """SELECT snapshot FROM sqlmesh._snapshots WHERE name LIKE '%"RETAIL"."DIM_PRODUCT"'"""
+    )
+    snapshot = json.loads(text)
+    table = f"RETAIL__DIM_PRODUCT__{snapshot['version']}"
+    catalog, schema, kept = {
+        "table of prod": ("ANALYTICS", "SQLMESH_RETAIL", table),
+        "view of prod": ("ANALYTICS", "RETAIL", f"BYSTANDER__{snapshot['version']}"),
+        "raw table": ("RAW", "SQLMESH_RETAIL", f"BYSTANDER__{snapshot['version']}"),
+    }[planted]
+    if planted != "table of prod":
+        restored.engine_adapter.execute(f"CREATE SCHEMA IF NOT EXISTS {catalog}.{schema}")
+        restored.engine_adapter.execute(f"CREATE TABLE {catalog}.{schema}.{kept} AS SELECT 1 AS one")
+    name = f'"{catalog}"."HARMLESS"."{kept.rpartition("__")[0]}"'
+    snapshot |= {"name": name, "physical_schema": schema, "table_naming_convention": "table_only", "parents": []}
+    planted_text = json.dumps(snapshot).replace("'", "''")
+    restored.engine_adapter.execute(
+        "INSERT INTO sqlmesh._snapshots BY NAME "
+        f"SELECT * REPLACE ('{name}' AS name, '{planted_text}' AS snapshot, 0 AS updated_ts, 1 AS ttl_ms) "
+        'FROM sqlmesh._snapshots WHERE name LIKE \'%"RETAIL"."DIM_PRODUCT"\''
+    )
+    with closing(open_project("local", path=restored.path)) as other, suppress(click.ClickException):
+        other.run_janitor(ignore_ttl=False)
+    assert restored.engine_adapter.table_exists(f"{catalog}.{schema}.{kept}")
+    left = "SELECT COUNT(*) FROM sqlmesh._snapshots WHERE name LIKE '%HARMLESS%'"
+    assert restored.engine_adapter.fetchone(left) == (0,), "the row is gone, and stops no later janitor"

@@ -96,3 +96,6 @@ def _hold(repository: Repository, pull: PullRequest, main: str, found: dict[str,
 def _comment(repository: Repository, pull: PullRequest, reason: str) -> None:
     body = f"The environment `{environment_name(pull.number)}` was not built. {reason}"
     sticky_comment(repository, pull.number, "admit", body)
+    # It invites to deploy the commit before.
+    outdated = f"Commit `{pull.head.sha}` was not built, so there is nothing to report: see the other comment."
+    sticky_comment(repository, pull.number, "report", outdated, only_update=True)

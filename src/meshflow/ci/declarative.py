@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sqlmesh.core.macros import macro
-
 from meshflow.ci.checkout import git
 from meshflow.ci.declarative_sql import HeldError, Names, require_sql
 from meshflow.ci.declarative_yaml import require_external_models, require_unit_tests
@@ -159,7 +157,7 @@ def _names(checkout: Path, main: str) -> Names:
     seeds = git(checkout, "ls-tree", "-r", "-z", "HEAD", "seeds").split("\0")
     regular = (entry.split("\t") for entry in seeds if entry.startswith(REGULAR_FILE))
     return Names(
-        macros=frozenset(macros | {name.lower() for name in macro.get_registry()}),
+        own_macros=frozenset(macros),
         variables=frozenset(_found(checkout, main, r"@\{?[A-Za-z_][A-Za-z0-9_]*", "models", "audits")),
         materializations=frozenset(_found(checkout, main, "materialization +'[a-z_]+'", "models")),
         seeds=frozenset(path for _, path in regular if _matches(path, SEEDS)),

@@ -63,7 +63,12 @@ UNTYPED_FUNCTIONS = {"HASH", "TO_TIMESTAMP", "TO_TIMESTAMP_LTZ", "TO_TIMESTAMP_N
 """Those of Snowflake that are no node of their own."""
 CALLS = {dialect.MacroFunc, exp.Anonymous, dialect.StagedFilePath}
 VALUE = LEAVES | STRUCTURES | COMPARISONS | PREDICATES | ARITHMETIC | CASTS | FUNCTIONS | CALLS
-EVALUATING = {"eval", "if", "filter", "with", "join", "where", "group_by", "having", "order_by", "limit", "union"}
+MACROS = {
+    *("and", "date_spine", "each", "filter", "generate_surrogate_key", "if", "or", "reduce"),
+    *("safe_add", "safe_div", "safe_sub", "star", "union"),
+}
+"""Those of SQLMesh that make nodes of their arguments. @EVAL makes a text, which is parsed: a macro, or a statement."""
+EVALUATING = {"if", "filter", "with", "join", "where", "group_by", "having", "order_by", "limit", "union"}
 """Macros of SQLMesh that evaluate an argument as Python. Of @IF it is the condition only, but all count here."""
 COLUMN_DEFINITIONS = {exp.Schema, exp.ColumnDef, exp.ColumnConstraint, exp.CommentColumnConstraint}
 
@@ -99,10 +104,14 @@ class HeldError(Exception):
 class Names:
     """What SQL may use, in lower case: macros, variables and materializations of main, and seeds of the change."""
 
-    macros: frozenset[str] = frozenset()
+    own_macros: frozenset[str] = frozenset()
     variables: frozenset[str] = frozenset()
     materializations: frozenset[str] = frozenset()
     seeds: frozenset[str] = frozenset()
+
+    @property
+    def macros(self) -> frozenset[str]:
+        return self.own_macros | MACROS
 
 
 def require_sql(text: str, names: Names, *, is_audit: bool) -> None:
@@ -123,7 +132,8 @@ def require_sql(text: str, names: Names, *, is_audit: bool) -> None:
     # Before or after the query, or when a view is made: calls of macros only.
     for statement in (one for one in statements if not isinstance(one, exp.Query)):
         for one in statement.expressions if type(statement) is dialect.VirtualUpdateStatement else [statement]:
-            if type(one) is not dialect.MacroFunc:
+            # SQLMesh's own macros may return a statement that a text of their arguments contains.
+            if type(one) is not dialect.MacroFunc or one.name.lower() not in names.own_macros:
                 raise HeldError("contains statements besides its query")
             require_value(one, names)
 
@@ -158,6 +168,8 @@ def _require_header(header: exp.Expr, names: Names) -> bool:
         elif key in {"audits", "signals"}:
             for call in _items(value):
                 _require_call(call, names)
+        elif key == "defaults":
+            require_argument(value, names)
         else:
             # A macro parses its strings.
             is_text = key in DESCRIBING | SCHEDULING and not value.find(dialect.MacroFunc)
@@ -198,11 +210,16 @@ def _require_call(call: exp.Expr, names: Names) -> None:
         for argument in call.expressions:
             if type(argument) not in {exp.PropertyEQ, exp.EQ}:
                 raise HeldError(f"calls {call.name} with an argument that has no name")
-            require_value(argument, names)
-            if macro := argument.find(dialect.MacroFunc):
-                raise HeldError(f"calls @{_excerpt(macro.name)} where SQLMesh evaluates Python")
+            require_argument(argument, names)
     else:
         require_value(call, names)
+
+
+def require_argument(argument: exp.Expr, names: Names) -> None:
+    """Raise HeldError if an argument of an audit or a signal is more than a value, or calls a macro."""
+    require_value(argument, names)
+    if macro := argument.find(dialect.MacroFunc):
+        raise HeldError(f"calls @{_excerpt(macro.name)} where SQLMesh evaluates Python")
 
 
 def require_query(query: exp.Expr, names: Names, *, is_audit: bool = False) -> None:
@@ -304,7 +321,7 @@ def _is_alias_of_names(node: exp.Identifier) -> bool:
     each = function and function.find_ancestor(dialect.MacroFunc)
     if not each or each.name.lower() != "each" or type(node.parent) is not exp.Alias or node.arg_key != "alias":
         return False
-    items = each.this.expressions[0].walk()
+    items = (one for item in each.this.expressions[:-1] for one in item.walk())
     are_names = all(type(one) in {exp.Tuple, exp.Array, exp.Paren, exp.Column, exp.Identifier} for one in items)
     return are_names and not _is_evaluated(node)
 

@@ -13,7 +13,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from sqlglot import exp
 from sqlmesh.utils.yaml import YAML
 
-from meshflow.ci.declarative_sql import NAME, STRING, HeldError, Names, require_query, require_value
+from meshflow.ci.declarative_sql import NAME, STRING, HeldError, Names, require_argument, require_query
 
 MAX_DEPTH = 20
 MAX_ALIASES = 200
@@ -117,7 +117,7 @@ def _require_columns(columns: Any) -> None:
 def _require_expression(value: Any, names: Names) -> None:
     if isinstance(value, str):
         # Without a dialect, as SQLMesh parses it.
-        require_value(sqlglot.parse_one(value), names)
+        require_argument(sqlglot.parse_one(value), names)
     _require_scalar(value)
 
 

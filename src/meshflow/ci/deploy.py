@@ -95,6 +95,9 @@ class Deployment:
             self._roll_back("the plan failed")
         if get_main_sha(self.repository) != self.main.sha:
             self._roll_back(f"{code(BRANCH)} has moved on during the deploy")
+        self.pull.update()
+        if self.pull.base.ref != BRANCH:
+            self._roll_back(f"the base branch is {code(self.pull.base.ref)} now")
         self._require_lock()
         try:
             merged = self.pull.merge(merge_method="squash", sha=sha).sha
@@ -122,6 +125,9 @@ class Deployment:
         self._finish(self.main.sha)
 
     def _finish(self, merged: str) -> None:
+        self.pull.update()
+        if self.pull.base.ref != BRANCH:
+            self._roll_back(f"the pull request was merged into {code(self.pull.base.ref)}")
         if self.repository.get_git_commit(merged).tree.sha != self.change.tree:
             self._fail(
                 f"The pull request is merged as `{merged}`, but prod differs from {code(BRANCH)}: something else was "
@@ -138,14 +144,14 @@ class Deployment:
         """Promote main again. Its tables still exist, so views are swapped and nothing is built."""
         self._require_lock()
         if self._plan(self.main):
-            self._fail(f"Not merged: {reason}. The rollback of prod failed. {PROD_MAY_BE_AHEAD}")
-        self._fail(f"Not merged: {reason}. Prod was rolled back to `{self.main.sha}`.")
+            self._fail(f"Not merged into {code(BRANCH)}: {reason}. The rollback of prod failed. {PROD_MAY_BE_AHEAD}")
+        self._fail(f"Not merged into {code(BRANCH)}: {reason}. Prod was rolled back to `{self.main.sha}`.")
 
     def _require_lock(self) -> None:
         try:
             self.lock.check()
         except click.ClickException as error:
-            self._fail(f"Not merged: {code(error.message)}. {PROD_MAY_BE_AHEAD}")
+            self._fail(f"Not merged into {code(BRANCH)}: {code(error.message)}. {PROD_MAY_BE_AHEAD}")
 
     def _plan(self, checkout: Checkout, *options: str) -> int:
         """Apply a checkout to prod; the exit status."""

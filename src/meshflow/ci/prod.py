@@ -6,20 +6,24 @@ import click
 from sqlmesh.core.console import set_console
 
 from meshflow.ci.console import PublicConsole
+from meshflow.ci.seeds import require_rows
 from meshflow.project import open_project
 from meshflow.runs import RecordedProject
-from meshflow.state import Project
+from meshflow.state import Project, require_same_data
 
 
 def apply(path: Path, gateway: str, *, no_gaps: bool) -> None:
     """Apply the project at `path` to prod: promote what exists, build what doesn't.
 
-    With `no_gaps`, no table may lack intervals that prod's has now.
+    With `no_gaps`, no table may lack intervals that prod's has now. Raises click.ClickException if what exists was
+    built from something else than the project.
     """
     set_console(PublicConsole())
     project = open_project(gateway, path=path, kind=RecordedProject, holds_lock=True)
     plan = project.plan_builder("prod", no_gaps=no_gaps, skip_tests=True, skip_linter=True).build()
+    require_rows(project, plan)
     project.apply(plan)
+    require_same_data(project)  # what another process may have written meanwhile
     click.echo("Applied to prod" if plan.has_changes else "Prod has no changes")
 
 
