@@ -7,7 +7,7 @@ MODEL (
   tags (
     ops
   ),
-  description 'One row per environment and model that failed in the newest run that tried it. Answers: what is failing now? Since when? Which audits found how many rows? It is empty if all is well. A run tries all models that failed before, unless models were selected. So a model that has left the environment is gone after the next run. A plan that fails changes no model that people read.',
+  description 'One row per environment and model that failed in the newest run that tried it. Answers: what is failing now? Since when? Which audits found how many rows? It is empty if all is well. A run tries all models that failed before, unless models were selected or it was interrupted. So a model that has left the environment is gone after the next run. A plan that fails changes no model that people read.',
   audits (
     unique_combination_of_columns(columns := (environment, model), blocking := FALSE)
   )

@@ -18,6 +18,7 @@ WITH ended AS (
     run_id,
     COALESCE(MAX(IFF(status <> 'killed', status, NULL)), 'killed') AS status, /* A run that was taken for killed may have ended after all */
     MAX(error_class) AS error_class,
+    COUNT_IF(is_partial) > 0 AS is_partial,
     MAX(seconds) AS seconds,
     COALESCE(MAX(IFF(status <> 'killed', recorded_at, NULL)), MIN(recorded_at)) AS recorded_at
   FROM staging.stg_run_log__events
@@ -74,7 +75,9 @@ SELECT
   started.run_id::VARCHAR AS run_id, /* Id of the run or plan */
   started.environment::VARCHAR AS environment, /* Environment that was run or planned */
   started.command::VARCHAR AS command, /* run or plan */
-  COALESCE(started.is_partial, FALSE)::BOOLEAN AS is_partial, /* Whether only selected models were run */
+  (
+    COALESCE(started.is_partial, FALSE) OR COALESCE(ended.is_partial, FALSE)
+  )::BOOLEAN AS is_partial, /* Whether only selected models were run, or the run was interrupted */
   started.triggered_by::VARCHAR AS triggered_by, /* Address of the workflow run, name of the scheduler's job, or user@host */
   started.git_commit::VARCHAR AS git_commit, /* Commit of the project, ending in -changed if files differ from it; NULL outside of git */
   started.process::VARCHAR AS process, /* Host and id of the process, such as worker-1:4711 */

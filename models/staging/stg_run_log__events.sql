@@ -36,5 +36,5 @@ SELECT
   processed_until::TIMESTAMPNTZ AS processed_until, /* The model shows all rows that were loaded before, UTC */
   late_at::TIMESTAMPNTZ AS late_at, /* When the model is late unless it is processed before, UTC; NULL if it never is */
   laggard::VARCHAR AS laggard, /* Table that keeps the model behind */
-  is_partial::BOOLEAN AS is_partial /* Whether only selected models are run */
+  is_partial::BOOLEAN AS is_partial /* Whether only selected models are run; at the end, whether others may be untried */
 FROM run_log.events

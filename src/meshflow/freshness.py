@@ -112,7 +112,7 @@ def freshness(
     """As `read_freshness`, from the load log, and from the environment's snapshots if they have been read."""
     levels = service_levels(context)
     read = context.state_reader.get_snapshots(built.snapshots).values() if read is None else read
-    snapshots, index = {one.name: one for one in read}, deployability(built, read)
+    snapshots, index = {one.name: one for one in read if one.is_model}, deployability(built, read)
     intervals = {
         name: one.intervals if index.is_representative(one) else one.dev_intervals for name, one in snapshots.items()
     }
@@ -179,6 +179,9 @@ def ends(
             if intervals[name]:
                 until = processed_until(intervals[name], [loads[table] for table in waits_for[name]])
             due = NEVER if name in on_occasion else _due(snapshot, until)
+            newest = min((source_ends[table].until for table in waits_for[name] if table in source_ends), default=until)
+            if snapshot.node.cron_next(until) > newest:
+                due = max(due, newest)  # it can't process more before the next load
             found.append(End(_display(name), until, due, is_source=False))
         read[name] = tuple(dict.fromkeys(found))
     return read
@@ -218,20 +221,24 @@ def show_freshness(environment: str, gateway: str, *, as_json: bool) -> None:
         models = [_to_json(one, now) for one in found]
         echo_json({"environment": built.name, "gateway": gateway, "at": now, "late": bool(late), "models": models})
     else:
-        figures = ("hours old", "late after")
-        table = grid("model", "until, UTC", *figures, "furthest behind", right=figures)
+        table = grid("model", "until, UTC", "hours old", "late at, UTC", "furthest behind", right=("hours old",))
         for one in found:
-            level = f"{_hours(one.level):g}" if one.level else "never"
-            level += ", late" if one.is_late(now) else ""
+            late_at = f"{one.late_at:%Y-%m-%d %H:%M}" if one.late_at else "never"
+            late_at += " (late)" if one.is_late(now) else ""
             age = f"{_hours(now - one.until):.1f}"
-            table.add_row(one.model, f"{one.until:%Y-%m-%d %H:%M}", age, level, one.laggard(now).table)
+            table.add_row(one.model, f"{one.until:%Y-%m-%d %H:%M}", age, late_at, one.laggard(now).table)
         show(table)
     if late:
         laggard = min((one.first_due for one in late), key=lambda end: end.due)
-        job = "loaded: see the log of `meshflow load`" if laggard.is_source else "processed: see that of `sqlmesh run`"
+        until = f"{laggard.until:%Y-%m-%d %H:%M} UTC"
+        reason = (
+            f"its last load began at {until}, see the log of `meshflow load`"
+            if laggard.is_source
+            else f"it lacks what was loaded since {until}, see the log of `meshflow run`"
+        )
         raise click.ClickException(
-            f"{len(late)} of {len(found)} models of {built.name} are late. {laggard.table} is furthest behind: nothing "
-            f"after {laggard.until:%Y-%m-%d %H:%M} UTC has been {job} ({RUNBOOK})"
+            f"{len(late)} of {len(found)} models of {built.name} are late. "
+            f"{laggard.table} is furthest behind: {reason} ({RUNBOOK})"
         )
 
 
@@ -241,6 +248,7 @@ def _to_json(one: Freshness, now: datetime) -> dict[str, object]:
         "until": one.until,
         "age_hours": round(_hours(now - one.until), 3),
         "level_hours": one.level and _hours(one.level),
+        "late_at": one.late_at,
         "late": one.is_late(now),
         "laggard": one.laggard(now).table,
     }

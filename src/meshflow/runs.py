@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -26,7 +27,7 @@ from sqlglot import exp
 from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 from sqlmesh import configure_logging
 from sqlmesh.cli.main import cli
-from sqlmesh.core.console import configure_console
+from sqlmesh.core.console import configure_console, get_console
 from sqlmesh.core.context import Context
 from sqlmesh.core.dialect import schema_
 from sqlmesh.core.environment import Environment
@@ -41,10 +42,13 @@ from sqlmesh.utils.date import to_datetime, to_timestamp
 
 from meshflow.audit import checks
 from meshflow.catalog.contents import to_sql
+from meshflow.failures import describe
 from meshflow.freshness import freshness, read_load_log
 from meshflow.names import table_name
-from meshflow.project import count_intervals, open_project
+from meshflow.project import count_intervals, find_environment, open_project
+from meshflow.remedies import REMEDIES, RUNBOOK
 from meshflow.state import Project
+from meshflow.terminal import PIPE_WIDTH
 
 Event = dict[str, object]
 """A row of EVENTS: values by column, those that the kind of event has."""
@@ -112,6 +116,8 @@ class Record:
     """By model, name and arguments."""
     snapshots: list[Snapshot] = field(default_factory=list)
     """Those of the environment, if the run came so far as to read them."""
+    is_complete: bool = False
+    """Whether all that is due was tried or skipped: not if the run was interrupted."""
     _mutex: Lock = field(default_factory=Lock)  # models are computed in parallel
 
     def computed(self, snapshot: Snapshot, interval: tuple[datetime, datetime], rows: int | None) -> None:
@@ -160,14 +166,24 @@ class Record:
         skipped: Iterable[SchedulingUnit],
     ) -> None:
         """The scheduler has computed what it could: models failed with `errors`, and others were skipped for that."""
+        self.is_complete = True
         by_name = {snapshot.name: snapshot for snapshot in snapshots.values()}
         for error in errors:
             self.failed(error.node.snapshot_name, error.__cause__ or error)
-        failed = {name for name, model in self.models.items() if model.status == "failed"}
+        failed = self.failures.keys()
         for name in {unit.snapshot_name for unit in skipped} - failed:
             causes = _upstream(name, by_name) & failed
             model = self.models.setdefault(name, ModelRun())
             model.status, model.because_of = "skipped", ", ".join(sorted(map(table_name, causes)))
+
+    @property
+    def failures(self) -> dict[str, ModelRun]:
+        """The models that failed, by name."""
+        return {name: model for name, model in sorted(self.models.items()) if model.status == "failed"}
+
+    def failed_audits(self, model: str) -> list[tuple[str, AuditRun]]:
+        """The blocking audits of a model that found rows, by name."""
+        return [(name, one) for (of, name, _), one in self.audits.items() if of == model and one.status == "failed"]
 
     def rows(self) -> Iterator[Event]:
         """The events of models and audits."""
@@ -306,7 +322,7 @@ class RunLog:
     command: str
     environment: str
     is_partial: bool = False
-    """Whether only selected models are run. Another run tries all that failed before."""
+    """Whether only selected models are run, or it was interrupted. Another run tries all that failed before."""
     status: str = "succeeded"
     error_class: str | None = None
     started_at: datetime = field(default_factory=_now)
@@ -350,10 +366,18 @@ class RunLog:
         if not self.is_open:
             return
         if self.status == "failed":
-            errors = [type(model.error).__name__ for model in record.models.values() if model.error]
+            errors = [type(model.error).__name__ for model in record.failures.values()]
             self.error_class = errors[0] if errors else self.error_class
         seconds = (_now() - self.started_at).total_seconds()
-        end: Event = {"event": "ended", "status": self.status, "error_class": self.error_class, "seconds": seconds}
+        # A run that was interrupted may not have tried what failed before.
+        self.is_partial |= self.command == "run" and self.status == "failed" and not record.is_complete
+        end: Event = {
+            "event": "ended",
+            "status": self.status,
+            "error_class": self.error_class,
+            "seconds": seconds,
+            "is_partial": self.is_partial,
+        }
 
         def write() -> None:
             with self.context.engine_adapter.transaction():
@@ -437,7 +461,7 @@ class RunLog:
         A run tries all that failed before, unless models are selected. A plan doesn't, and what fails in one isn't
         promoted.
         """
-        failed = {table_name(name) for name, model in record.models.items() if model.status == "failed"}
+        failed = set(map(table_name, record.failures))
         if self.command == "run" and not self.is_partial:
             return failed
         is_previous = [exp.column("environment").eq(self.environment), exp.condition("event = 'freshness'")]
@@ -575,15 +599,53 @@ class RunLog:
 
 
 def sqlmesh(name: str, gateway: str | None, arguments: Sequence[str]) -> None:
-    """Run SQLMesh's own command `name`, run or plan, on a RecordedContext. Prints and raises what that does."""
+    """Run SQLMesh's own command `name`, run or plan, on a RecordedContext. Prints and raises what that does.
+
+    What failed comes last: mail and logs of cron begin with hundreds of lines.
+    """
     configure_logging()
     configure_console()
+    console: Any = get_console()
+    if not sys.stdout.isatty():
+        console.console.width = PIPE_WIDTH  # otherwise lines are wrapped within names, so that nothing finds them
     command = copy(cli.commands[name])
     own = click.get_current_context().command
     command.help, command.epilog = own.help, own.epilog
     with command.make_context(f"meshflow {name}", list(arguments)) as ctx:
-        ctx.obj = open_project(gateway, load=name == "plan", kind=RecordedContext)
-        command.invoke(ctx)
+        for option in ("start", "end"):
+            _require_time(option, ctx.params[option])
+        context: Any = open_project(gateway, load=name == "plan", kind=RecordedContext)
+        if name == "run":
+            find_environment(context, ctx.params["environment"] or context.config.default_target_environment)
+        ctx.obj = context
+        try:
+            command.invoke(ctx)
+        finally:
+            for line in _failures(context.record):
+                click.echo(line, err=True)
+
+
+def _require_time(option: str, value: str | None) -> None:
+    """Raise click.BadParameter if an option isn't a time: otherwise that would be a run that failed."""
+    try:
+        to_datetime(value or "now")
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no time: use 2026-11-30, or '1 day ago'", param_hint=f"--{option}"
+        ) from None
+
+
+def _failures(record: Record) -> Iterator[str]:
+    """A line for each model that failed, with audits, rows and remedies; and one for those that were skipped."""
+    for name, model in record.failures.items():
+        audits = record.failed_audits(name)
+        for audit, one in audits:
+            found = f"audit {audit} of {one.checks} found {one.rows:,} rows"
+            yield f"{table_name(name)} has failed: {found}. {REMEDIES.get(audit, '')} ({RUNBOOK})"
+        if model.error and not audits:
+            yield f"{table_name(name)} has failed: {describe(model.error)}, see above"
+    if skipped := sorted(table_name(name) for name, one in record.models.items() if one.status == "skipped"):
+        yield f"Skipped, because they read what failed: {', '.join(skipped)}"
 
 
 def _upstream(name: str, snapshots: Mapping[str, Snapshot]) -> set[str]:

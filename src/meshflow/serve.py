@@ -134,7 +134,7 @@ class SnapshotWarehouse(Warehouse):
             snapshot = publish(self._file, self._folder)
             return State(str(snapshot.path), snapshot)
         except WarehouseBusyError:
-            problem = "The warehouse is being built. It appears here when the plan has finished."
+            problem = "A plan is building the warehouse. It can be read when that has finished."
             reason = "A plan or run is in progress"
         except click.ClickException as error:
             problem = reason = error.message

@@ -191,7 +191,8 @@ def _is_equal(snapshot: Snapshot, own: Node) -> bool:
     stored = snapshot.node
     # Where its table is follows from the model too.
     schemas = {None, getattr(own, "physical_schema", None)}
-    is_moved = snapshot.physical_schema_ not in schemas or snapshot.base_table_name_override
+    is_elsewhere = snapshot.physical_schema_ not in schemas or snapshot.base_table_name_override
+    is_moved = snapshot.is_model and is_elsewhere  # a standalone audit has no table
     if is_moved or type(stored) is not type(own):
         return False
     if isinstance(own, SqlModel):

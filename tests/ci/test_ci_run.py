@@ -184,7 +184,9 @@ def test_nothing_is_run_while_another_process_has_the_prod_lock(
         with pytest.raises(click.ClickException, match=r"^Nothing was run: prod is locked by deploy #12 on "):
             run(workspace.path, "local")
     assert table_writes(statements) == []
-    assert not (workspace.root / "summary.md").exists()
+    assert "prod is locked by deploy #12" in (workspace.root / "summary.md").read_text()
+    output = (workspace.root / "output").read_text()
+    assert "Failed: before the first model\n\n- Nothing was run: prod is locked by deploy #12" in output
 
 
 def test_rows_are_summed_over_batches_and_unknown_if_the_engine_does_not_report_them(workspace: Workspace) -> None:

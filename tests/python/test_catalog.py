@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 from sqlglot import exp, parse_one
 from sqlmesh.core.context import Context
 from sqlmesh.core.lineage import column_dependencies
+from sqlmesh.utils.errors import SQLMeshError
 from workspace import Workspace, plan
 
 from meshflow.catalog.contents import Catalog, Model, Reader, display_name
@@ -660,6 +661,22 @@ def test_the_catalog_has_the_last_run_audits_and_freshness_of_each_model(run_onc
         keys = {(one.name, "; ".join(f"{key} := {value}" for key, value in one.arguments.items())) for one in audits}
         assert {(one.audit, one.arguments) for one in found.audits} <= keys, "the page finds each result's audit"
     assert sum(one.rows for found in operations.models.values() for one in found.audits) > 0
+
+
+def test_a_plan_that_failed_is_no_last_run_of_a_model(run_once: Workspace, tmp_path: Path) -> None:
+    """It has changed nothing that people read, and a seed isn't run again."""
+    workspace, seed = run_once.clone(tmp_path), "shared.ref_age_band"
+    before = read_operations("local", "prod", workspace.data, AT).models[seed]
+    assert before.status == "succeeded"
+    assert before.audits
+    with (workspace.path / "seeds/shared/ref_age_band.csv").open("a", encoding="utf-8") as file:
+        file.write("25,Twice\n")
+    with closing(workspace.context(kind=RecordedContext)) as context, pytest.raises(SQLMeshError):
+        plan(context, "prod")
+    with closing(workspace.context()) as context:
+        failed = "SELECT COUNT(*) FROM ops.model_runs WHERE status = 'failed' AND model = 'shared.ref_age_band'"
+        assert context.engine_adapter.fetchone(failed) == (1,)
+    assert read_operations("local", "prod", workspace.data, AT).models[seed] == before
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from run_log import apply, small_project
@@ -20,7 +21,7 @@ from sqlmesh.utils.errors import SQLMeshError
 from workspace import Workspace, recorded, writes
 
 from meshflow.cli import main
-from meshflow.runs import EVENTS, RecordedContext, Scheduler
+from meshflow.runs import EVENTS, RecordedContext, RecordedScheduler, Scheduler
 
 ADDRESS = "ann@example.org"
 HOUR = timedelta(hours=1)
@@ -196,6 +197,31 @@ def test_an_interrupted_run_is_recorded_as_failed(
     assert ADDRESS not in str(rows(context, "SELECT * FROM run_log.events"))
 
 
+def test_a_run_that_is_interrupted_before_a_failing_model_leaves_it_failing(
+    context: RecordedContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(context, "NULL, '30'")
+    assert not run(context)
+
+    def succeed_and_interrupt(scheduler: RecordedScheduler, **_: object) -> None:
+        [notes] = [one for one in scheduler.snapshots.values() if "NOTES" in one.name]
+        scheduler.record.computed(notes, (datetime.now(UTC) - HOUR, datetime.now(UTC)), None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Scheduler, "run_merged_intervals", succeed_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(context, hours=2)
+    monkeypatch.undo()
+    assert newest(context, "status, is_partial, succeeded_model_count") == ("failed", True, 1)
+    failing = "SELECT model FROM ops.failing_models"
+    assert rows(context, failing) == [("retail.orders",)]
+    of_totals = "SELECT failed_models FROM ops.model_freshness WHERE model = 'retail.totals'"
+    assert set(rows(context, of_totals)) <= {("retail.orders",)}
+    context.engine_adapter.execute("DELETE FROM RAW.demo.orders WHERE id IS NULL")
+    assert run(context, hours=3)
+    assert rows(context, failing) == []
+
+
 def test_a_killed_run_shows_as_running_until_the_next_one_closes_it(workspace: Workspace) -> None:
     code = """
 import os, signal
@@ -339,8 +365,8 @@ def command(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
-def meshflow(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+def meshflow(*arguments: str, **options: bool) -> Result:
+    return CliRunner().invoke(main, arguments, catch_exceptions=False, **options)
 
 
 def test_meshflow_plan_and_run_take_the_options_of_sqlmesh(command: Workspace) -> None:
@@ -354,10 +380,53 @@ def test_meshflow_plan_and_run_take_the_options_of_sqlmesh(command: Workspace) -
     assert states == [("plan", "prod", "succeeded"), ("plan", "dev", "succeeded"), ("run", "prod", "nothing_due")]
 
 
-def test_meshflow_run_fails_with_the_run(command: Workspace) -> None:
-    failed = meshflow("run", "no_such_environment")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no_such_environment"], "There is no environment 'no_such_environment' on gateway local"),
+        (["prod", "--start", "garbage"], "'garbage' is no time"),
+        (["prod", "--end", "soon"], "'soon' is no time"),
+    ],
+)
+def test_what_is_mistyped_is_no_run(command: Workspace, arguments: list[str], message: str) -> None:
+    with pytest.raises(click.ClickException, match=message):
+        meshflow("run", *arguments, standalone_mode=False)
+    with closing(command.context(kind=RecordedContext)) as context:
+        assert rows(context, "SELECT command FROM ops.runs") == [("plan",)]
+
+
+def test_meshflow_run_ends_with_what_failed_and_wraps_no_line_in_a_pipe(
+    command: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(command.context(kind=RecordedContext)) as context:
+        insert(context, "NULL, '30'")
+    later, at = RecordedContext.run, datetime.now(UTC) + HOUR
+    monkeypatch.setattr(
+        RecordedContext,
+        "run",
+        lambda self, environment, **options: later(self, environment, **(options | {"end": at, "execution_time": at})),
+    )
+    failed = meshflow("run", "prod")
     assert failed.exit_code == 1
-    assert "'no_such_environment' was not found" in failed.output
+    *_, audit, skipped, _ = failed.stderr.splitlines()
+    assert audit.startswith("retail.orders has failed: audit not_null of id found 1 rows. ")
+    assert audit.endswith("(docs/runbooks/failed-audit.md)")
+    assert skipped == "Skipped, because they read what failed: retail.report, retail.totals"
+    assert max(map(len, failed.output.splitlines())) > 80
+
+
+def test_a_standalone_audit_stops_neither_freshness_nor_audits(command: Workspace) -> None:
+    text = "AUDIT (name few_totals, dialect snowflake, standalone TRUE, owner test);\n\n"
+    (command.path / "audits" / "few_totals.sql").write_text(f"{text}SELECT total FROM retail.totals WHERE total > 9\n")
+    planned = meshflow("plan", "prod", "--auto-apply", "--skip-tests", "--skip-linter", "--gateway", "local")
+    assert planned.exit_code == 0, planned.output
+    assert "Freshness is not recorded" not in planned.output
+    assert "No model of prod on gateway local reads a source" in meshflow("freshness", "--gateway", "local").output
+    audited = meshflow("audit", "--gateway", "local")
+    assert audited.exit_code == 0, audited.output
+
+
+def test_meshflow_run_has_the_options_of_sqlmesh(command: Workspace) -> None:
     unknown = meshflow("run", "prod", "--no-such-option")
     assert unknown.exit_code == 2
     assert "no such option" in unknown.output.lower()

@@ -11,6 +11,7 @@ import pandas as pd  # type: ignore[import-untyped]
 
 from meshflow.serve import ENVIRONMENTS, Query, State, Warehouse, environments, warehouses
 
+# As in ops.failing_models: a plan that fails changes no model that people read.
 RUNS = """
 SELECT
     models.model, MAX(runs.started_at) AS started_at, MAX_BY(models.status, runs.started_at) AS status,
@@ -18,7 +19,7 @@ SELECT
     MAX_BY(models.row_count, runs.started_at) AS row_count
 FROM ops.model_runs AS models
 INNER JOIN ops.runs AS runs ON models.run_id = runs.run_id
-WHERE runs.environment = ?
+WHERE runs.environment = ? AND (runs.command = 'run' OR runs.status = 'succeeded')
 GROUP BY models.model
 """
 AUDITS = """
@@ -27,7 +28,7 @@ SELECT
     MAX_BY(audits.status, runs.started_at) AS status, MAX_BY(audits.row_count, runs.started_at) AS row_count
 FROM ops.audit_results AS audits
 INNER JOIN ops.runs AS runs ON audits.run_id = runs.run_id
-WHERE runs.environment = ?
+WHERE runs.environment = ? AND (runs.command = 'run' OR runs.status = 'succeeded')
 GROUP BY audits.model, audits.audit, audits.arguments
 """
 FRESHNESS = """

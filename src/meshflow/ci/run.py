@@ -22,7 +22,7 @@ from meshflow.failures import describe, explain, full_text
 from meshflow.names import table_name
 from meshflow.project import open_project
 from meshflow.remedies import REMEDIES, RUNBOOK, remedies
-from meshflow.runs import AuditRun, ModelRun, Record, RecordedProject
+from meshflow.runs import ModelRun, Record, RecordedProject
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +47,6 @@ class Outcome:
     """What ended it, if that is no model."""
     seconds: float = field(default=0, init=False)
 
-    @property
-    def failed(self) -> dict[str, ModelRun]:
-        return {name: model for name, model in sorted(self.record.models.items()) if model.status == "failed"}
-
-    def failed_audits(self, model: str) -> list[tuple[str, AuditRun]]:
-        """The blocking audits of a model that found rows, by name."""
-        audits = self.record.audits.items()
-        return [(audit, one) for (name, audit, _), one in audits if name == model and one.status == "failed"]
-
 
 def run(path: Path, gateway: str) -> None:
     """Run prod under the prod lock, after applying the project at `path` if the two differ.
@@ -64,11 +55,13 @@ def run(path: Path, gateway: str) -> None:
     the PostgreSQL that has SQLMesh's state. State in a DuckDB file needs none, as only one process can open that.
     Raises click.ClickException if the run fails, or naming the holder of the lock.
     """
-    with _hold_prod_lock() as lock:
-        if isinstance(lock, str):
+    try:
+        with _hold_prod_lock() as lock:
             # GitHub's queue doesn't allow it, so it is somebody elsewhere, or a job that was killed: worth an alert.
-            raise click.ClickException(f"Nothing was run: prod is locked by {lock}")
-        outcome = run_prod(path, gateway)
+            locked = f"Nothing was run: prod is locked by {lock}" if isinstance(lock, str) else ""
+            outcome = Outcome(failure=locked) if locked else run_prod(path, gateway)
+    except click.ClickException as error:
+        outcome = Outcome(failure=error.message)
     github.write_summary(summary(outcome))
     if outcome.failure:
         github.write_outputs(incident=incident(outcome))
@@ -111,8 +104,8 @@ def run_prod(path: Path, gateway: str) -> Outcome:
         outcome.seconds = time.monotonic() - start
     if context is not None:
         outcome.record = context.record
-        if outcome.failed:
-            outcome.failure += f" at {', '.join(map(table_name, outcome.failed))}"
+        if outcome.record.failures:
+            outcome.failure += f" at {', '.join(map(table_name, outcome.record.failures))}"
             outcome.failing_since = _failing_since(context)
     return outcome
 
@@ -160,24 +153,25 @@ def incident(outcome: Outcome) -> str:
 
     The first line is the same as long as the same fails: it has no counts and no ids.
     """
-    if not outcome.failed:
-        return f"Failed: {type(outcome.error).__name__}\n\n- {outcome.failure}"
-    reasons = [f"{_code(name)} ({', '.join(_reasons(outcome, name))})" for name in outcome.failed]
+    if not outcome.record.failures:
+        kind = type(outcome.error).__name__ if outcome.error else "before the first model"
+        return f"Failed: {kind}\n\n- {outcome.failure}"
+    reasons = [f"{_code(name)} ({', '.join(_reasons(outcome, name))})" for name in outcome.record.failures]
     return "\n".join([f"Failed: {', '.join(reasons)}", "", *_failures(outcome)])
 
 
 def _reasons(outcome: Outcome, name: str) -> list[str]:
     """The audits that failed a model, or the class of its error."""
-    audits = [audit for audit, _ in outcome.failed_audits(name)]
-    return list(map(github.code, dict.fromkeys(audits) or [type(outcome.failed[name].error).__name__]))
+    audits = [audit for audit, _ in outcome.record.failed_audits(name)]
+    return list(map(github.code, dict.fromkeys(audits) or [type(outcome.record.failures[name].error).__name__]))
 
 
 def _failures(outcome: Outcome) -> Iterator[str]:
-    for name, model in outcome.failed.items():
+    for name, model in outcome.record.failures.items():
         owner = f" (owner {github.code(outcome.owners[name])})" if outcome.owners.get(name) else ""
         since = outcome.failing_since.get(table_name(name))
         subject = f"{_code(name)}{owner} has failed{f' since {since:%d %b %Y %H:%M} UTC' if since else ''}"
-        audits = outcome.failed_audits(name)
+        audits = outcome.record.failed_audits(name)
         for audit, one in audits:
             found = f"audit {github.code(audit)} of {github.code(one.checks)} found {github.count(one.rows, 'row')}"
             yield f"- {subject}: {found}. {REMEDIES.get(audit, '')} ({RUNBOOK})"
@@ -196,7 +190,7 @@ def summary(outcome: Outcome) -> str:
             f"{outcome.drift_repaired}: {', '.join(map(github.code, outcome.drifted)) or 'no model differs'}.",
             "",
         ]
-    if outcome.failed:
+    if outcome.record.failures:
         lines += [*_failures(outcome), ""]
     elif outcome.failure:
         lines += [outcome.failure, ""]
