@@ -1,5 +1,6 @@
 """The `meshflow` command, for what SQLMesh's own command doesn't do. Commands import their modules when they run."""
 
+import os
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -288,13 +289,28 @@ def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool
     known = [str(table) for table in source_tables(contract())]
     if unknown := sorted(set(only) - set(known)):
         raise click.ClickException(f"There is no table {', '.join(unknown)} to load: choose from {', '.join(known)}")
-    with (
-        JsonReporter() if as_json else ConsoleReporter() as reporter,
-        session(settings.loader_url(), gateway, settings.data(), wait, reporter) as opened,
-    ):
-        complete = opened is None or load_tables(opened, reporter, only=only, full_refresh=full_refresh)
+    try:
+        with (
+            JsonReporter() if as_json else ConsoleReporter() as reporter,
+            session(settings.loader_url(), gateway, settings.data(), wait, reporter) as opened,
+        ):
+            complete = opened is None or load_tables(opened, reporter, only=only, full_refresh=full_refresh)
+    except click.ClickException as error:
+        _output_incident({"all tables": error.message})
+        raise
     if not complete:
+        _output_incident(reporter.rejections)
         raise SystemExit(1)
+
+
+def _output_incident(reasons: dict[str, str]) -> None:
+    """Tell the job of GitHub Actions, if this is one, why tables aren't loaded: its alert has that."""
+    if "GITHUB_OUTPUT" in os.environ:
+        from meshflow.ci.github import code, write_outputs
+
+        lines = [f"- {code(reason)} (docs/runbooks/stuck-load.md)" for reason in reasons.values()]
+        name = f"Not loaded: {', '.join(map(code, reasons))}"
+        write_outputs(incident="\n".join([name, "", *lines]))
 
 
 @main.command()

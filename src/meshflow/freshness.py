@@ -229,17 +229,22 @@ def show_freshness(environment: str, gateway: str, *, as_json: bool) -> None:
             table.add_row(one.model, f"{one.until:%Y-%m-%d %H:%M}", age, late_at, one.laggard(now).table)
         show(table)
     if late:
-        laggard = min((one.first_due for one in late), key=lambda end: end.due)
-        until = f"{laggard.until:%Y-%m-%d %H:%M} UTC"
-        reason = (
-            f"its last load began at {until}, see the log of `meshflow load`"
-            if laggard.is_source
-            else f"it lacks what was loaded since {until}, see the log of `meshflow run`"
-        )
-        raise click.ClickException(
-            f"{len(late)} of {len(found)} models of {built.name} are late. "
-            f"{laggard.table} is furthest behind: {reason} ({RUNBOOK})"
-        )
+        raise click.ClickException(describe_late(late, len(found), built.name))
+
+
+def describe_late(late: Sequence[Freshness], count: int, environment: str) -> str:
+    """How many of `count` models are `late`, which table keeps them behind, and where to look."""
+    laggard = min((one.first_due for one in late), key=lambda end: end.due)
+    until = f"{laggard.until:%Y-%m-%d %H:%M} UTC"
+    reason = (
+        f"its last load began at {until}, see the log of `meshflow load`"
+        if laggard.is_source
+        else f"it lacks what was loaded since {until}, see the log of `meshflow run`"
+    )
+    return (
+        f"{len(late)} of {count} models of {environment} are late. "
+        f"{laggard.table} is furthest behind: {reason} ({RUNBOOK})"
+    )
 
 
 def _to_json(one: Freshness, now: datetime) -> dict[str, object]:

@@ -43,7 +43,7 @@ from sqlmesh.utils.date import to_datetime, to_timestamp
 from meshflow.audit import checks
 from meshflow.catalog.contents import to_sql
 from meshflow.failures import describe
-from meshflow.freshness import freshness, read_load_log
+from meshflow.freshness import Freshness, freshness, read_load_log
 from meshflow.names import table_name
 from meshflow.project import count_intervals, find_environment, open_project
 from meshflow.remedies import REMEDIES, RUNBOOK
@@ -116,6 +116,8 @@ class Record:
     """By model, name and arguments."""
     snapshots: list[Snapshot] = field(default_factory=list)
     """Those of the environment, if the run came so far as to read them."""
+    freshness: list[Freshness] = field(default_factory=list)
+    """Of each model that shows loaded rows, at the end; empty if it isn't known."""
     is_complete: bool = False
     """Whether all that is due was tried or skipped: not if the run was interrupted."""
     _mutex: Lock = field(default_factory=Lock)  # models are computed in parallel
@@ -438,6 +440,7 @@ class RunLog:
             logger.warning("Freshness of %s is not recorded", self.environment, exc_info=error)
             self.context.console.log_warning(f"Freshness is not recorded: {type(error).__name__}, see the log.")
             return [], False
+        record.freshness = list(found.values())
         snapshots = {one.name: one for one in read}
         events: list[Event] = []
         for name in snapshots:

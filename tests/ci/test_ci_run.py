@@ -189,6 +189,17 @@ def test_nothing_is_run_while_another_process_has_the_prod_lock(
     assert "Failed: before the first model\n\n- Nothing was run: prod is locked by deploy #12" in output
 
 
+def test_late_data_fails_a_run_that_has_computed_what_it_could(workspace: Workspace) -> None:
+    config = workspace.path / "config.yaml"
+    local = "freshness_hours: {}"
+    assert local in config.read_text()
+    workspace.edit("config.yaml", local, "freshness_hours: {retail: 0.000001}")
+    with pytest.raises(click.ClickException, match=r"^\d+ of \d+ models of prod are late\. .* is furthest behind: "):
+        run(workspace.path, "local")
+    assert "### Run of prod: succeeded, but data is late\n\n" in (workspace.root / "summary.md").read_text()
+    assert "\nLate: data of prod\n\n- " in (workspace.root / "output").read_text()
+
+
 def test_rows_are_summed_over_batches_and_unknown_if_the_engine_does_not_report_them(workspace: Workspace) -> None:
     context = workspace.context()
     sales = context.get_snapshot("intermediate.int_retail__sales_validated", raise_if_missing=True)

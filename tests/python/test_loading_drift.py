@@ -4,6 +4,7 @@ import json
 import time
 from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import psycopg
@@ -296,6 +297,22 @@ def test_an_error_keeps_text_in_brackets(loaded_pipeline: LoadPipeline) -> None:
     loaded_pipeline.source.execute("ALTER TABLE retail.sales DROP quantity, ADD quantity integer")
     result = run_meshflow(loaded_pipeline, "load", "--only", "retail.sales")
     assert "retail.sales has a new column, [red] (text)" in result.stderr
+
+
+def test_a_job_of_github_has_the_tables_that_were_not_loaded_and_why(
+    loaded_pipeline: LoadPipeline, tmp_path: Path
+) -> None:
+    loaded_pipeline.source.execute("ALTER TABLE edtech.students DROP CONSTRAINT students_pkey")
+    output = tmp_path / "output"
+    assert run_meshflow(loaded_pipeline, "load", GITHUB_OUTPUT=str(output)).exit_code == 1
+    name, _, reason = output.read_text().splitlines()[1:4]
+    assert name == "Not loaded: `edtech.students`"
+    assert "no primary key" in reason
+    assert "docs/runbooks/stuck-load.md" in reason
+    unreachable = {"MESHFLOW_LOADER_URL": "postgresql://a@127.0.0.1:1/a", "GITHUB_OUTPUT": str(output)}
+    output.unlink()
+    assert run_meshflow(loaded_pipeline, "load", **unreachable).exit_code == 1
+    assert output.read_text().splitlines()[1] == "Not loaded: `all tables`"
 
 
 def test_no_row_is_loaded_if_the_table_is_rejected_after_the_first_of_many(

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -19,6 +19,7 @@ from meshflow.ci import github
 from meshflow.ci.console import PublicConsole
 from meshflow.ci.lock import Lock, prod_lock
 from meshflow.failures import describe, explain, full_text
+from meshflow.freshness import describe_late
 from meshflow.names import table_name
 from meshflow.project import open_project
 from meshflow.remedies import REMEDIES, RUNBOOK, remedies
@@ -43,6 +44,8 @@ class Outcome:
     drifted: list[str] = field(default_factory=list)
     due: bool = True
     failure: str = ""
+    late: str = ""
+    """Which data is late, although all that could be computed was."""
     error: BaseException | None = None
     """What ended it, if that is no model."""
     seconds: float = field(default=0, init=False)
@@ -53,7 +56,7 @@ def run(path: Path, gateway: str) -> None:
 
     They differ if a deploy was killed, or if GitHub rejected its merge. The lock is the one that deploys take; it is in
     the PostgreSQL that has SQLMesh's state. State in a DuckDB file needs none, as only one process can open that.
-    Raises click.ClickException if the run fails, or naming the holder of the lock.
+    Raises click.ClickException if the run fails, if data is late, or naming the holder of the lock.
     """
     try:
         with _hold_prod_lock() as lock:
@@ -63,9 +66,9 @@ def run(path: Path, gateway: str) -> None:
     except click.ClickException as error:
         outcome = Outcome(failure=error.message)
     github.write_summary(summary(outcome))
-    if outcome.failure:
+    if problem := outcome.failure or outcome.late:
         github.write_outputs(incident=incident(outcome))
-        raise click.ClickException(outcome.failure)
+        raise click.ClickException(problem)
     if not outcome.due:
         click.echo("Nothing was due")
 
@@ -107,6 +110,9 @@ def run_prod(path: Path, gateway: str) -> Outcome:
         if outcome.record.failures:
             outcome.failure += f" at {', '.join(map(table_name, outcome.record.failures))}"
             outcome.failing_since = _failing_since(context)
+        now, known = datetime.now(UTC), outcome.record.freshness
+        if late := [one for one in known if one.is_late(now)]:
+            outcome.late = describe_late(late, len(known), "prod")
     return outcome
 
 
@@ -153,6 +159,8 @@ def incident(outcome: Outcome) -> str:
 
     The first line is the same as long as the same fails: it has no counts and no ids.
     """
+    if not outcome.failure:
+        return f"Late: data of prod\n\n- {outcome.late}"
     if not outcome.record.failures:
         kind = type(outcome.error).__name__ if outcome.error else "before the first model"
         return f"Failed: {kind}\n\n- {outcome.failure}"
@@ -184,7 +192,9 @@ def _failures(outcome: Outcome) -> Iterator[str]:
 def summary(outcome: Outcome) -> str:
     """The job summary, Markdown: what failed, warnings, and what was done."""
     status = "failed" if outcome.failure else "succeeded" if outcome.due else "nothing was due"
-    lines = [f"### Run of prod: {status}", ""]
+    lines = [f"### Run of prod: {status}{', but data is late' if outcome.late else ''}", ""]
+    if outcome.late:
+        lines += [outcome.late, ""]
     if outcome.drift_repaired:
         lines += [
             f"{outcome.drift_repaired}: {', '.join(map(github.code, outcome.drifted)) or 'no model differs'}.",

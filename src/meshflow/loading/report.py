@@ -20,6 +20,8 @@ class ConsoleReporter:
     """Progress on standard error, a summary table on standard output."""
 
     def __init__(self) -> None:
+        self.rejections: dict[str, str] = {}
+        """The reasons by table."""
         self._errors = Console(stderr=True, soft_wrap=True)
         self._progress = Progress(
             SpinnerColumn(finished_text="✓"),
@@ -87,6 +89,7 @@ class ConsoleReporter:
         return tasks[self._tasks[table]].elapsed or 0.0
 
     def rejected(self, table: Table, message: str) -> None:
+        self.rejections[str(table)] = message
         if table in self._tasks:
             self._progress.remove_task(self._tasks[table])
         self._summary.add_row(str(table), *[""] * 5, "rejected")
@@ -101,6 +104,10 @@ class ConsoleReporter:
 
 class JsonReporter:
     """One JSON object per event and line on standard output: `event`, `at` (UTC) and the details."""
+
+    def __init__(self) -> None:
+        self.rejections: dict[str, str] = {}
+        """The reasons by table."""
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +148,7 @@ class JsonReporter:
         )
 
     def rejected(self, table: Table, message: str) -> None:
+        self.rejections[str(table)] = message
         self._write("rejected", table=str(table), message=message)
 
     def reconciled(self, result: Reconciliation, marked: int) -> None:
