@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-lo
 PORT ?= 8000
 
 .NOTPARALLEL: # several locks go into one environment
-.PHONY: help dev demo dashboard ui catalog test chaos-test chaos-long install-test snowflake-test snowflake-check infra-test ci-test ci-long browser-test bench bench-full bench-test lint hooks format sample lock scan clean
+.PHONY: help dev demo dashboard ui catalog test chaos-test chaos-long install-test snowflake-test snowflake-check infra-test ci-test ci-long browser-test images bench bench-full bench-test lint hooks format sample lock scan clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -65,6 +65,9 @@ ci-long: .venv/dev.installed .venv/loading.installed .venv/snowflake.installed .
 
 browser-test: .venv/dev.installed .venv/loading.installed .venv/dashboards.installed .venv/browser.installed .venv-ui/installed ## Test dashboards, UI and catalog in Chromium, which must be on PATH
 	@$(PYTEST) tests/browser
+
+images: .venv/dev.installed .venv/loading.installed .venv/dashboards.installed .venv/browser.installed ## Take the pictures of the README again
+	@MESHFLOW_IMAGES=docs/images $(PYTEST) tests/browser/test_dashboards.py tests/browser/test_catalog.py -k picture_of_the_readme
 
 snowflake-check: .venv/loading.installed .venv/snowflake.installed ## Check a real account, ACCOUNT=myorg-myaccount, and write a report: docs/snowflake-readiness.md
 	@$(BIN)/python -m meshflow.snowflake_check $(ACCOUNT) $(if $(PIPELINE),--pipeline)

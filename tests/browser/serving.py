@@ -12,6 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+SCREENSHOTS = ROOT / ".cache" / "screenshots"
+"""CI uploads the folder."""
+
+IMAGES = Path(os.environ.get("MESHFLOW_IMAGES") or SCREENSHOTS)
+"""Of the README: `make images` sets docs/images."""
+
 
 @contextmanager
 def serving(

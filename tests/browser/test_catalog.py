@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from serving import IMAGES
 from sqlmesh.core.context import Context
 from workspace import Workspace
 
@@ -144,6 +145,14 @@ def test_search_finds_a_column_whose_lineage_reaches_the_source_columns(watched:
     expect(upstream.get_by_role("row", name="(source column)")).to_have_count(3)
     expect(watched.locator(".graph svg")).to_be_visible()
     assert {"raw.retail.sales", "price", "discount", "retail.fct_sales"} <= shown(watched)
+
+
+def test_the_picture_of_the_readme_shows_the_lineage_of_a_column(watched: Page, site: str) -> None:
+    watched.set_viewport_size({"width": 1300, "height": 860})
+    open_page(watched, f"{site}{COLUMN}")
+    expect(watched.locator(".graph text", has_text="raw.retail.sales")).to_be_in_viewport()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    watched.screenshot(path=IMAGES / "column-lineage.png", animations="disabled")
 
 
 def test_a_measure_shows_values_unless_filters_are_selected_too(watched: Page, site: str) -> None:

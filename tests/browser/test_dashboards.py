@@ -21,14 +21,13 @@ import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
-from serving import ROOT, serving
+from serving import IMAGES, ROOT, SCREENSHOTS, serving
 from workspace import Workspace, plan, run_elsewhere
 
 from meshflow.publish import SERVED
 from meshflow.runs import RecordedContext
 from meshflow.serve import Query
 
-SCREENSHOTS = ROOT / ".cache" / "screenshots"
 PAGES = {
     "Retail": "/",
     "EdTech": "/edtech",
@@ -213,6 +212,13 @@ def test_retail_shows_the_figures_of_the_marts(page: Page, address: str, workspa
     zeros = {f"{date(2026, 8, 2) + timedelta(days=day):%b %d, %Y}": Decimal(0) for day in range(90)}
     assert drawn == zeros | {f"{day:%b %d, %Y}": amount for day, amount in rows(workspace, daily)}
     picture(page, "retail")
+
+
+def test_the_picture_of_the_readme_shows_figures_and_a_chart(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 1600})
+    open_page(page, address, "Retail")
+    expect(chart(page, "Net revenue by day, USD, prod")).to_be_in_viewport(ratio=0.9)
+    page.screenshot(path=IMAGES / "dashboard.png", animations="disabled")
 
 
 def test_retail_compares_a_period_with_the_previous_one(page: Page, address: str, workspace: Workspace) -> None:
