@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -272,6 +273,18 @@ def test_the_demo_can_be_removed(project: Path, added: Workspace, tmp_path: Path
         plan(context, "dev")
         tables = context.engine_adapter.fetchall("SELECT source_table FROM ANALYTICS.ops__dev.table_freshness")
         assert {table for (table,) in tables} == set(ADDED)
+
+
+def test_the_dashboards_have_the_other_pages_without_the_demo(project: Path, added: Workspace, tmp_path: Path) -> None:
+    workspace = added.clone(tmp_path, data=False)
+    remove_demo(workspace, project)
+    app = workspace.path / "dashboards/app.py"
+    command = [Path(sys.executable).with_name("ruff"), "check", "--isolated", "--select", "F", app]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, f"a name is undefined or unused: {found.stdout}{found.stderr}"
+    [pages] = re.findall(r"^PAGES = \{\n(.*?)^\}", app.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert re.findall('"(.+)":', pages) == ["Data quality", "Runs", "Queries"]
+    assert 'default=title == "Data quality"' in app.read_text(encoding="utf-8")
 
 
 def test_a_project_without_the_demo_does_everything_with_own_tables(
