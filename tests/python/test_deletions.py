@@ -1,11 +1,12 @@
 """Rows that are gone from the source without a mark: `meshflow load` marks them in RAW."""
 
+import json
 from datetime import UTC
 from typing import Any
 
 import duckdb
 import pytest
-from loads import LoadPipeline, RecordingReporter, change_contract, run_meshflow
+from loads import LoadPipeline, RecordingReporter, add_contract, change_contract, run_meshflow
 
 from meshflow.loading import contract, deletions
 
@@ -57,6 +58,33 @@ def test_a_purge_of_soft_deleted_rows_is_no_news(by_each_cursor: LoadPipeline) -
     purged = by_each_cursor.load("edtech.students").started_at
     assert marked(by_each_cursor, "edtech.students") == [(2, purged, soft_deleted), (3, purged, purged)]
     assert by_each_cursor.in_raw("edtech.students") == by_each_cursor.in_source("edtech.students")
+
+
+@pytest.mark.parametrize("type_", ["timestamptz NOT NULL", "shop.deletion"])
+def test_a_deleted_at_that_is_not_null_is_no_soft_delete(pipeline: LoadPipeline, type_: str) -> None:
+    """Active rows have a value in it too: an equal row counts as active, and a deletion is news to the models."""
+    for statement in (
+        "CREATE SCHEMA shop",
+        "CREATE DOMAIN shop.deletion AS timestamptz NOT NULL",
+        f"CREATE TABLE shop.users (id int PRIMARY KEY, name text, deleted_at {type_} DEFAULT '9999-12-31')",
+        "INSERT INTO shop.users (id, name) VALUES (1, 'Ada'), (2, 'Grace')",
+        "GRANT USAGE ON SCHEMA shop TO loader",
+        "GRANT SELECT ON shop.users TO loader",
+    ):
+        pipeline.source.execute(statement)
+    add_contract(pipeline, "shop.users", "id", {"id": "INT", "name": "VARCHAR", "deleted_at": "TIMESTAMPNTZ"})
+    assert pipeline.load().complete
+    with duckdb.connect(str(pipeline.raw)) as raw:
+        raw.execute("UPDATE shop.users SET name = 'Emmy' WHERE id = 1")
+    found = run_meshflow(pipeline, "reconcile", "--json")
+    events = [json.loads(line) for line in found.stdout.splitlines()]
+    [users] = [event for event in events if event["event"] == "reconciled" and event["table"] == "shop.users"]
+    assert (users["source_rows"], users["raw_rows"], users["differing_days"]) == (2, 2, 1)
+    pipeline.source.execute("DELETE FROM shop.users WHERE id = 2")
+    at = pipeline.load().started_at
+    assert at
+    [(loaded_at,)] = pipeline.query("SELECT _loaded_at FROM shop.users WHERE _deleted_at IS NOT NULL")
+    assert loaded_at.replace(tzinfo=UTC) == at
 
 
 def test_as_many_inserts_as_deletes_do_not_hide_these(by_each_cursor: LoadPipeline) -> None:

@@ -223,6 +223,12 @@ def test_reserved_and_mixed_case_names_are_renamed_in_staging(context: Context) 
     ]  # fmt: skip
 
 
+def test_a_deleted_at_that_is_not_null_marks_no_row_as_deleted(added: Workspace) -> None:
+    model = (added.path / "models/staging/stg_words__useraccounts.sql").read_text(encoding="utf-8")
+    assert "  deleted_at::TIMESTAMPNTZ AS deleted_at_, " in model
+    assert "  _deleted_at::TIMESTAMPNTZ AS deleted_at, " in model
+
+
 def test_a_table_without_a_key_has_no_grain_and_is_not_validated(added: Workspace) -> None:
     contract = (added.path / "external_models/public.yaml").read_text(encoding="utf-8")
     entries = {entry.split("\n")[0]: entry for entry in contract.split("\n- &")}

@@ -67,18 +67,18 @@ def mark_deleted(
             f"source, although all keys are equal; `meshflow load --full-refresh --only {table}` corrects it, unless "
             f"the source has keys that are equal in RAW: then name other columns as the grain in {table.file}"
         )
-    mark(destination, table, deleted, at)
+    mark(reader, destination, table, deleted, at)
     return Deletions(marked=deleted.num_rows)
 
 
-def mark(destination: Destination, table: Table, keys: pa.Table, at: datetime) -> None:
+def mark(reader: Reader, destination: Destination, table: Table, keys: pa.Table, at: datetime) -> None:
     """Set `_deleted_at` and `_loaded_at` of the rows with these keys.
 
     `_loaded_at` stays if the source had soft-deleted the row before: its purge deletes nothing that models show.
     """
     name = destination.quoted(table.schema, table.name)
     time = loaded_at = f"CAST('{at.replace(tzinfo=None)}' AS TIMESTAMP)"
-    if soft_deleted := table.time("deleted_at"):
+    if soft_deleted := reader.soft_delete(table):
         loaded_at = (
             f"CASE WHEN {name}.{destination.quoted(soft_deleted.name)} IS NULL THEN {time} ELSE {name}.{LOADED_AT} END"
         )

@@ -161,6 +161,7 @@ class Reader:
         self._exported = ""
         self._files: dict[Table, dict[int, int]] = {}
         self._expressions: dict[Table, dict[str, str]] = {}
+        self._required: dict[Table, set[str]] = {}
 
     @classmethod
     @contextmanager
@@ -278,23 +279,23 @@ class Reader:
         """
         relation = self._relation(table)
         found = {
-            name: (type_, category)
-            for name, type_, category in self._all(
-                """
-                SELECT attname, format_type(base.oid, base.modifier), base.typcategory::text
+            name: (type_, category, is_required)
+            for name, type_, category, is_required in self._all(
+                f"""
+                SELECT attname, format_type(base.oid, base.modifier), base.typcategory::text, base.is_required
                 FROM pg_attribute
                 CROSS JOIN LATERAL (
                     WITH RECURSIVE domains AS (
-                        SELECT atttypid AS oid, atttypmod AS modifier
+                        SELECT atttypid AS oid, atttypmod AS modifier, {IS_REQUIRED} AS is_required
                         UNION ALL
-                        SELECT typbasetype, typtypmod FROM domains JOIN pg_type ON pg_type.oid = domains.oid
-                        WHERE typtype = 'd'
+                        SELECT typbasetype, typtypmod, is_required OR typnotnull
+                        FROM domains JOIN pg_type ON pg_type.oid = domains.oid WHERE typtype = 'd'
                     )
-                    SELECT pg_type.oid, modifier, typcategory FROM domains JOIN pg_type ON pg_type.oid = domains.oid
-                    WHERE typtype <> 'd'
+                    SELECT pg_type.oid, modifier, typcategory, is_required
+                    FROM domains JOIN pg_type ON pg_type.oid = domains.oid WHERE typtype <> 'd'
                 ) AS base
                 WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
-                """,
+                """,  # noqa: S608 - a constant
                 relation,
             )
         }
@@ -304,21 +305,22 @@ class Reader:
                     f"{table}: column {column.name} is gone from the source; restore it, or remove it from "
                     f"{table.file} and from the models that read it"
                 )
-            type_, _ = found[column.name]
+            type_, *_ = found[column.name]
             if not column.accepts(type_):
                 raise TableError(
                     f"{table}: column {column.name} is {type_} in the source, which can have "
                     f"values that don't fit {column.type.sql('snowflake')} in {table.file}; change one of the types"
                 )
         self._expressions[table] = {
-            column.name: expression(column, *found[column.name], is_key=column.name in table.key)
+            column.name: expression(column, *found[column.name][:2], is_key=column.name in table.key)
             for column in table.source_columns
         }
+        self._required[table] = {name for name, (*_, is_required) in found.items() if is_required}
         self._require_access(table, relation)
         if table.key:
             self._require_key(table, relation)
         known = {column.name for column in table.source_columns}
-        return {name: type_ for name, (type_, _) in found.items() if name not in known}
+        return {name: type_ for name, (type_, *_) in found.items() if name not in known}
 
     def _relation(self, table: Table) -> int:
         """The oid of `table`. Raises TableError if the source has no such table."""
@@ -549,6 +551,14 @@ class Reader:
     def values(self, table: Table) -> dict[str, str]:
         """SQL for the value of each column of `table` that is loaded."""
         return self._expressions[table]
+
+    def soft_delete(self, table: Table) -> Column | None:
+        """The column `deleted_at` of `table`, if it is NULL while a row is active.
+
+        One that is NOT NULL has a value in active rows too, such as 9999-12-31.
+        """
+        column = table.time("deleted_at")
+        return None if column and column.name in self._required[table] else column
 
     @staticmethod
     def quoted(table: Table) -> str:

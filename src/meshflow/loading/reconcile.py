@@ -207,7 +207,7 @@ def mark_missing(session: Session, result: Reconciliation) -> None:
     # It reads nothing of the source, so the next load starts where it would have started.
     load = replace(session.load_log.finished[result.table], started_at=started_at)
     session.load_log.begin(load)
-    mark(session.destination, result.table, result.missing_in_source, started_at)
+    mark(session.reader, session.destination, result.table, result.missing_in_source, started_at)
     session.load_log.finish(load, 0, Deletions(marked=result.missing_in_source.num_rows))
 
 
@@ -227,20 +227,22 @@ class _Queries:
     """The table in SQL."""
     values: dict[str, str]
     """SQL for the value of each column."""
+    soft_delete: Column | None
     condition: str
     """Which rows both have, unless they differ."""
 
     @classmethod
     def source(cls, session: Session, table: Table) -> "_Queries":
         values = session.reader.values(table)
-        return cls("postgres", table, session.reader.quoted(table), values, fitting(table, values))
+        soft_delete = session.reader.soft_delete(table)
+        return cls("postgres", table, session.reader.quoted(table), values, soft_delete, fitting(table, values))
 
     @classmethod
     def raw(cls, session: Session, table: Table) -> "_Queries":
         quoted = session.destination.quoted
         values = {column.name: quoted(column.name) for column in table.source_columns}
-        name = quoted(table.schema, table.name)
-        return cls(session.destination.dialect, table, name, values, f"{DELETED_AT} IS NULL")
+        name, soft_delete = quoted(table.schema, table.name), session.reader.soft_delete(table)
+        return cls(session.destination.dialect, table, name, values, soft_delete, f"{DELETED_AT} IS NULL")
 
     def totals_query(self) -> str:
         texts = (self._text(column) for column in self.table.source_columns)
@@ -277,8 +279,7 @@ class _Queries:
 
     @property
     def _is_active(self) -> str:
-        deleted_at = self.table.time("deleted_at")
-        return f"({self.values[deleted_at.name]} IS NULL)" if deleted_at else "(1 = 1)"
+        return f"({self.values[self.soft_delete.name]} IS NULL)" if self.soft_delete else "(1 = 1)"
 
     def _text(self, column: Column) -> str:
         kind, value = column.type.this, self.values[column.name]

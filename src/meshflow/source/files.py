@@ -130,8 +130,10 @@ class NewTable:
         for column in self.table.columns:
             name = snake_case(column.name)
             # updated_at and deleted_at are times of every staging model.
-            is_usable = column.type in {"DATE", "TIMESTAMPNTZ"} and column.name not in self.table.key
-            if name in RESERVED or (name in {"updated_at", "deleted_at"} and not is_usable):
+            is_time = column.type in {"DATE", "TIMESTAMPNTZ"} and column.name not in self.table.key
+            # A deleted_at that is NOT NULL has a value in active rows too, such as 9999-12-31.
+            usable = {"updated_at": is_time, "deleted_at": is_time and not column.is_required}
+            if name in RESERVED or not usable.get(name, True):
                 name += "_"
             while name in taken:
                 name += "_"
