@@ -55,6 +55,8 @@ TYPES: dict[str, tuple[str, str, str, Any]] = {
     "weight": ("DOUBLE", "real", "0.5", 0.5),
     "opens_at": ("TIME", "time", "'23:59:59.999999'", time(23, 59, 59, 999_999)),
     "closes_at": ("VARCHAR", "timetz", "'12:00+02'", "12:00:00+02"),
+    "fee": ("VARCHAR", "money", "'12345.6'", "12345.60"),
+    "fees": ("VARCHAR", "money[]", "ARRAY[12345.6::money, NULL]", "[12345.60,null]"),
     "lasts": ("VARCHAR", "interval", "'1 year 2 days 03:04:05'", "1 year 2 days 03:04:05"),
     "address": ("VARCHAR", "inet", "'192.168.0.1/24'", "192.168.0.1/24"),
     "valid": ("VARCHAR", "int4range", "'[1,5)'", "[1,5)"),

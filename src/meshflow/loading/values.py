@@ -55,6 +55,9 @@ def expression(column: Column, type_: str, category: str, *, is_key: bool) -> st
             return f"abbrev({name})"  # the text of a single address would end in /32
         if type_.startswith("reg") and category == NUMERIC:
             return f"{name}::oid::text"  # the name of what it refers to changes without the row
+        if type_ in {"money", "money[]"}:
+            # Its own text has the currency and separators of lc_monetary, which a session may set otherwise.
+            name = f"{name}::{type_.replace('money', 'numeric')}"
         # As JSON, arrays and rows are readable for both warehouses. Keys need the bounds of arrays, which it lacks.
         is_json = category in {ARRAY, COMPOSITE} and not is_key
         return f"to_json({name})::text" if is_json else f"{name}::text"  # a char(n) loses its padding
