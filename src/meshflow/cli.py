@@ -295,8 +295,9 @@ def load(gateway: str, only: tuple[str, ...], wait: float, *, full_refresh: bool
             session(settings.loader_url(), gateway, settings.data(), wait, reporter) as opened,
         ):
             complete = opened is None or load_tables(opened, reporter, only=only, full_refresh=full_refresh)
-    except click.ClickException as error:
-        _output_incident({"all tables": error.message})
+    except click.ClickException:
+        # Its text has the address of the source, and an alert is public.
+        _output_incident({"all tables": "The load has failed: see its log"})
         raise
     if not complete:
         _output_incident(reporter.rejections)
@@ -344,6 +345,45 @@ def reconcile(gateway: str, wait: float, *, repair: bool, as_json: bool) -> None
         equal = opened is None or reconcile_all(opened, reporter, repair=repair)
     if not equal:
         raise SystemExit(1)
+
+
+@main.command()
+@click.option(
+    "--page",
+    type=click.Choice(["retail", "edtech", "data_quality"]),
+    default="retail",
+    show_default=True,
+    help="Page of the dashboards.",
+)
+@click.option("--view", default="", help="What is selected, as in the page's URL: 'period=last+month&country=Canada'.")
+@click.option(
+    "--to",
+    "targets",
+    type=click.Choice(["file", "slack", "email"]),
+    multiple=True,
+    default=["file"],
+    show_default=True,
+    help="Picture and text in --output; text to MESHFLOW_SLACK_WEBHOOK; both by MESHFLOW_SMTP_URL.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="data/reports",
+    show_default=True,
+    help="Folder of the files.",
+)
+def report(page: str, view: str, targets: tuple[str, ...], output: Path) -> None:
+    """Send a page of the dashboards: a picture, and its figures as text."""
+    from meshflow.report import mail, post_to_slack, read, write
+
+    found = read(page, view, Path.cwd())
+    name = f"{page}-{datetime.now(UTC):%Y-%m-%d}"
+    if "file" in targets:
+        click.echo("\n".join(map(str, write(found, output, name))))
+    if "slack" in targets:
+        post_to_slack(found)
+    if "email" in targets:
+        mail(found, name)
 
 
 SQLMESH_OPTIONS: dict[str, Any] = {"add_help_option": False, "context_settings": {"ignore_unknown_options": True}}

@@ -48,7 +48,6 @@ from meshflow.names import table_name
 from meshflow.project import count_intervals, find_environment, open_project
 from meshflow.remedies import REMEDIES, RUNBOOK
 from meshflow.state import Project
-from meshflow.terminal import PIPE_WIDTH
 
 Event = dict[str, object]
 """A row of EVENTS: values by column, those that the kind of event has."""
@@ -267,7 +266,7 @@ class RecordedContext(Context):
 
     def run(self, environment: str | None = None, **options: Any) -> CompletionStatus:
         name = Environment.sanitize_name(environment or self.config.default_target_environment)
-        with self._recorded("run", name, is_partial=bool(options.get("select_models"))) as log:
+        with self._recorded("run", name, is_partial=_is_limited(options)) as log:
             status = super().run(environment, **options)
             # SQLMesh has work to do for intervals that their signals hold back, too.
             log.status = "failed" if status.is_failure else "succeeded" if self.record.models else "nothing_due"
@@ -324,7 +323,7 @@ class RunLog:
     command: str
     environment: str
     is_partial: bool = False
-    """Whether only selected models are run, or it was interrupted. Another run tries all that failed before."""
+    """Whether models were selected, times limited, or it was interrupted. Another run tries all that failed before."""
     status: str = "succeeded"
     error_class: str | None = None
     started_at: datetime = field(default_factory=_now)
@@ -610,7 +609,7 @@ def sqlmesh(name: str, gateway: str | None, arguments: Sequence[str]) -> None:
     configure_console()
     console: Any = get_console()
     if not sys.stdout.isatty():
-        console.console.width = PIPE_WIDTH  # otherwise lines are wrapped within names, so that nothing finds them
+        console.console.soft_wrap = True  # otherwise lines are wrapped within names, so that nothing finds them
     command = copy(cli.commands[name])
     own = click.get_current_context().command
     command.help, command.epilog = own.help, own.epilog
@@ -644,11 +643,19 @@ def _failures(record: Record) -> Iterator[str]:
         audits = record.failed_audits(name)
         for audit, one in audits:
             found = f"audit {audit} of {one.checks} found {one.rows:,} rows"
-            yield f"{table_name(name)} has failed: {found}. {REMEDIES.get(audit, '')} ({RUNBOOK})"
+            text = " ".join(filter(None, [f"{found}.", REMEDIES.get(audit), f"({RUNBOOK})"]))
+            yield f"{table_name(name)} has failed: {text}"
         if model.error and not audits:
             yield f"{table_name(name)} has failed: {describe(model.error)}, see above"
     if skipped := sorted(table_name(name) for name, one in record.models.items() if one.status == "skipped"):
         yield f"Skipped, because they read what failed: {', '.join(skipped)}"
+
+
+def _is_limited(options: Mapping[str, Any]) -> bool:
+    """Whether a run doesn't try all that is due: models are selected, or it begins later or ends earlier."""
+    end, now = options.get("end"), options.get("execution_time")
+    ends_early = end is not None and to_datetime(end) < to_datetime(now or "now")
+    return bool(options.get("select_models") or options.get("start")) or ends_early
 
 
 def _upstream(name: str, snapshots: Mapping[str, Snapshot]) -> set[str]:

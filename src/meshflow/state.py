@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from sqlglot import exp
+from sqlmesh.core import constants as c
 from sqlmesh.core.context import Context
 from sqlmesh.core.environment import EnvironmentStatements
 from sqlmesh.core.model import SqlModel
@@ -20,7 +21,7 @@ from sqlmesh.core.node import _Node as Node
 from sqlmesh.core.plan import PlanBuilder
 from sqlmesh.core.snapshot import Snapshot, SnapshotFingerprint, SnapshotId, SnapshotTableInfo
 from sqlmesh.core.snapshot.cache import SnapshotCache
-from sqlmesh.core.snapshot.definition import SnapshotNameVersion
+from sqlmesh.core.snapshot.definition import SnapshotNameVersion, SnapshotTableCleanupTask
 from sqlmesh.core.state_sync import EngineAdapterStateSync, StateSync
 from sqlmesh.core.state_sync.base import DelegatingStateSync
 from sqlmesh.core.state_sync.common import ExpiredSnapshotBatch
@@ -114,16 +115,18 @@ class _State(DelegatingStateSync):
             for environment in self._state.get_environments()
             for one in environment.snapshots
             if one.is_model and not one.is_symbolic
-            for name in _tables(one)
+            # Prod shows no table of development. What another environment shows follows from its plan.
+            for name in _tables(one, {True} if environment.name == c.PROD else {True, False})
         }
         catalog = str(self._project.default_catalog).upper()
 
-        def may_drop(snapshot: SnapshotTableInfo) -> bool:
-            parts = [exp.to_table(name) for name in _tables(snapshot)]
+        def may_drop(task: SnapshotTableCleanupTask) -> bool:
+            dropped = _tables(task.snapshot, {False, not task.dev_table_only})
+            parts = [exp.to_table(name) for name in dropped]
             are_own = all(one.catalog.upper() == catalog and one.db.upper().startswith("SQLMESH_") for one in parts)
-            return are_own and shown.isdisjoint(_tables(snapshot))
+            return are_own and shown.isdisjoint(dropped)
 
-        return batch.copy(update={"cleanup_tasks": [one for one in batch.cleanup_tasks if may_drop(one.snapshot)]})
+        return batch.copy(update={"cleanup_tasks": list(filter(may_drop, batch.cleanup_tasks))})
 
     def get_environment_statements(self, environment: str) -> list[EnvironmentStatements]:
         """The checkout's, or a statement that does nothing if the state has others: then a plan replaces them."""
@@ -252,9 +255,9 @@ def _stored(context: Context, own: Collection[Snapshot]) -> Iterator[Snapshot]:
         missing = parents - known
 
 
-def _tables(snapshot: SnapshotTableInfo) -> set[str]:
-    """Its tables, for prod and for development, in capitals: engines don't distinguish them from other spellings."""
-    return {snapshot.table_name(is_deployable).upper() for is_deployable in (True, False)}
+def _tables(snapshot: SnapshotTableInfo, deployable: set[bool]) -> set[str]:
+    """Its tables, of prod if True is `deployable`, of development if False is. In capitals: engines ignore the case."""
+    return {snapshot.table_name(is_deployable).upper() for is_deployable in deployable}
 
 
 def _nodes(context: Context) -> dict[str, Node]:

@@ -61,6 +61,7 @@ QUOTED = f'''"x' + str({CODE}) + '"'''
 PATH = f"""GET_PATH(a, '["x'' + str({CODE.replace("'", "''")}) + ''"]')"""
 
 
+ENDED = "+str(__import__(chr(111)+chr(115)).getcwd())+"
 ENDING = "'+str(eval(chr(49)))+' + '+str(1)+'"
 """An argument whose text ends the string of Python that an identifier with it is printed in."""
 
@@ -101,23 +102,23 @@ HOSTILE = [
     ("audit-dollar", MODEL_FILE, audited("$$x'y$$"), "passes RawString"),
     ("audit-unicode", MODEL_FILE, audited('"ｅｖａｌ"'), "passes the text ｅｖａｌ"),
     ("audit-name", MODEL_FILE, audited('"x y"()'), "passes"),
-    ("audit-macro", MODEL_FILE, audited(f"@IF({QUOTED}, 1, 2)"), "passes the text"),
+    ("audit-macro", MODEL_FILE, audited(f"@IF({QUOTED}, 1, 2)"), "passes Column"),
     ("audit-string-macro", MODEL_FILE, audited("@'x'"), "passes MacroStrReplace"),
     ("audit-comment", MODEL_FILE, audited("TRUE -- */ x\n"), "comment within a comment"),
     ("audit-macro-of-text", MODEL_FILE, audited("@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)')"), "where SQLMesh evaluates Python"),
     # Second review: templates, `:=` and a macro's output end up in what is evaluated.
-    ("template-in-condition", MODEL_FILE, selected(f"@EACH([{ENDING}], x -> @IF(f_@x, 1, 2))"), "passes the identifier f_@x"),
-    ("template-in-filter", MODEL_FILE, selected(f"@FILTER([{ENDING}], x -> f_@x > 1)"), "passes the identifier f_@x"),
+    ("template-in-condition", MODEL_FILE, selected(f"@EACH([{ENDING}], x -> @IF(f_@x, 1, 2))"), "passes Column f_@x"),
+    ("template-in-filter", MODEL_FILE, selected(f"@FILTER([{ENDING}], x -> f_@x > 1)"), "calls @FILTER"),
     ("template-in-enabled", MODEL_FILE, described(f"enabled @IF(@EACH([{ENDING}], x -> f_@x), TRUE, FALSE)"), "evaluates Python"),
     ("template-in-external", EXTERNAL_FILE, EXTERNAL.replace("'true'", f'"@EACH([{ENDING}], x -> f_@x)"'), "evaluate"),
-    ("template-in-audit", "audits/{}.sql", AUDIT.replace("@column <", "@IF(f_@least, 1, 2) <"), "passes the identifier f_@least"),
+    ("template-in-audit", "audits/{}.sql", AUDIT.replace("@column <", "@IF(f_@least, 1, 2) <"), "passes Column f_@least"),
     ("template-in-audit-query", "audits/{}.sql", AUDIT.replace("@column <", "f_@least <"), "contains the identifier f_@least"),
     ("template-of-texts", MODEL_FILE, selected(f"@EACH([{ENDING}], x -> a AS f_@x)"), "passes the identifier f_@x"),
     ("template-of-table", MODEL_FILE, MODEL.replace("SELECT product_id::INT", "@EACH([' TABLE prod.t'], x -> DROP@x);\n\nSELECT product_id::INT"), "statements besides its query"),
-    ("assignment-in-lambda", MODEL_FILE, selected("@FILTER(['x)) or CODE or ((1'], x -> FALSE AND (a := 1))"), "which is no argument of a call"),
+    ("assignment-in-lambda", MODEL_FILE, selected("@FILTER(['x)) or CODE or ((1'], x -> FALSE AND (a := 1))"), "calls @FILTER"),
     ("assignment-of-stage", MODEL_FILE, selected("@IF((runtime_stage := 'testing') = 'testing', 1, 2)"), "which is no argument of a call"),
     ("macro-in-condition", MODEL_FILE, selected("@IF(@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)') = 1, 1, 2)"), "where SQLMesh evaluates Python"),
-    ("macro-in-filter", MODEL_FILE, selected("@FILTER([1], x -> @GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)') = 1)"), "where SQLMesh evaluates Python"),
+    ("macro-in-if", MODEL_FILE, selected("@IF(1 = @GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)'), 1, 2)"), "where SQLMesh evaluates Python"),
     ("macro-deep-in-condition", MODEL_FILE, selected("@IF(1 = COALESCE(@AND(a, b), 1), 1, 2)"), "where SQLMesh evaluates Python"),
     ("mathematical-letters", MODEL_FILE, selected("@IF('𝐞𝐯𝐚𝐥(1)' = 1, 1, 2)"), "passes the text 𝐞𝐯𝐚𝐥"),
     ("attribute", MODEL_FILE, selected("@IF(EXTRACT('__class__' FROM 'x') = 1, 1, 2)"), "passes Extract"),
@@ -126,7 +127,7 @@ HOSTILE = [
     ("signal", MODEL_FILE, described(f"signals (source_loaded(source := {QUOTED}, gateway := @gateway))"), "passes the text"),
     ("signal-sql", MODEL_FILE, described("signals (source_loaded(source := 'x'' OR TRUE --'))"), "passes the text"),
     ("physical-property", MODEL_FILE, MODEL.replace("TRANSIENT", QUOTED), "passes the text"),
-    ("enabled", MODEL_FILE, described(f"enabled @IF({QUOTED} = 1, TRUE, FALSE)"), "passes the text"),
+    ("enabled", MODEL_FILE, described(f"enabled @IF({QUOTED} = 1, TRUE, FALSE)"), "passes Column"),
     ("enabled-string", MODEL_FILE, described("enabled @SQL('TRUE')"), "passes MacroSQL"),
     ("property-macro", MODEL_FILE, described("@EVAL('1')"), "in its header"),
     ("depends-on", MODEL_FILE, described(f"depends_on ({QUOTED})"), "passes the text"),
@@ -148,10 +149,10 @@ HOSTILE = [
     ("seed-outside", MODEL_FILE, SEED.replace("seeds/retail", "seeds/../retail"), "local file"),
     ("seed-link", MODEL_FILE, SEED.replace("sales.csv", "link.csv"), "local file"),
     ("eval", MODEL_FILE, selected("@EVAL('1')"), "calls @EVAL"),
-    ("if", MODEL_FILE, selected(f"@IF({QUOTED} = 1, 1, 2)"), "passes the text"),
+    ("if", MODEL_FILE, selected(f"@IF({QUOTED} = 1, 1, 2)"), "passes Column"),
     ("if-statement", MODEL_FILE, VIRTUAL.format("@IF(TRUE, DROP TABLE x)"), "statements besides its query"),
-    ("each", MODEL_FILE, selected(f"@EACH([1], x -> @IF({QUOTED} = 1, 1, 2))"), "passes the text"),
-    ("filter-path", MODEL_FILE, selected(f"@FILTER([1], x -> {PATH})"), "passes JSONExtract"),
+    ("each", MODEL_FILE, selected(f"@EACH([1], x -> @IF({QUOTED} = 1, 1, 2))"), "passes Column"),
+    ("filter-path", MODEL_FILE, selected(f"@IF({PATH} = 1, 1, 2)"), "passes JSONExtract"),
     ("sql", MODEL_FILE, selected("@SQL('1')"), "passes MacroSQL"),
     ("string-macro", MODEL_FILE, selected("@'@x'"), "passes MacroStrReplace"),
     ("def", MODEL_FILE, MODEL.replace("SELECT", "@DEF(x, 1);\nSELECT"), "statements besides its query"),
@@ -207,6 +208,17 @@ HOSTILE = [
     ("statement-of-text", MODEL_FILE, MODEL.replace("SELECT", "@EVAL('DROP TABLE analytics.retail.t');\nSELECT"), "statements besides its query"),
     ("statement-of-function", MODEL_FILE, MODEL.replace("SELECT", "@GENERATE_SURROGATE_KEY(a, hash_function := 'DELETE FROM a WHERE MD5');\nSELECT"), "statements besides its query"),
     ("virtual-statement-of-text", MODEL_FILE, VIRTUAL.format("@EVAL('GRANT SELECT ON TABLE a.b TO ROLE public')"), "statements besides its query"),
+    # Fourth review: SQLMesh writes columns and intervals into Python as texts, which the value of a variable ends.
+    ("column-in-filter", MODEL_FILE, selected(f"@FILTER(['{ENDED}'], x -> y.x = 1)"), "calls @FILTER"),
+    ("interval-in-filter", MODEL_FILE, selected(f"@FILTER(['{ENDED}'], day -> CURRENT_TIMESTAMP() < INTERVAL '1' day)"), "calls @FILTER"),
+    ("column-in-condition", MODEL_FILE, selected(f"@EACH(['{ENDED}'], x -> @IF(y.@x = 1, 1, 2))"), "passes Column"),
+    ("parameter-in-condition", MODEL_FILE, selected(f"@EACH(@EACH(['{ENDED}'], c -> y.c), x -> @IF(@x = 1, 1, 2))"), "passes MacroVar"),
+    ("function-in-condition", MODEL_FILE, selected("@EACH([@GENERATE_SURROGATE_KEY(a, hash_function := 'PWN')], x -> @IF(@x > 1, 1, 2))"), "passes"),
+    ("argument-in-condition", "audits/{}.sql", AUDIT.replace("least = 0", f"least = '{ENDED}'").replace("@column <", "@IF(@least = 1, 1, 2) <"), "passes MacroVar"),
+    ("argument-in-argument", MODEL_FILE, described(f"audits (accepted_range(column := '{ENDED}', min_v := 0, inclusive := y.@column))"), "uses @column"),
+    ("argument-in-external", EXTERNAL_FILE, EXTERNAL.replace("column: line", f"column: \"'{ENDED}'\"").replace("'true'", "y.@column"), "uses @column"),
+    ("argument-of-sqlmesh", MODEL_FILE, described(f"audits (accepted_range(column := a, start_ds := '{ENDED}', inclusive := y.@start_ds))"), "has the argument start_ds"),
+    ("argument-of-sqlmesh-in-external", EXTERNAL_FILE, EXTERNAL.replace("column: line", f"column: line\n    start_ds: \"'{ENDED}'\""), "has the argument start_ds"),
     ("template-of-second-item", MODEL_FILE, selected("@EACH((a, b), 'x, (SELECT 1) AS y', z -> c AS f_@z)"), "passes the identifier"),
 ]  # fmt: skip
 FUNCTIONS = [

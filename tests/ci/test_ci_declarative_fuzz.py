@@ -125,6 +125,8 @@ FORMS = [
     *("@EACH([{0}], x -> a AS f_@x)", "@EACH((a, b), x -> {0} AS f_@x)", "@EACH([{0}], x -> f_@{{x}})", "@EACH([{0}], x -> @{{x}}_b)"),
     *("@FILTER([{0}], x -> f_@x > {1})", "@IF(@EACH([{0}], x -> f_@x), {1}, 0)", "@REDUCE([{0}, {1}], (x, y) -> f_@x + y)"),
     *("@PIVOT(a, [{0}])", "@DEDUPLICATE(a, [b], [{0}])", "@VAR({0})", "@{0}", "@x{0}", "a@{0}", "JINJA({0})", "@DEF(x, {0})"),
+    *("@FILTER([{0}], x -> y.x = {1})", "@EACH([{0}], x -> @IF(y.@x = {1}, 1, 2))", "@EACH(@EACH([{0}], c -> y.c), x -> @IF(@x, {1}, 2))"),
+    *("@EACH([{0}], day -> @IF({1} < INTERVAL '1' day, 1, 2))", "y.@column", "INTERVAL '1' @column"),
     *("@SAFE_DIV({0}, {1})", "@UNION({0}, a, b)", "@RESOLVE_TEMPLATE({0})", "@HAVERSINE_DISTANCE({0}, 1, 1, 1, 'mi')"),
 ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from workspace import Workspace
 from meshflow.ci.build import evaluate
 from meshflow.ci.prod import apply
 from meshflow.ci.result import BuildResult
+from meshflow.ci.run import run_prod
 
 pytest_plugins = ("pull_request",)
 
@@ -186,6 +187,8 @@ def test_prod_does_not_adopt_the_rows_of_another_file_with_the_hash_of_a_seed(ch
     assert not build(change, 8).backfills, "SQLMesh takes the table of the other file"
     with pytest.raises(click.ClickException, match=f"The tables of {SEED} have other rows than their files"):
         apply(change.path, "local", no_gaps=True)
+    with pytest.raises(click.ClickException, match=f"The tables of {SEED} have other rows than their files"):
+        run_prod(change.path, "local")  # as it repairs a merge by hand
     (change.path / "models" / "shared" / "ref_color.sql").write_text(SEED_MODEL.replace("owner", "stamp '2', owner"))
     assert build(change, 8).exists
     apply(change.path, "local", no_gaps=True)  # adopts what the build has written

@@ -16,7 +16,9 @@ from sqlmesh.core.context import Context, ExecutionContext
 from sqlmesh.core.environment import EnvironmentStatements
 from sqlmesh.core.macros import RuntimeStage
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotId
+from sqlmesh.core.snapshot.definition import SnapshotTableCleanupTask
 from sqlmesh.core.state_sync import EngineAdapterStateSync
+from sqlmesh.core.state_sync.common import ExpiredBatchRange, ExpiredSnapshotBatch, LimitBoundary, RowBoundary
 from sqlmesh.migrations import v0085_deterministic_repr
 from workspace import Workspace
 
@@ -302,6 +304,21 @@ def test_a_version_that_the_checkout_does_not_have_is_replaced_and_never_evaluat
     # In the next hour, the run has appended a version.
     assert 5 <= rows <= 6 < rebuilt
     assert not marker.exists()
+
+
+def test_the_janitor_drops_tables_of_development_whose_model_prod_shows(
+    prod: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [info] = [one.table_info for one in prod.prod().values() if one.name.endswith('"RETAIL"."DIM_PRODUCT"')]
+    tasks = [SnapshotTableCleanupTask(snapshot=info, dev_table_only=dev_only) for dev_only in (True, False)]
+    end = LimitBoundary(batch_size=1)
+    start = RowBoundary(updated_ts=0, name="", identifier="")
+    batch = ExpiredSnapshotBatch(
+        expired_snapshot_ids=set(), cleanup_tasks=tasks, batch_range=ExpiredBatchRange(start=start, end=end)
+    )
+    monkeypatch.setattr(EngineAdapterStateSync, "get_expired_snapshots", lambda *_, **__: batch)
+    found = prod.state_sync.get_expired_snapshots(current_ts=0, batch_range=batch.batch_range)
+    assert [one.dev_table_only for one in found.cleanup_tasks] == [True]
 
 
 @pytest.mark.parametrize("planted", ["table of prod", "view of prod", "raw table"])

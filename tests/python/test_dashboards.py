@@ -312,7 +312,7 @@ def test_during_its_first_build_a_warehouse_has_no_state(tmp_path: Path) -> None
     database = tmp_path / "local_analytics.duckdb"
     with (
         opened_elsewhere(database, "CREATE TABLE started AS SELECT 1 AS one"),
-        pytest.raises(click.ClickException, match="is being built"),
+        pytest.raises(click.ClickException, match="A plan is building the warehouse"),
     ):
         SnapshotWarehouse("local", tmp_path).now()
 

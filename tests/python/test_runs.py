@@ -222,6 +222,14 @@ def test_a_run_that_is_interrupted_before_a_failing_model_leaves_it_failing(
     assert rows(context, failing) == []
 
 
+def test_a_run_that_ends_in_the_past_leaves_a_model_failing(context: RecordedContext) -> None:
+    insert(context, "NULL, '30'")
+    assert not run(context)
+    context.run("prod", end=datetime.now(UTC) - 24 * HOUR, skip_janitor=True)
+    assert newest(context, "status, is_partial") == ("nothing_due", True)
+    assert rows(context, "SELECT model FROM ops.failing_models") == [("retail.orders",)]
+
+
 def test_a_killed_run_shows_as_running_until_the_next_one_closes_it(workspace: Workspace) -> None:
     code = """
 import os, signal

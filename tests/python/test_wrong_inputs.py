@@ -166,6 +166,11 @@ WRONG: dict[str, list[Wrong]] = {
         *ENV_FILES, *DATA, *SOURCE, Wrong(("--only", "retail.orders"), "project", "There is no table retail.orders"),
     ],
     "reconcile": [*ENV_FILES, *DATA, *SOURCE],
+    "report": [
+        *ENV_FILES, Wrong(("--to", "fax"), "project", "'fax' is not one of"),
+        Wrong(("--page", "sales"), "project", "'sales' is not one of"),
+        Wrong(("--output", "config.yaml"), "project", "is a file"),
+    ],
     "freshness": [
         *ENV_FILES, *CONFIGURATION, *GATEWAYS, NO_STATE,
         Wrong(("nope", *LOCAL), "project", "There is no environment 'nope' on gateway local"), BUSY,

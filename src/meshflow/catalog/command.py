@@ -206,11 +206,10 @@ def _contents(
     now = datetime.now(UTC)
     reader = Reader(open_project(gateway, path=folder, reads_state=False), now)
     contents = reader.catalog()
-    gateway, data = reader.gateway, settings.data()
     if environment is not None:
         name = Environment.sanitize_name(environment)
-        contents = replace(contents, operations=read_operations(gateway, name, data, now))
+        contents = replace(contents, operations=read_operations(reader.gateway, name, settings.data(), now))
     if profiled is not None:
         name = Environment.sanitize_name(profiled)
-        contents = replace(contents, profile=read_profile(gateway, name, data, now))
+        contents = replace(contents, profile=read_profile(reader.gateway, name, settings.data(), now))
     return contents

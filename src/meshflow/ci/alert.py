@@ -4,10 +4,10 @@ import os
 from datetime import UTC, datetime, timedelta
 
 import click
-import requests
 from github.Issue import Issue
 from github.Repository import Repository
 
+from meshflow import slack
 from meshflow.ci.github import connect, count, is_ours, run_url
 
 ALERT_LABEL = "alert"
@@ -81,14 +81,9 @@ def _title(workflow: str) -> str:
 
 
 def _post_to_slack(text: str) -> None:
-    """Post `text` to the URL in MESHFLOW_SLACK_WEBHOOK, if it is set. The URL is a secret: errors never quote it."""
-    if not (webhook := os.environ.get("MESHFLOW_SLACK_WEBHOOK")):
-        return
-    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    try:
-        response = requests.post(webhook, json={"text": plain}, timeout=10)
-    except requests.RequestException as error:
-        click.echo(f"Posting to Slack failed: {type(error).__name__}", err=True)
-    else:
-        if not response.ok:
-            click.echo(f"Posting to Slack failed: HTTP {response.status_code}", err=True)
+    """Post `text` if there is a webhook. The issue is written already, so an error is printed only."""
+    if webhook := os.environ.get(slack.WEBHOOK):
+        try:
+            slack.post(webhook, text)
+        except click.ClickException as error:
+            click.echo(error.message, err=True)

@@ -64,12 +64,15 @@ UNTYPED_FUNCTIONS = {"HASH", "TO_TIMESTAMP", "TO_TIMESTAMP_LTZ", "TO_TIMESTAMP_N
 CALLS = {dialect.MacroFunc, exp.Anonymous, dialect.StagedFilePath}
 VALUE = LEAVES | STRUCTURES | COMPARISONS | PREDICATES | ARITHMETIC | CASTS | FUNCTIONS | CALLS
 MACROS = {
-    *("and", "date_spine", "each", "filter", "generate_surrogate_key", "if", "or", "reduce"),
-    *("safe_add", "safe_div", "safe_sub", "star", "union"),
+    *("and", "date_spine", "each", "generate_surrogate_key", "if", "or", "reduce"),
+    *("safe_add", "safe_div", "safe_sub", "star"),
 }
 """Those of SQLMesh that make nodes of their arguments. @EVAL makes a text, which is parsed: a macro, or a statement."""
 EVALUATING = {"if", "filter", "with", "join", "where", "group_by", "having", "order_by", "limit", "union"}
 """Macros of SQLMesh that evaluate an argument as Python. Of @IF it is the condition only, but all count here."""
+CONDITION = {exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ}
+"""What the condition of @IF consists of. SQLMesh writes Python from it, a column as a text: `exp.to_column('a.@b')`.
+The value of a variable there ends the text."""
 COLUMN_DEFINITIONS = {exp.Schema, exp.ColumnDef, exp.ColumnConstraint, exp.CommentColumnConstraint}
 
 UNITS = {"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"}
@@ -169,7 +172,7 @@ def _require_header(header: exp.Expr, names: Names) -> bool:
             for call in _items(value):
                 _require_call(call, names)
         elif key == "defaults":
-            require_argument(value, names)
+            _require_arguments(_items(value), "defaults", names)
         else:
             # A macro parses its strings.
             is_text = key in DESCRIBING | SCHEDULING and not value.find(dialect.MacroFunc)
@@ -207,19 +210,39 @@ def _items(value: exp.Expr) -> list[exp.Expr]:
 def _require_call(call: exp.Expr, names: Names) -> None:
     """An audit or a signal with arguments `name := value`."""
     if type(call) is exp.Anonymous and NAME.fullmatch(call.name):
-        for argument in call.expressions:
-            if type(argument) not in {exp.PropertyEQ, exp.EQ}:
-                raise HeldError(f"calls {call.name} with an argument that has no name")
-            require_argument(argument, names)
+        _require_arguments(call.expressions, call.name, names)
     else:
         require_value(call, names)
 
 
+def _require_arguments(arguments: list[exp.Expr], of: str, names: Names) -> None:
+    for argument in arguments:
+        if type(argument) not in {exp.PropertyEQ, exp.EQ}:
+            raise HeldError(f"calls {of} with an argument that has no name")
+        require_value(argument, names)
+        name, passed = argument.this.name, argument.expression
+        if type(passed) is not dialect.MacroVar or passed.name != name:  # `gateway := @gateway` changes nothing
+            require_argument_name(name)
+        require_argument(passed, names)
+
+
 def require_argument(argument: exp.Expr, names: Names) -> None:
-    """Raise HeldError if an argument of an audit or a signal is more than a value, or calls a macro."""
+    """Raise HeldError if an argument of an audit or a signal is more than a value, or calls a macro.
+
+    Variables within it are SQLMesh's own: any other may be an argument of the same call, whose text would become code.
+    """
     require_value(argument, names)
-    if macro := argument.find(dialect.MacroFunc):
-        raise HeldError(f"calls @{_excerpt(macro.name)} where SQLMesh evaluates Python")
+    if type(argument) is dialect.MacroVar:
+        return  # it is the other value, which is required to be one
+    for node in argument.find_all(dialect.MacroFunc, dialect.MacroVar):
+        if _is_macro(node) or node.name.lower() not in STANDARD_VARIABLES:
+            raise HeldError(f"uses @{_excerpt(node.name)} where SQLMesh evaluates Python")
+
+
+def require_argument_name(name: str) -> None:
+    """Raise HeldError if it is that of a variable of SQLMesh, which the argument would replace."""
+    if not NAME.fullmatch(name) or name.lower() in STANDARD_VARIABLES:
+        raise HeldError(f"has the argument {_excerpt(name)}")
 
 
 def require_query(query: exp.Expr, names: Names, *, is_audit: bool = False) -> None:
@@ -259,6 +282,8 @@ def require_value(value: exp.Expr, names: Names, string: re.Pattern[str] = STRIN
         if any("*/" in comment or "/*" in comment for comment in node.comments or ()):
             raise HeldError("contains a comment within a comment")
         _require_allowed_call(node, value, names)
+        if _is_condition(node) and not _is_safe_in_condition(node, names, parameters, is_audit=is_audit):
+            raise HeldError(f"passes {kind.__name__} {_excerpt(node.sql(DIALECT))} where SQLMesh evaluates Python")
         if kind is exp.DataType and type(node.parent) in {exp.DataType, exp.DataTypeParam}:
             raise HeldError(f"passes the type {_excerpt(str(node.parent))} where SQLMesh may evaluate Python")
         if kind is dialect.MacroVar:
@@ -271,6 +296,23 @@ def require_value(value: exp.Expr, names: Names, string: re.Pattern[str] = STRIN
             raise HeldError(f"passes the identifier {_excerpt(node.name)} where SQLMesh may evaluate Python")
         else:
             _require_leaf(node, string)
+
+
+def _is_condition(node: exp.Expr) -> bool:
+    """Whether the node is in the first argument of a macro that evaluates it as Python."""
+    while node.parent is not None:
+        call = node.parent.parent
+        if call is not None and _is_macro(call) and call.name.lower() in EVALUATING:
+            return node.arg_key == "expressions" and node.index == 0
+        node = node.parent
+    return False
+
+
+def _is_safe_in_condition(node: exp.Expr, names: Names, parameters: frozenset[str], *, is_audit: bool) -> bool:
+    if type(node) is dialect.MacroVar:
+        # Parameters, and arguments of audits, have the texts of the change.
+        return not is_audit and node.name.lower() in (STANDARD_VARIABLES | names.variables) - parameters
+    return type(node) in CONDITION
 
 
 def _is_macro(node: exp.Expr | None) -> bool:

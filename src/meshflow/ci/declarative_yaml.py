@@ -13,7 +13,15 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from sqlglot import exp
 from sqlmesh.utils.yaml import YAML
 
-from meshflow.ci.declarative_sql import NAME, STRING, HeldError, Names, require_argument, require_query
+from meshflow.ci.declarative_sql import (
+    NAME,
+    STRING,
+    HeldError,
+    Names,
+    require_argument,
+    require_argument_name,
+    require_query,
+)
 
 MAX_DEPTH = 20
 MAX_ALIASES = 200
@@ -54,7 +62,7 @@ def require_external_models(text: str, names: Names) -> None:
         for audit in _list(table.get("audits", [])):
             _require_text(_mapping(audit).get("name"), NAME)
             for name, value in audit.items():
-                _require_text(name, NAME)
+                require_argument_name(name)
                 _require_expression(value, names)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 from sqlmesh.core.console import set_console
+from sqlmesh.core.plan import Plan
 
 from meshflow.ci.console import PublicConsole
 from meshflow.ci.seeds import require_rows
@@ -15,16 +16,20 @@ from meshflow.state import Project, require_same_data
 def apply(path: Path, gateway: str, *, no_gaps: bool) -> None:
     """Apply the project at `path` to prod: promote what exists, build what doesn't.
 
-    With `no_gaps`, no table may lack intervals that prod's has now. Raises click.ClickException if what exists was
-    built from something else than the project.
+    With `no_gaps`, no table may lack intervals that prod's has now. Raises as `apply_checked` does.
     """
     set_console(PublicConsole())
     project = open_project(gateway, path=path, kind=RecordedProject, holds_lock=True)
     plan = project.plan_builder("prod", no_gaps=no_gaps, skip_tests=True, skip_linter=True).build()
+    apply_checked(project, plan)
+    click.echo("Applied to prod" if plan.has_changes else "Prod has no changes")
+
+
+def apply_checked(project: Project, plan: Plan) -> None:
+    """Apply a plan of prod. Raises click.ClickException if what exists was built from something else."""
     require_rows(project, plan)
     project.apply(plan)
     require_same_data(project)  # what another process may have written meanwhile
-    click.echo("Applied to prod" if plan.has_changes else "Prod has no changes")
 
 
 def invalidate(environment: str, gateway: str) -> None:

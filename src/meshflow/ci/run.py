@@ -18,6 +18,7 @@ from sqlmesh.utils.date import to_datetime
 from meshflow.ci import github
 from meshflow.ci.console import PublicConsole
 from meshflow.ci.lock import Lock, prod_lock
+from meshflow.ci.prod import apply_checked
 from meshflow.failures import describe, explain, full_text
 from meshflow.freshness import describe_late
 from meshflow.names import table_name
@@ -136,7 +137,7 @@ def _repair_drift(context: RecordedProject, outcome: Outcome) -> None:
     outcome.drift_repaired, outcome.drifted = _why(plan)
     prefix = "::notice::" if os.environ.get("GITHUB_ACTIONS") else ""
     click.echo(f"{prefix}{outcome.drift_repaired}: {', '.join(outcome.drifted) or 'no model differs'}")
-    context.apply(plan)
+    apply_checked(context, plan)
 
 
 def _why(plan: Plan) -> tuple[str, list[str]]:
@@ -182,7 +183,7 @@ def _failures(outcome: Outcome) -> Iterator[str]:
         audits = outcome.record.failed_audits(name)
         for audit, one in audits:
             found = f"audit {github.code(audit)} of {github.code(one.checks)} found {github.count(one.rows, 'row')}"
-            yield f"- {subject}: {found}. {REMEDIES.get(audit, '')} ({RUNBOOK})"
+            yield f"- {subject}: {' '.join(filter(None, [f'{found}.', REMEDIES.get(audit), f'({RUNBOOK})']))}"
         if model.error and not audits:
             yield f"- {subject}: {describe(model.error)}. Full text: {full_text(model.error)}."
     if skipped := [name for name, one in outcome.record.models.items() if one.status == "skipped"]:
