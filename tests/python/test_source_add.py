@@ -22,11 +22,20 @@ from workspace import Workspace, plan, run
 from meshflow.cli import main
 from meshflow.loading.contract import contract
 from meshflow.source import add as add_module
+from meshflow.source.files import RESERVED
 from meshflow.source.server import BIN, Server
 from meshflow.source.tables import SourceColumn
 
 PGBENCH = ("public.pgbench_accounts", "public.pgbench_branches", "public.pgbench_history", "public.pgbench_tellers")
-ADDED = (*PGBENCH, "types.every_type", "types.domains", "Words.Order", "Words.select", "Words.userAccounts")
+ADDED = (
+    *PGBENCH,
+    "types.every_type",
+    "types.domains",
+    "Words.Order",
+    "Words.out",
+    "Words.select",
+    "Words.userAccounts",
+)
 
 STATEMENTS = (
     "CREATE SCHEMA types",
@@ -69,14 +78,17 @@ STATEMENTS = (
       "order" bigint, "group" int, "Select" text NOT NULL, "createdAt" timestamptz NOT NULL, "updatedAt" timestamptz,
       is_deleted boolean NOT NULL, "end" date NOT NULL,
       "null" text NOT NULL, "user" text NOT NULL, "values" text, name text NOT NULL, kind text,
-      "default" text NOT NULL, "HTMLBody" text, PRIMARY KEY ("order", "group")
+      "default" text NOT NULL, "HTMLBody" text, "in" time, "out" time, "exclude" text, "glob" text NOT NULL,
+      "notnull" int, "partitioned_by" text, "returning" text, "xor" text, "connect_by_root" text,
+      PRIMARY KEY ("order", "group")
     )
     """,
     """
     INSERT INTO "Words"."Order" VALUES
-      (1, 2, 'x', now(), now(), false, '2026-11-01', 'x', 'x', 'x', 'x', 'x', 'x', 'x')
+      (1, 2, 'x', now(), now(), false, '2026-11-01', 'x', 'x', 'x', 'x', 'x', 'x', 'x', '9:00', '17:00', 'x', 'x')
     """,
     'CREATE TABLE "Words".select ("from" text, "where" text)',
+    'CREATE TABLE "Words"."out" ("xor" int PRIMARY KEY)',
     'CREATE TABLE "Words"."userAccounts" ("userId" int PRIMARY KEY, email text, deleted_at timestamptz NOT NULL)',
     "CREATE SCHEMA faulty",
     "CREATE TABLE faulty.secret (id int PRIMARY KEY)",
@@ -94,6 +106,14 @@ STATEMENTS = (
     "CREATE TABLE faulty.user_name (id int PRIMARY KEY)",
     "CREATE SCHEMA faulty_user",
     "CREATE TABLE faulty_user.name (id int PRIMARY KEY)",
+    "CREATE SCHEMA x",
+    "CREATE TABLE x.y__z (id int)",
+    "CREATE SCHEMA x__y",
+    "CREATE TABLE x__y.z (id int)",
+    "CREATE SCHEMA ops",
+    "CREATE TABLE ops.orders (id int PRIMARY KEY)",
+    "CREATE TABLE ops.ref_reject_reason (id int PRIMARY KEY)",
+    "CREATE TABLE ops.vats (id int PRIMARY KEY)",
     'CREATE SCHEMA "closed"',
     "CREATE TABLE closed.table1 (id int PRIMARY KEY)",
 )
@@ -110,7 +130,7 @@ def foreign(postgres: Server) -> SourceDatabase:
         connection.execute("CREATE EXTENSION citext")
     for statement in STATEMENTS:
         source.execute(statement)
-    for schema in ("public", "types", '"Words"', "faulty", "faulty_user"):
+    for schema in ("public", "types", '"Words"', "faulty", "faulty_user", "x", "x__y", "ops"):
         source.execute(f"GRANT USAGE ON SCHEMA {schema} TO loader")
         source.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO loader")
     source.execute("REVOKE SELECT ON faulty.secret FROM loader")
@@ -219,7 +239,8 @@ def test_reserved_and_mixed_case_names_are_renamed_in_staging(context: Context) 
     model = context.get_model("staging.stg_words__order", raise_if_missing=True)
     assert [name.lower() for name in model.columns_to_types_or_raise] == [
         "order_", "group_", "select_", "created_at", "is_deleted_", "end", "null_", "user",
-        "values_", "name", "kind", "default", "html_body", "updated_at", "deleted_at", "_loaded_at",
+        "values_", "name", "kind", "default", "html_body", "in_", "out_", "exclude_", "glob_", "notnull_",
+        "partitioned_by_", "returning_", "xor_", "connect_by_root_", "updated_at", "deleted_at", "_loaded_at",
     ]  # fmt: skip
 
 
@@ -366,6 +387,8 @@ def tables(context: Context) -> dict[str, tuple[int, int]]:
         (["faulty.it's"], "has other characters than ASCII letters"),
         (["faulty.empty"], "faulty.empty: it has no columns"),
         (["faulty.Twice", "faulty.twice"], "faulty.twice: RAW, which has no case, has faulty.Twice"),
+        (["x.y__z", "x__y.z"], "x__y.z: its staging model would be that of x.y__z; add a view"),
+        (["ops.ref_reject_reason"], "seeds/ops/ref_reject_reason.csv exists with another content; remove it if it is"),
         (["faulty.user_name", "faulty_user.name"], "rejected rows would be that of faulty.user_name"),
     ],
 )
@@ -401,6 +424,20 @@ def test_all_of_a_schema_leaves_out_what_cannot_be_added(
         "faulty.userName": ("id",),
         "faulty.user_name": ("id",),
     }
+
+
+def test_a_table_that_cannot_be_written_does_not_keep_the_others_out(
+    built: Workspace, foreign: SourceDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = built.clone(tmp_path, data=False)
+    monkeypatch.setattr("meshflow.source.files.RESERVED", RESERVED - {"xor"})  # a word that is missing in the list
+    result = add(workspace, foreign, "--all", "ops", "--all", "x", "--all", "x__y", "--all", "Words")
+    assert result.exit_code == 0, result.output
+    left_out = [line.removeprefix("Left out: ") for line in result.output.splitlines() if line.startswith("Left out")]
+    assert [line.split(":")[0] for line in left_out] == ["ops.ref_reject_reason", "x__y.z", "Words.Order", "Words.out"]
+    assert "one of its names is a word of SQL that SQLMesh can't read; add a view" in left_out[-1]
+    written = {name for name in contract(workspace.path) if name.startswith(("ops", "x", "Words"))}
+    assert written == {"ops.orders", "ops.vats", "x.y__z", "Words.select", "Words.userAccounts"}
 
 
 def test_an_existing_file_is_not_overwritten(built: Workspace, foreign: SourceDatabase, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 import click
 import psycopg
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from meshflow.loading.contract import read_entries
 from meshflow.source.files import (
     NewTable,
+    entity,
     new_files,
     rejected_name,
     with_contract,
@@ -26,30 +28,9 @@ def add(root: Path, tables: Iterable[SourceTable]) -> list[Path]:
     """
     known = known_tables(root)
     files: dict[str, str] = {}
-
-    def current(path: str) -> str:
-        file = root / path
-        return files.get(path) or (file.read_text(encoding="utf-8") if file.exists() else "")
-
     for table in tables:
-        _require_room(table, known)
+        files = _with_table(root, files, table, known)
         known[str(table).lower()] = str(table)
-        new = NewTable(table)
-        for path, text in new_files(new):
-            if current(path) not in {"", text}:
-                raise click.ClickException(f"{table}: {path} exists with another content; remove it first")
-            files[path] = text
-        for path, change in (
-            ("models/README.md", with_readme_rows),
-            ("seeds/ops/ref_reject_reason.csv", with_reasons),
-        ):
-            if text := current(path):
-                files[path] = change(text, new)
-        # The contract last: without it, a command that was killed is repeated and completes the files.
-        path = f"external_models/{table.schema.lower()}.yaml"
-        text = with_contract(current(path), new)
-        files.pop(path, None)
-        files[path] = text
     changed = {
         root / path: text
         for path, text in files.items()
@@ -59,19 +40,63 @@ def add(root: Path, tables: Iterable[SourceTable]) -> list[Path]:
     return list(changed)
 
 
+def _with_table(root: Path, files: Mapping[str, str], table: SourceTable, known: Mapping[str, str]) -> dict[str, str]:
+    """`files`, the texts by path to be written to the project at `root`, with those of `table`.
+
+    Raises click.ClickException if the project can't have it beside the `known` tables.
+    """
+    _require_room(table, known)
+    new, files = NewTable(table), dict(files)
+
+    def current(path: str) -> str:
+        file = root / path
+        return files.get(path) or (file.read_text(encoding="utf-8") if file.exists() else "")
+
+    try:
+        own = dict(new_files(new))
+    except SqlglotError:
+        raise click.ClickException(
+            f"{table}: one of its names is a word of SQL that SQLMesh can't read; add a view that names it otherwise"
+        ) from None
+    for path, text in own.items():
+        if current(path) not in {"", text}:
+            raise click.ClickException(
+                f"{table}: {path} exists with another content; remove it if it is yours, or add a view of another name"
+            )
+    files |= own
+    for path, change in (
+        ("models/README.md", with_readme_rows),
+        ("seeds/ops/ref_reject_reason.csv", with_reasons),
+    ):
+        if text := current(path):
+            files[path] = change(text, new)
+    # The contract last: without it, a command that was killed is repeated and completes the files.
+    path = f"external_models/{table.schema.lower()}.yaml"
+    text = with_contract(current(path), new)
+    files.pop(path, None)
+    files[path] = text
+    return files
+
+
 def select(
-    connection: psycopg.Connection, names: Iterable[str], schemas: Iterable[str], known: Mapping[str, str]
+    connection: psycopg.Connection,
+    names: Iterable[str],
+    schemas: Iterable[str],
+    known: Mapping[str, str],
+    root: Path = Path(),
 ) -> Iterator[SourceTable]:
     """The source tables `names`, such as 'public.orders', and those of `schemas` that aren't `known`: known_tables().
 
-    Raises click.ClickException if one of `names` can't be added. Prints those of `schemas` that can't.
+    Raises click.ClickException if one of `names` can't be added. Prints those of `schemas` that can't, to the
+    project at `root`.
     """
-    taken = dict(known)
+    taken, files = dict(known), dict[str, str]()
     for name in names:
         schema, _, table = name.partition(".")
         if not table:
             raise click.ClickException(f"{name} has no schema: write it as public.{name}")
         found = describe(connection, schema, table)
+        files = _with_table(root, files, found, taken)
         taken[str(found).lower()] = str(found)
         yield found
     for schema in schemas:
@@ -80,8 +105,7 @@ def select(
                 continue
             try:
                 found = describe(connection, schema, table)
-                NewTable(found)
-                _require_room(found, taken)
+                files = _with_table(root, files, found, taken)
             except click.ClickException as error:
                 click.echo(f"Left out: {error.message}", err=True)
             else:
@@ -95,11 +119,12 @@ def _require_room(table: SourceTable, known: Mapping[str, str]) -> None:
         raise click.ClickException(f"{table} is in the contract already")
     if other:
         raise click.ClickException(f"{table}: RAW, which has no case, has {other}; add a view that names it otherwise")
-    rejected = {rejected_name(name): name for name in known.values()}
-    if table.key and (other := rejected.get(rejected_name(str(table)))):
-        raise click.ClickException(
-            f"{table}: the model of its rejected rows would be that of {other}; add a view that names it otherwise"
-        )
+    models = [("its staging model", entity)]
+    if table.key:
+        models.append(("the model of its rejected rows", rejected_name))
+    for model, name_of in models:
+        if other := {name_of(name): name for name in known.values()}.get(name_of(str(table))):
+            raise click.ClickException(f"{table}: {model} would be that of {other}; add a view that names it otherwise")
 
 
 def known_tables(root: Path) -> dict[str, str]:

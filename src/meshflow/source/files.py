@@ -22,15 +22,15 @@ from meshflow.source.tables import UNLIMITED_NUMERIC, SourceColumn, SourceTable
 
 RESERVED = frozenset({
     "account", "all", "alter", "and", "any", "as", "between", "by", "case", "cast", "check", "column", "connect",
-    "connection", "constraint", "create", "cross", "current", "current_date", "current_time", "current_timestamp",
-    "current_user", "database", "delete", "describe", "distinct", "drop", "else", "exists", "false", "fetch",
-    "following", "for", "from", "full", "grant", "group", "gscluster", "having", "if", "ilike", "in", "increment",
-    "inner", "insert", "intersect", "into", "is", "issue", "join", "lateral", "left", "like", "limit", "localtime",
-    "localtimestamp", "match_recognize", "minus", "natural", "not", "null", "of", "offset", "on", "or", "order",
-    "organization", "outer", "qualify", "regexp", "revoke", "right", "rlike", "rollback", "row", "rows", "sample",
-    "schema", "select", "set", "some", "start", "table", "tablesample", "then", "to", "top", "trigger", "true",
-    "try_cast", "uncache", "union", "unique", "update", "using", "values", "view", "when", "whenever", "where",
-    "window", "with",
+    "connect_by_root", "connection", "constraint", "create", "cross", "current", "current_date", "current_time",
+    "current_timestamp", "current_user", "database", "delete", "describe", "distinct", "drop", "else", "exclude",
+    "exists", "false", "fetch", "following", "for", "from", "full", "glob", "grant", "group", "gscluster", "having",
+    "if", "ilike", "in", "increment", "inner", "insert", "intersect", "into", "is", "issue", "join", "lateral", "left",
+    "like", "limit", "localtime", "localtimestamp", "match_recognize", "minus", "natural", "not", "notnull", "null",
+    "of", "offset", "on", "or", "order", "organization", "out", "outer", "partitioned_by", "qualify", "regexp",
+    "returning", "revoke", "right", "rlike", "rollback", "row", "rows", "sample", "schema", "select", "set", "some",
+    "start", "table", "tablesample", "then", "to", "top", "trigger", "true", "try_cast", "uncache", "union", "unique",
+    "update", "using", "values", "view", "when", "whenever", "where", "window", "with", "xor",
 })  # fmt: skip
 """Words that need quotes as a column's name in Snowflake, or that SQLMesh can't read without them."""
 
@@ -161,8 +161,7 @@ class NewTable:
 
     @property
     def entity(self) -> str:
-        """In the names of models. macros/sources.py forms it in the same way."""
-        return f"{self.table.schema}__{self.table.name}".lower()
+        return entity(str(self.table))
 
     @property
     def tag(self) -> str:
@@ -211,6 +210,11 @@ class NewTable:
                 for column in self.required
             },
         }
+
+
+def entity(name: str) -> str:
+    """`shop.orders` in the names of models: shop__orders. macros/sources.py forms it in the same way."""
+    return name.replace(".", "__").lower()
 
 
 def rejected_name(name: str) -> str:
