@@ -106,6 +106,10 @@ STATEMENTS = (
     "CREATE TABLE faulty.user_name (id int PRIMARY KEY)",
     "CREATE SCHEMA faulty_user",
     "CREATE TABLE faulty_user.name (id int PRIMARY KEY)",
+    "CREATE SCHEMA retail",
+    "CREATE TABLE retail.orders (id int PRIMARY KEY)",
+    "CREATE SCHEMA shared",
+    "CREATE TABLE shared.orders (id int PRIMARY KEY)",
     "CREATE SCHEMA x",
     "CREATE TABLE x.y__z (id int)",
     "CREATE SCHEMA x__y",
@@ -130,7 +134,7 @@ def foreign(postgres: Server) -> SourceDatabase:
         connection.execute("CREATE EXTENSION citext")
     for statement in STATEMENTS:
         source.execute(statement)
-    for schema in ("public", "types", '"Words"', "faulty", "faulty_user", "x", "x__y", "ops"):
+    for schema in ("public", "types", '"Words"', "faulty", "faulty_user", "retail", "shared", "x", "x__y", "ops"):
         source.execute(f"GRANT USAGE ON SCHEMA {schema} TO loader")
         source.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO loader")
     source.execute("REVOKE SELECT ON faulty.secret FROM loader")
@@ -302,6 +306,20 @@ def test_the_demo_can_be_removed(project: Path, added: Workspace, tmp_path: Path
         assert {table for (table,) in tables} == set(ADDED)
 
 
+def test_own_tables_may_have_the_schemas_of_the_demo(
+    built: Workspace, project: Path, foreign: SourceDatabase, tmp_path: Path
+) -> None:
+    page = (project / "docs/guides/your-own-tables.md").read_text(encoding="utf-8")
+    assert page.index("rm -r models/") < page.index("meshflow source add"), "the commands would delete their files"
+    workspace = built.clone(tmp_path, data=False)
+    remove_demo(workspace, project)
+    result = add(workspace, foreign, "retail.orders", "shared.orders")
+    assert result.exit_code == 0, result.output
+    with closing(workspace.context()) as context:
+        context.lint_models()
+        assert context.test().wasSuccessful()
+
+
 def test_the_dashboards_have_the_other_pages_without_the_demo(project: Path, added: Workspace, tmp_path: Path) -> None:
     workspace = added.clone(tmp_path, data=False)
     remove_demo(workspace, project)
@@ -318,8 +336,8 @@ def test_a_project_without_the_demo_does_everything_with_own_tables(
     built: Workspace, project: Path, postgres: Server, foreign: SourceDatabase, tmp_path: Path
 ) -> None:
     workspace = built.clone(tmp_path, new_state(postgres), data=False)
-    assert add(workspace, foreign, *PGBENCH, "types.every_type", "Words.Order").exit_code == 0
     remove_demo(workspace, project)
+    assert add(workspace, foreign, *PGBENCH, "types.every_type", "Words.Order").exit_code == 0
     for command in (["source", "check"], ["load"], ["reconcile"]):
         result = meshflow(workspace, foreign, *command)
         assert result.exit_code == 0, result.output
