@@ -164,6 +164,17 @@ def test_rows_of_raw_that_no_key_explains_reject_the_table(pipeline: LoadPipelin
     assert pipeline.in_raw("shop.notes") == [(1,), (2,)]
 
 
+def test_a_table_without_a_key_that_is_too_large_is_rejected_with_what_waits_for_it(
+    pipeline: LoadPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshflow.loading.contract.MAX_ROWS", 1)
+    create(pipeline, "id int", "(1), (2)")
+    add_contract(pipeline, "shop.notes", None, {"id": "INT"})
+    message = pipeline.load("shop.notes").rejections["shop.notes"]
+    assert "2 rows without a key" in message
+    assert "so it isn't loaded, and no model of shop gets new rows; name a key" in message
+
+
 def test_the_name_of_what_a_value_refers_to_may_change(pipeline: LoadPipeline) -> None:
     create(pipeline, "id int PRIMARY KEY", "(1)", "shop.other")
     create(pipeline, "id int PRIMARY KEY, refers_to regclass", "(1, 'shop.other')")

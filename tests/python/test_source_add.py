@@ -458,6 +458,30 @@ def test_a_table_that_cannot_be_written_does_not_keep_the_others_out(
     assert written == {"ops.orders", "ops.vats", "x.y__z", "Words.select", "Words.userAccounts"}
 
 
+@pytest.mark.parametrize("partition", ["", "PARTITION BY RANGE (id)"])
+def test_a_table_without_a_key_that_loads_would_reject_is_named(
+    built: Workspace, foreign: SourceDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partition: str
+) -> None:
+    monkeypatch.setattr("meshflow.source.add.MAX_ROWS", 9)
+    foreign.execute("DROP SCHEMA IF EXISTS large CASCADE")
+    foreign.execute("CREATE SCHEMA large")
+    foreign.execute("GRANT USAGE ON SCHEMA large TO loader")
+    for name, rows in (("allowed", 9), ("visits", 10)):
+        foreign.execute(f"CREATE TABLE large.{name} (id int) {partition}")
+        if partition:
+            foreign.execute(f"CREATE TABLE large.{name}_1 PARTITION OF large.{name} DEFAULT")
+        foreign.execute(f"INSERT INTO large.{name} SELECT generate_series(1, {rows})")
+        foreign.execute(f"ANALYZE large.{name}")
+    foreign.execute("GRANT SELECT ON ALL TABLES IN SCHEMA large TO loader")
+    for number, arguments in enumerate((["--all", "large"], ["large.allowed", "large.visits"])):
+        result = add(built.clone(tmp_path / str(number), data=False), foreign, *arguments)
+        assert result.exit_code == 0, result.output
+        [line] = [line for line in result.output.splitlines() if "has no key and" in line]
+        assert line.startswith(
+            "large.visits has no key and about 10 rows. Loads reject it above 9, and no model of large "
+        )
+
+
 def test_an_existing_file_is_not_overwritten(built: Workspace, foreign: SourceDatabase, tmp_path: Path) -> None:
     workspace = built.clone(tmp_path, data=False)
     (workspace.path / "models/staging/stg_public__pgbench_accounts.sql").write_text("mine")

@@ -529,9 +529,9 @@ class Reader:
         count = self.count(table)
         if count > table.max_rows:
             raise TableError(
-                f"{table}: {count:,} rows without a key would be replaced in each load; name a key, "
-                f"`grain: (one, other)`, or raise the {table.max_rows:,} allowed in {table.file}, "
-                f"`physical_properties: {{max_rows: {count}}}`"
+                f"{table}: {count:,} rows without a key would be replaced in each load, so it isn't loaded, and no "
+                f"model of {table.schema} gets new rows; name a key, `grain: (one, other)`, or raise the "
+                f"{table.max_rows:,} allowed in {table.file}, `physical_properties: {{max_rows: {count}}}`"
             )
         return count
 

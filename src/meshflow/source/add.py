@@ -8,7 +8,7 @@ import psycopg
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from meshflow.loading.contract import read_entries
+from meshflow.loading.contract import MAX_ROWS, read_entries
 from meshflow.source.files import (
     NewTable,
     entity,
@@ -97,6 +97,7 @@ def select(
             raise click.ClickException(f"{name} has no schema: write it as public.{name}")
         found = describe(connection, schema, table)
         files = _with_table(root, files, found, taken)
+        _warn_of_size(found)
         taken[str(found).lower()] = str(found)
         yield found
     for schema in schemas:
@@ -109,8 +110,19 @@ def select(
             except click.ClickException as error:
                 click.echo(f"Left out: {error.message}", err=True)
             else:
+                _warn_of_size(found)
                 taken[str(found).lower()] = str(found)
                 yield found
+
+
+def _warn_of_size(table: SourceTable) -> None:
+    if not table.key and table.rows > MAX_ROWS:
+        click.echo(
+            f"{table} has no key and about {table.rows:,} rows. Loads reject it above {MAX_ROWS:,}, and no model of "
+            f"{table.schema} gets new rows. Create a key in the source first, or set `physical_properties: "
+            f"{{max_rows: …}}` in external_models/{table.schema.lower()}.yaml",
+            err=True,
+        )
 
 
 def _require_room(table: SourceTable, known: Mapping[str, str]) -> None:

@@ -93,6 +93,8 @@ class SourceTable:
     key: tuple[str, ...]
     """Empty if nothing in the source keeps a key unique and not NULL."""
     comment: str | None = None
+    rows: int = 0
+    """By the statistics of the server; 0 if it has none."""
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -119,7 +121,12 @@ def describe(connection: psycopg.Connection, schema: str, name: str) -> SourceTa
         SELECT pg_class.oid, relkind, has_schema_privilege(relnamespace, 'USAGE'),
           (SELECT bool_and(has_column_privilege(attrelid, attnum, 'SELECT')) FROM pg_attribute
            WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped),
-          obj_description(pg_class.oid, 'pg_class')
+          obj_description(pg_class.oid, 'pg_class'),
+          coalesce(
+            (SELECT sum(greatest(part.reltuples, 0)) FROM pg_partition_tree(pg_class.oid)
+             JOIN pg_class AS part ON part.oid = relid WHERE isleaf),
+            greatest(pg_class.reltuples, 0)
+          )::bigint
         FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE nspname = %s AND relname = %s
         """,
         [schema, name],
@@ -128,7 +135,7 @@ def describe(connection: psycopg.Connection, schema: str, name: str) -> SourceTa
         raise click.ClickException(f"{schema}.{name}: {FOREIGN_ADVICE}")
     if not found or found[1] not in TABLE_KINDS:
         raise click.ClickException(f"The source has no table {schema}.{name}")
-    oid, _, may_use, may_select, comment = found
+    oid, _, may_use, may_select, comment, rows = found
     role = connection.info.user
     if not may_use:
         raise click.ClickException(
@@ -142,7 +149,7 @@ def describe(connection: psycopg.Connection, schema: str, name: str) -> SourceTa
         )
     columns = tuple(SourceColumn(*row) for row in connection.execute(COLUMNS, [oid, oid]))
     key = connection.execute(KEY, [oid]).fetchone()
-    return SourceTable(schema, name, columns, tuple(key[0]) if key else (), comment)
+    return SourceTable(schema, name, columns, tuple(key[0]) if key else (), comment, rows)
 
 
 def table_counts(
