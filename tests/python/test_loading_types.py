@@ -175,6 +175,18 @@ def test_a_table_without_a_key_that_is_too_large_is_rejected_with_what_waits_for
     assert "so it isn't loaded, and no model of shop gets new rows; name a key" in message
 
 
+@pytest.mark.parametrize("value", ["infinity", "-infinity", "0044-03-15 BC", "10000-01-01", "9999-12-31 23:59:59-12"])
+def test_a_time_that_python_does_not_have_does_not_hide_the_status(pipeline: LoadPipeline, value: str) -> None:
+    create(pipeline, "id int, updated_at timestamptz", f"(1, '{value}'), (2, '2026-11-01 09:30+00')")
+    create(pipeline, "id int, updated_at timestamptz", f"(1, '{value}')", "shop.lasting")
+    for name in ("shop.notes", "shop.lasting"):
+        add_contract(pipeline, name, None, {"id": "INT", "updated_at": "TIMESTAMPNTZ"})
+    result = run_meshflow(pipeline, "source", "status")
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines() if "shop." in line]
+    assert sorted(lines) == [["shop.lasting", "1"], ["shop.notes", "2", "2026-11-01", "09:30:00"]]
+
+
 def test_the_name_of_what_a_value_refers_to_may_change(pipeline: LoadPipeline) -> None:
     create(pipeline, "id int PRIMARY KEY", "(1)", "shop.other")
     create(pipeline, "id int PRIMARY KEY, refers_to regclass", "(1, 'shop.other')")

@@ -68,6 +68,9 @@ ORDER BY NOT indisprimary, indnkeyatts, indexrelid LIMIT 1
 """The primary key, or else the unique index with the fewest columns, all of them NOT NULL; none of a table from which
 others inherit."""
 
+NEWEST = "max(updated_at) FILTER (WHERE updated_at BETWEEN '0001-01-02' AND '9999-12-30')::timestamptz"
+"""Between the first and the last day, which are in another year in other time zones."""
+
 
 @dataclass(frozen=True)
 class SourceColumn:
@@ -155,7 +158,10 @@ def describe(connection: psycopg.Connection, schema: str, name: str) -> SourceTa
 def table_counts(
     connection: psycopg.Connection, tables: Iterable[Table]
 ) -> list[tuple[str, int, int | None, datetime | None]]:
-    """For each table: name, row count, count of soft-deleted rows, newest updated_at. None if it has no such column."""
+    """For each table: name, row count, count of soft-deleted rows, newest updated_at. None if it has no such column.
+
+    An updated_at of which Python has no value, such as infinity, doesn't count.
+    """
     counts = []
     for table in tables:
         times = {column.name for column in table.columns if column.type.this == exp.DType.TIMESTAMPNTZ}
@@ -163,7 +169,7 @@ def table_counts(
             sql.SQL("SELECT {}, count(*), {}, {} FROM {}").format(
                 str(table),
                 sql.SQL("count(deleted_at)" if "deleted_at" in times else "NULL::bigint"),
-                sql.SQL("max(updated_at)::timestamptz" if "updated_at" in times else "NULL::timestamptz"),
+                sql.SQL(NEWEST if "updated_at" in times else "NULL::timestamptz"),
                 sql.Identifier(table.schema, table.name),
             )
         )
