@@ -443,7 +443,7 @@ WEAKENINGS = {
     ),
     "arguments of audits aren't checked": (declarative_sql, {"_require_call": _forgotten}, MODEL_FILE, audited),
     "queries aren't checked": (declarative_sql, {"require_query": _forgotten}, MODEL_FILE, queried),
-    "values of YAML aren't checked": (declarative_yaml, {"require_value": _forgotten}, EXTERNAL_FILE, external),
+    "values of YAML aren't checked": (declarative_yaml, {"require_argument": _forgotten}, EXTERNAL_FILE, external),
     "Jinja isn't found": (declarative, {"JINJA": re.compile("(?!)")}, TEST_FILE, unit_tests),
 }
 
