@@ -264,12 +264,15 @@ def test_a_rejected_table_shows_among_the_loads(
 ) -> None:
     operations.source.execute("REVOKE SELECT ON retail.sales FROM loader")
     assert not operations.load(5)
-    operations.run()
+    status, summary, incident = operations.run()
+    assert (status, incident) == (0, ""), "the models of the other source are computed"
+    assert "retail.fct_sales" not in summary
     attempts = "SELECT status FROM ops.loads WHERE source_table = '{}' ORDER BY started_at DESC LIMIT 1"
     assert operations.query(attempts.format("retail.sales")) == [("rejected",)]
     assert operations.query(attempts.format("edtech.courses")) == [("finished",)]
     open_page(page, address, "Runs")
     assert page.get_by_text("rejected", exact=True).count() > 0, "the legend of the loads"
+    assert_green(operations, notices)  # sales aren't late yet
     operations.source.execute("GRANT SELECT ON retail.sales TO loader")
     assert operations.load(6)
     assert operations.run()[0] == 0
@@ -295,9 +298,12 @@ def test_a_run_beside_a_plan_fails_in_one_line_and_leaves_no_record(operations: 
     before = operations.query("SELECT COUNT(*) FROM ops.runs")
     operations.load(8)
     with closing(duckdb.connect(str(operations.workspace.data / "live_analytics.duckdb"))):
-        status, _, _ = operations.run()
+        status, summary, incident = operations.run()
     assert status == 1
+    assert summary.startswith("### Run of prod: failed")
+    assert incident.startswith("Failed: ")
     assert operations.query("SELECT COUNT(*) FROM ops.runs") == before
+    assert_green(operations, notices)
     assert operations.run()[0] == 0
     assert_green(operations, notices)
 
@@ -312,6 +318,9 @@ def test_a_killed_load_shows_as_killed_after_the_next_one(operations: Operations
         [sys.executable, "-c", code], cwd=operations.workspace.path, env=operations.environment, check=False
     )
     assert killed.returncode == -signal.SIGKILL
+    status, summary, incident = operations.run()
+    assert (status, incident) == (0, ""), summary
+    assert_green(operations, notices)  # nothing of it is in RAW, and nothing late yet
     done = operations.meshflow("load")
     assert done.returncode == 0, done.stderr
     assert operations.run()[0] == 0
