@@ -158,15 +158,14 @@ def add(tables: tuple[str, ...], schemas: tuple[str, ...]) -> None:
     from meshflow import settings
     from meshflow.postgres import clear_errors, connect
     from meshflow.source.add import add as add_tables
-    from meshflow.source.add import known_tables, select
+    from meshflow.source.add import select
 
     if not tables and not schemas:
         raise click.UsageError("Name a table, such as public.orders, or a schema with --all")
     root, url = Path(), settings.loader_url()
-    known = known_tables(root)
     with clear_errors(url), closing(connect(url)) as connection:
         connection.execute("SET search_path = pg_catalog")
-        selected = list(select(connection, tables, schemas, known))
+        selected = list(select(root, connection, tables, schemas))
     if not selected:
         raise click.ClickException(f"No table of {', '.join(schemas)} is left that can be added")
     for path in add_tables(root, selected):

@@ -19,6 +19,11 @@ REMEDIES = {
 """What to do first, by audit. The runbook's section begins with the same sentences."""
 
 
+def advice(audit: str) -> str:
+    """The remedy, if the audit has one, and where more is."""
+    return " ".join(filter(None, [REMEDIES.get(audit), f"({RUNBOOK})"]))
+
+
 def remedies(names: Iterable[str]) -> dict[str, str]:
     """The remedy of each audit that has one, in the order of first appearance."""
     return {name: REMEDIES[name] for name in names if name in REMEDIES}

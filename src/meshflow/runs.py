@@ -46,7 +46,7 @@ from meshflow.failures import describe
 from meshflow.freshness import Freshness, freshness, read_load_log
 from meshflow.names import table_name
 from meshflow.project import count_intervals, find_environment, open_project
-from meshflow.remedies import REMEDIES, RUNBOOK
+from meshflow.remedies import advice
 from meshflow.state import Project
 
 Event = dict[str, object]
@@ -643,8 +643,7 @@ def _failures(record: Record) -> Iterator[str]:
         audits = record.failed_audits(name)
         for audit, one in audits:
             found = f"audit {audit} of {one.checks} found {one.rows:,} rows"
-            text = " ".join(filter(None, [f"{found}.", REMEDIES.get(audit), f"({RUNBOOK})"]))
-            yield f"{table_name(name)} has failed: {text}"
+            yield f"{table_name(name)} has failed: {found}. {advice(audit)}"
         if model.error and not audits:
             yield f"{table_name(name)} has failed: {describe(model.error)}, see above"
     if skipped := sorted(table_name(name) for name, one in record.models.items() if one.status == "skipped"):

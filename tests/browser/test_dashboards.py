@@ -239,6 +239,16 @@ def test_retail_compares_a_period_with_the_previous_one(page: Page, address: str
     assert months == {"Aug", "Sep", "Oct"}, "days of the previous period have the dates they are compared with"
 
 
+def assert_september_beside_that_of_the_year_before(page: Page, workspace: Workspace, where: str) -> None:
+    """The page shows net revenue of September 2026, last month in the sample, and its change."""
+    total = f"SELECT SUM(net_revenue_amount) FROM {SALES.format('retail.fct_sales', '')} WHERE {where}"
+    [(current,)] = rows(workspace, f"{total} AND order_date BETWEEN '2026-09-01' AND '2026-09-30'")
+    [(earlier,)] = rows(workspace, f"{total} AND order_date BETWEEN '2025-09-01' AND '2025-09-30'")
+    assert metric(page, "Net revenue") == f"{current:,.2f} USD"
+    change = tile(page, "Net revenue").get_by_test_id("stMetricDelta")
+    assert change.inner_text().strip() == f"{(current - earlier) / earlier:+.1%}"
+
+
 def test_last_month_is_compared_with_the_same_month_of_the_year_before(
     page: Page, address: str, workspace: Workspace
 ) -> None:
@@ -246,12 +256,7 @@ def test_last_month_is_compared_with_the_same_month_of_the_year_before(
     select(page, "last month")
     select(page, "same period last year")
     choose(page, "Country", "Spain")
-    total = f"SELECT SUM(net_revenue_amount) FROM {SALES.format('retail.fct_sales', '')} WHERE country = 'Spain'"
-    [(current,)] = rows(workspace, f"{total} AND order_date BETWEEN '2026-09-01' AND '2026-09-30'")
-    [(earlier,)] = rows(workspace, f"{total} AND order_date BETWEEN '2025-09-01' AND '2025-09-30'")
-    assert metric(page, "Net revenue") == f"{current:,.2f} USD"
-    change = tile(page, "Net revenue").get_by_test_id("stMetricDelta")
-    assert change.inner_text().strip() == f"{(current - earlier) / earlier:+.1%}"
+    assert_september_beside_that_of_the_year_before(page, workspace, "country = 'Spain'")
     expect(page.get_by_text("Change since the same period last year, 2025-09-01 to 2025-09-30.")).to_be_visible()
 
 
@@ -476,12 +481,7 @@ def test_four_questions_are_answered_with_at_most_four_clicks(page: Page, worksp
         for level, name in (("country", "Canada"), ("province / state", "Québec")):
             with rerun(page):
                 click_bar(page, f"Net revenue by {level}, USD, prod", name)
-        total = f"SELECT SUM(net_revenue_amount) FROM {SALES.format('retail.fct_sales', '')} WHERE province = 'Québec'"
-        [(current,)] = rows(workspace, f"{total} AND order_date BETWEEN '2026-09-01' AND '2026-09-30'")
-        [(earlier,)] = rows(workspace, f"{total} AND order_date BETWEEN '2025-09-01' AND '2025-09-30'")
-        assert metric(page, "Net revenue") == f"{current:,.2f} USD"
-        change = tile(page, "Net revenue").get_by_test_id("stMetricDelta")
-        assert change.inner_text().strip() == f"{(current - earlier) / earlier:+.1%}"
+        assert_september_beside_that_of_the_year_before(page, workspace, "province = 'Québec'")
         assert clicks(page) == 4
 
         # The best-selling category of the last seven days.

@@ -23,7 +23,7 @@ from meshflow.failures import describe, explain, full_text
 from meshflow.freshness import describe_late
 from meshflow.names import table_name
 from meshflow.project import open_project
-from meshflow.remedies import REMEDIES, RUNBOOK, remedies
+from meshflow.remedies import RUNBOOK, advice, remedies
 from meshflow.runs import ModelRun, Record, RecordedProject
 
 logger = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def _failures(outcome: Outcome) -> Iterator[str]:
         audits = outcome.record.failed_audits(name)
         for audit, one in audits:
             found = f"audit {github.code(audit)} of {github.code(one.checks)} found {github.count(one.rows, 'row')}"
-            yield f"- {subject}: {' '.join(filter(None, [f'{found}.', REMEDIES.get(audit), f'({RUNBOOK})']))}"
+            yield f"- {subject}: {found}. {advice(audit)}"
         if model.error and not audits:
             yield f"- {subject}: {describe(model.error)}. Full text: {full_text(model.error)}."
     if skipped := [name for name, one in outcome.record.models.items() if one.status == "skipped"]:

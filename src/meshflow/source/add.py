@@ -79,17 +79,13 @@ def _with_table(root: Path, files: Mapping[str, str], table: SourceTable, known:
 
 
 def select(
-    connection: psycopg.Connection,
-    names: Iterable[str],
-    schemas: Iterable[str],
-    known: Mapping[str, str],
-    root: Path = Path(),
+    root: Path, connection: psycopg.Connection, names: Iterable[str], schemas: Iterable[str]
 ) -> Iterator[SourceTable]:
-    """The source tables `names`, such as 'public.orders', and those of `schemas` that aren't `known`: known_tables().
+    """The source tables `names`, such as 'public.orders', and those of `schemas` that the project at `root` lacks.
 
-    Raises click.ClickException if one of `names` can't be added. Prints those of `schemas` that can't, to the
-    project at `root`.
+    Raises click.ClickException if one of `names` can't be added. Prints those of `schemas` that can't.
     """
+    known = known_tables(root)
     taken, files = dict(known), dict[str, str]()
     for name in names:
         schema, _, table = name.partition(".")
