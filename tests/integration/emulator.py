@@ -16,11 +16,13 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 from string import Template
 from typing import Any
 
+import duckdb
 import fakesnow.arrow
 import fakesnow.cursor
 import fakesnow.info_schema
@@ -101,6 +103,7 @@ GRANT = re.compile(
     HEAD + r'(GRANT|REVOKE) (\w+) ON (?:TABLE|VIEW) "(.+?)"\."(.+?)"\."(.+?)" (?:TO|FROM) (?:ROLE )?"?(\w+)"?$',
     re.IGNORECASE,
 )
+DDL = re.compile(HEAD + r"(CREATE|ALTER|DROP|TRUNCATE|COMMENT)\b", re.DOTALL | re.IGNORECASE)
 CREATE_DATABASE = re.compile(HEAD + r"CREATE DATABASE (\w+)$", re.IGNORECASE)
 DROP_DATABASE = re.compile(HEAD + r"DROP DATABASE (\w+)$", re.IGNORECASE)
 REMOVE = re.compile(r"REMOVE @([^/\s]+)/?(.*)$", re.IGNORECASE)
@@ -129,6 +132,10 @@ def macros(catalog: str) -> str:
 
 def execute(cursor: Any, command: str, *arguments: Any, **options: Any) -> Any:
     """FakeSnowflakeCursor.execute, extended to more of Snowflake's SQL."""
+    if DDL.match(command):
+        # Snowflake ends a transaction first, also one that began with BEGIN.
+        with suppress(duckdb.TransactionException):
+            cursor._duck_conn.commit()
     if any(kind.match(command) for kind in UNCHECKED):
         command = DONE
     for pattern, replacement in REWRITTEN:

@@ -19,6 +19,7 @@ from sources import SourceDatabase, new_state
 from workspace import Workspace, plan
 
 from meshflow.loading.contract import contract, source_tables
+from meshflow.loading.destination import Destination
 from meshflow.loading.load import session
 from meshflow.loading.report import JsonReporter
 from meshflow.source.server import Server
@@ -144,13 +145,32 @@ def staged_files(snowflake: Snowflake) -> list[str]:
     return [row[0] for stage in stages for row in snowflake.query(f"LIST @{stage}")]
 
 
-def test_the_next_load_finishes_one_that_lost_its_connection_and_removes_its_files(
-    sources: SourceDatabase, snowflake: Snowflake, data: Path
-) -> None:
+def leave_files(sources: SourceDatabase, snowflake: Snowflake, data: Path) -> None:
+    """Load until a statement loses its connection and another one doesn't remove the files, as if it were killed."""
+    snowflake.fail({"statement": "COPY INTO .*ENROLLMENTS"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Destination, "remove_files", lambda _: None)
+        with pytest.raises(click.ClickException, match=r"edtech\.enrollments can't be written to RAW"):
+            load(sources, data)
+    assert staged_files(snowflake)
+
+
+def test_a_load_removes_its_files(sources: SourceDatabase, snowflake: Snowflake, data: Path) -> None:
     snowflake.fail({"statement": "COPY INTO .*ENROLLMENTS"})
     with pytest.raises(click.ClickException, match=r"edtech\.enrollments can't be written to RAW"):
         load(sources, data)
-    assert len(staged_files(snowflake)) == 1
+    assert staged_files(snowflake) == [], "after a failure"
+    load(sources, data)
+    assert staged_files(snowflake) == []
+    sent = snowflake.statements("LOADER")
+    assert any(statement.startswith("PUT ") for statement in sent)
+
+
+def test_the_next_load_finishes_one_that_lost_its_connection_and_removes_its_files(
+    sources: SourceDatabase, snowflake: Snowflake, data: Path
+) -> None:
+    sources.execute("UPDATE edtech.enrollments SET student_id = student_id")
+    leave_files(sources, snowflake, data)
     load(sources, data)
     assert staged_files(snowflake) == []
     for table in source_tables(contract()):
@@ -164,13 +184,11 @@ def test_a_load_that_does_not_reach_the_source_removes_no_files(
 ) -> None:
     """It has no lock, so they may be those of a load that is running."""
     sources.execute("UPDATE edtech.enrollments SET student_id = student_id")
-    snowflake.fail({"statement": "COPY INTO .*ENROLLMENTS"})
-    with pytest.raises(click.ClickException, match=r"edtech\.enrollments can't be written to RAW"):
-        load(sources, data)
+    leave_files(sources, snowflake, data)
     unreachable = session("postgresql://a:p@127.0.0.1:1/c", "snowflake", data, 0, JsonReporter())
     with pytest.raises(click.ClickException, match=os.strerror(errno.ECONNREFUSED)), unreachable:
         pass
-    assert len(staged_files(snowflake)) == 1
+    assert staged_files(snowflake)
     assert snowflake.query("SELECT COUNT(*) FROM RAW.LOADER.LOADS WHERE STATUS = 'failed'") != [(0,)]
     load(sources, data)
 

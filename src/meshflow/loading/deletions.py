@@ -27,19 +27,20 @@ class Deletions:
     unmarked: int = 0
 
 
-def mark_deleted(
-    reader: Reader, destination: Destination, table: Table, at: datetime, rejections: Rejections
-) -> Deletions:
-    """Mark the rows of RAW that are missing in the source or rejected, as of the load that began `at`.
+def find_deleted(
+    reader: Reader, destination: Destination, table: Table, rejections: Rejections, in_raw: int
+) -> tuple[pa.Table, int]:
+    """The keys of RAW's rows that are missing in the source or rejected, and how many keys of such rows aren't known.
 
-    Those of a table with more than `max_rows` stay unmarked. Raises TableError if RAW misses rows.
+    `in_raw` is the number of rows in RAW. Keys of a table with more than `max_rows` aren't compared. Raises TableError
+    if RAW misses rows.
     """
     raw = f"FROM {destination.quoted(table.schema, table.name)} WHERE {DELETED_AT} IS NULL"
-    in_raw = destination.count(table)
     in_source = reader.count(table)
     surplus = in_raw + len(rejections.keys) - in_source
+    none = table.arrow.empty_table().select(table.key)
     if surplus == 0:
-        return Deletions()
+        return none, 0
     unknown: set[str] = set()
     if rejections.keys:
         unfit = reader.unfit_keys(table)
@@ -47,7 +48,7 @@ def mark_deleted(
         unknown = unfit - rejections.keys
         surplus = in_raw + len(rejections.keys) - in_source
     if surplus >= 0 and not unknown and max(in_raw, in_source) > table.max_rows:
-        return Deletions(unmarked=surplus)
+        return none, surplus
     key = list(table.key)
     source_keys = reader.keys(table)
     if rejections.keys:
@@ -67,8 +68,7 @@ def mark_deleted(
             f"source, although all keys are equal; `meshflow load --full-refresh --only {table}` corrects it, unless "
             f"the source has keys that are equal in RAW: then name other columns as the grain in {table.file}"
         )
-    mark(reader, destination, table, deleted, at)
-    return Deletions(marked=deleted.num_rows)
+    return deleted, 0
 
 
 def mark(reader: Reader, destination: Destination, table: Table, keys: pa.Table, at: datetime) -> None:

@@ -5,8 +5,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
+from hashlib import blake2s
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from meshflow import settings
-from meshflow.loading.contract import DELETED_AT, STAGING, Table
+from meshflow.loading.contract import DELETED_AT, LOADED_AT, STAGING, Table
 from meshflow.loading.reader import TableError
 from meshflow.postgres import reason
 
@@ -55,17 +58,28 @@ LOGIN_ERROR_CLASSES = ("08", "28")
 LOGIN_ADVICE = "Check MESHFLOW_SNOWFLAKE_ACCOUNT, MESHFLOW_SNOWFLAKE_LOADER_USER and its key, token or subject"
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a table in RAW."""
+
+    present: int
+    """Those that the source had at the last load."""
+    written: int
+    """Those written since a point in time."""
+
+
 class Destination:
-    """RAW, written by dlt with one pipeline per schema. Pipelines keep no state between loads.
+    """RAW, written by dlt with one pipeline per table. Pipelines keep no state between loads.
 
     Each load has a new working folder of dlt. So a failed load leaves no rows that a later load could write with an old
     `_loaded_at`. The destination contains the load log.
     """
 
-    def __init__(self, engine: Any, error: type[Exception], work: Path) -> None:
+    def __init__(self, engine: Any, error: type[Exception], work: Path, tables: Iterable[Table]) -> None:
         """`engine` is dlt's destination, `error` its driver's exception class, `work` dlt's working folder."""
-        self._engine, self._error, self._work = engine, error, work
+        self._engine, self._error, self._work, self._tables = engine, error, work, list(tables)
         self._pipelines: dict[str, Any] = {}
+        self._columns: dict[str, dict[str, dict[str, Any]]] = {}
         self._staged: set[str] = set()
         self._opened = ExitStack()
 
@@ -75,17 +89,32 @@ class Destination:
         Call it while this load has the lock: those of a running one look alike.
         """
         if self.dialect == "snowflake":
-            schema, _, _ = STAGE.rpartition(".")
-            self.query(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             self.query(f"CREATE STAGE IF NOT EXISTS {STAGE}")
+            self.query(f"REMOVE @{STAGE}")
+
+    def remove_files(self) -> None:
+        """Remove the staged files of this load, with one statement for all tables."""
+        if self._staged:
             self.query(f"REMOVE @{STAGE}")
 
     def has_contract_types(self, table: Table) -> bool:
         """Whether the existing columns of the table in RAW have the contract's types; True if there are none."""
-        with self._clear_errors("RAW can't be read"), self._pipeline(table.schema).destination_client() as client:
-            _, stored = client.get_storage_table(table.name)
-        columns = {name.lower(): column for name, column in stored.items()}
-        return all(_same_type(hint, columns.get(name.lower(), hint)) for name, hint in table.hints.items())
+        stored = self._stored(table)
+        return all(_same_type(hint, stored.get(name.lower(), hint)) for name, hint in table.hints.items())
+
+    def _stored(self, table: Table) -> dict[str, Any]:
+        """The columns of the table in RAW, in dlt's notation, by name in lower case; empty if it doesn't exist.
+
+        One statement reads those of all tables of a schema.
+        """
+        if table.schema not in self._columns:
+            names = {one.name.lower(): one.name for one in self._tables if one.schema == table.schema}
+            with self._clear_errors("RAW can't be read"), self._pipeline(table.schema).destination_client() as client:
+                self._columns[table.schema] = {
+                    name.lower(): {column.lower(): hint for column, hint in columns.items()}
+                    for name, columns in client.get_storage_tables(names.values())
+                }
+        return self._columns[table.schema][table.name.lower()]
 
     def write(
         self,
@@ -98,8 +127,8 @@ class Destination:
     ) -> None:
         """Write `rows` in one transaction: 'merge' by key, 'append', or 'replace' all. `recreate` drops it first.
 
-        `before_write` is called once all rows have been read. Raises its errors and those of `rows`, TableError or
-        click.ClickException, and click.ClickException if the destination fails.
+        `before_write` is called once all rows have been read, if the table changes. Raises its errors and those of
+        `rows`, TableError or click.ClickException, and click.ClickException if the destination fails.
         """
         remaining = iter(rows)
         first, existing = next(remaining, None), self.columns(table)
@@ -118,7 +147,7 @@ class Destination:
             schema_contract={"columns": "evolve", "data_type": "freeze"},
         )
         with self._clear_errors(f"{table} can't be written to RAW"):
-            pipeline = self._pipeline(table.schema)
+            pipeline = self._pipeline(table.schema, table.name)
             pipeline.extract(resource, loader_file_format="parquet")
             pipeline.normalize()
             before_write()
@@ -126,6 +155,7 @@ class Destination:
                 self._drop(table)
             self._create_staging(table.schema)
             self._load(pipeline)
+        self._stored(table).update({name.lower(): hint for name, hint in table.hints.items()})
 
     def _drop(self, table: Table) -> None:
         """Drop the table and dlt's record of its schema. If this load fails here, the next one creates the table."""
@@ -137,8 +167,9 @@ class Destination:
     def _create_staging(self, schema: str) -> None:
         """Create the schema of staging tables before dlt does, whose tables would keep old rows for two weeks."""
         if self.dialect == "snowflake" and schema not in self._staged:
-            name = self.quoted(STAGING.format(schema))
-            self.query(f"CREATE TRANSIENT SCHEMA IF NOT EXISTS {name} DATA_RETENTION_TIME_IN_DAYS = 0")
+            name = STAGING.format(schema)
+            self.query(f"CREATE TRANSIENT SCHEMA IF NOT EXISTS {self.quoted(name)} DATA_RETENTION_TIME_IN_DAYS = 0")
+            self._engine.schemas.add(name)
             self._staged.add(schema)
 
     def _load(self, pipeline: Any) -> None:
@@ -185,20 +216,20 @@ class Destination:
 
     def columns(self, table: Table) -> set[str]:
         """The names of the table's columns in RAW, in lower case; empty if it doesn't exist."""
-        rows = self.query(
-            "SELECT column_name FROM information_schema.columns "
-            "WHERE LOWER(table_schema) = %s AND LOWER(table_name) = %s",
-            table.schema.lower(),
-            table.name.lower(),
-        )
-        return {name.lower() for (name,) in rows}
+        return set(self._stored(table))
 
-    def count(self, table: Table) -> int:
-        """The number of rows that the source had at the last load."""
-        [(count,)] = self.query(
-            f"SELECT COUNT(*) FROM {self.quoted(table.schema, table.name)} WHERE {DELETED_AT} IS NULL"  # noqa: S608
+    def counts(self, since: dict[Table, datetime]) -> dict[Table, Counts]:
+        """The rows of each table, and those written since its time, UTC. One statement counts all of them."""
+        if not since:
+            return {}
+        selects = (
+            f"SELECT {number} AS number, COUNT(CASE WHEN {DELETED_AT} IS NULL THEN 1 END) AS present, "  # noqa: S608
+            f"COUNT(CASE WHEN {LOADED_AT} > CAST('{time.replace(tzinfo=None)}' AS TIMESTAMP) THEN 1 END) AS written "
+            f"FROM {self.quoted(table.schema, table.name)}"
+            for number, (table, time) in enumerate(since.items())
         )
-        return int(count)
+        rows = self.query(" UNION ALL ".join(selects))
+        return {list(since)[number]: Counts(present, written) for number, present, written in rows}
 
     def quoted(self, *names: str) -> str:
         """A name in SQL, whatever its letters and words. Names are case-insensitive in RAW."""
@@ -237,22 +268,36 @@ class Destination:
             advice = f". {LOGIN_ADVICE}" if str(getattr(driver, "sqlstate", "")).startswith(LOGIN_ERROR_CLASSES) else ""
             raise click.ClickException(f"{what}: {reason(driver)}{advice}") from None
 
-    def _pipeline(self, schema: str) -> Any:
-        if schema not in self._pipelines:
-            self._pipelines[schema] = dlt.pipeline(
-                pipeline_name=f"meshflow_{schema}",
+    def _pipeline(self, schema: str, name: str = "") -> Any:
+        """The pipeline of a table, or of a schema for statements on all of its tables.
+
+        dlt records each schema that a pipeline has had, which takes ten statements. That of one table rarely changes.
+        """
+        # Names may contain characters that no folder can have.
+        key = blake2s(f"{schema}.{name}".encode(), digest_size=8).hexdigest() if name else schema
+        if key not in self._pipelines:
+            self._pipelines[key] = dlt.pipeline(
+                pipeline_name=f"meshflow_{key}",
                 destination=self._engine,
                 dataset_name=schema,
                 pipelines_dir=str(self._work),
             )
-        return self._pipelines[schema]
+        return self._pipelines[key]
 
 
 @contextmanager
-def open_destination(
-    gateway: str, data: Path, wait: float, on_wait: Callable[[str], None], work: Path | None = None
+def open_destination(  # noqa: PLR0913 - what to open and how to wait
+    gateway: str,
+    data: Path,
+    tables: Iterable[Table],
+    wait: float,
+    on_wait: Callable[[str], None],
+    *,
+    work: Path | None = None,
 ) -> Iterator[Destination]:
-    """Open the database RAW of a SQLMesh gateway. Its files are in `data`, and by default the working folder `work`.
+    """Open the database RAW of a SQLMesh gateway, to write `tables`.
+
+    Its files are in `data`, and by default the working folder `work`.
 
     DuckDB allows one process at a time: wait up to `wait` seconds for its lock, and hold it until the load ends.
     """
@@ -262,23 +307,24 @@ def open_destination(
         if gateway == "live":
             with (
                 closing(_duckdb(data / "live_raw.duckdb", wait, on_wait)) as connection,
-                closing(Destination(dlt.destinations.duckdb(connection), duckdb.Error, work)) as destination,
+                closing(Destination(dlt.destinations.duckdb(connection), duckdb.Error, work, tables)) as destination,
             ):
                 yield destination
         else:
-            with closing(_snowflake(work)) as destination:
+            with _snowflake(work, tables) as destination:
                 yield destination
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _snowflake(work: Path) -> Destination:
+@contextmanager
+def _snowflake(work: Path, tables: Iterable[Table]) -> Iterator[Destination]:
     credentials: Any = settings.snowflake()
     # Optional dependencies, which loads into DuckDB don't need.
     from dlt.common.libs.cryptography import decode_private_key  # noqa: PLC0415
     from snowflake.connector import Error  # noqa: PLC0415
 
-    from meshflow.loading.keyless import KeylessCredentials  # noqa: PLC0415
+    from meshflow.loading.snowflake import KeylessCredentials, OneSession  # noqa: PLC0415
 
     if "private_key" in credentials:
         try:
@@ -292,9 +338,13 @@ def _snowflake(work: Path) -> Destination:
     if credentials.get("authenticator") == "workload_identity":
         credentials = KeylessCredentials(credentials)
         credentials.resolve()  # dlt would copy the fields of unresolved ones into its own class
-    # Rows contain personal data: delete staged files after the load.
-    engine = dlt.destinations.snowflake(credentials, keep_staged_files=False, stage_name=STAGE)
-    return Destination(engine, Error, work)
+    engine = OneSession(credentials, keep_staged_files=True, stage_name=STAGE)
+    with closing(engine), closing(Destination(engine, Error, work, tables)) as destination:
+        try:
+            yield destination
+        finally:
+            with suppress(click.ClickException):  # the next load removes them
+                destination.remove_files()
 
 
 def _duckdb(path: Path, wait: float, on_wait: Callable[[str], None]) -> duckdb.DuckDBPyConnection:

@@ -1,7 +1,7 @@
 """A load: rows that were written in the sources since the last load, merged into RAW by key."""
 
 import socket
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,11 +13,11 @@ import click
 import pyarrow as pa
 
 from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table, contract, source_tables
-from meshflow.loading.deletions import Deletions, mark_deleted
+from meshflow.loading.deletions import Deletions, find_deleted, mark
 from meshflow.loading.destination import Destination, open_destination
 from meshflow.loading.load_log import Load, LoadLog
 from meshflow.loading.reader import LAG, Cursor, Reader, Snapshot, Storage, TableError
-from meshflow.loading.rejections import Rejections
+from meshflow.loading.rejections import Rejections, read_rejected_keys
 from meshflow.postgres import unverified
 
 
@@ -70,9 +70,9 @@ def session(  # noqa: PLR0913 - source, destination and how to wait
             reporter.locked(holder)
             yield None
             return
-        with open_destination(gateway, data, wait, reporter.waiting) as destination:
-            destination.remove_leftovers()
+        with open_destination(gateway, data, tables.values(), wait, reporter.waiting) as destination:
             load_log = LoadLog(destination, tables)
+            destination.remove_leftovers()
             load_log.close_killed()
             # The start precedes the snapshot: a row that this snapshot misses is loaded by a later load.
             started_at = load_log.next_start(at or datetime.now(UTC))
@@ -90,7 +90,7 @@ def _log_unreachable(gateway: str, data: Path, error: Exception, at: datetime | 
     with (
         suppress(click.ClickException),
         TemporaryDirectory() as work,
-        open_destination(gateway, data, 0, lambda _: None, Path(work)) as destination,
+        open_destination(gateway, data, tables.values(), 0, lambda _: None, work=Path(work)) as destination,
     ):
         load_log = LoadLog(destination, tables)
         load_log.fail(source_tables(tables), load_log.next_start(at or datetime.now(UTC)), error)
@@ -114,24 +114,61 @@ def load_tables(session: Session, reporter: Reporter, *, only: Iterable[str] = (
     """
     selected = set(only)
     tables = [table for table in session.tables if not selected or str(table) in selected]
-    complete = True
-    for table in tables:
+    log, rejected = session.load_log, set[Table]()
+
+    @contextmanager
+    def rejection(table: Table) -> Iterator[None]:
         try:
-            with _logged_failure(session.load_log, [table], session.started_at):
-                _load(session, table, reporter, full_refresh=full_refresh)
+            yield
         except TableError as error:
+            log.fail([table], session.started_at, error)
             reporter.rejected(table, str(error))
-            complete = False
-    return complete
+            rejected.add(table)
+
+    with _logged_failure(log, tables, session.started_at):
+        log.read(tables)
+        rejected_keys = read_rejected_keys(session.destination)
+        loads = []
+        for table in tables:
+            with rejection(table):
+                loads.append(_prepare(session, table, reporter, full_refresh=full_refresh))
+        log.begin(loads)
+        for load in loads:
+            with rejection(load.table):
+                rejections = Rejections(
+                    session.destination,
+                    load.table,
+                    rejected_keys.get(str(load.table), set()),
+                    all_rows=load.cursor == Cursor(),
+                )
+                _load(session, load, rejections, reporter, full_refresh=full_refresh)
+        log.save()
+    return not rejected
 
 
-def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: bool) -> None:
-    count = 0
+def _prepare(session: Session, table: Table, reporter: Reporter, *, full_refresh: bool) -> Load:
+    """What to read. Raises TableError if the table can't be loaded."""
+    for name, type_ in session.reader.new_columns(table).items():
+        reporter.new_column(table, name, type_)
+    if not full_refresh and not session.destination.has_contract_types(table):
+        raise TableError(
+            f"{table}: the column types in RAW differ from {table.file}; "
+            f"`meshflow load --full-refresh --only {table}` recreates the table"
+        )
+    storage = session.reader.storage(table)
+    cursor = Cursor() if full_refresh else _cursor(session, table, storage)
+    return Load(table, session.started_at, cursor, storage, session.snapshot)
 
-    def rows(cursor: Cursor, rejections: Rejections) -> Generator[pa.RecordBatch, None, None]:
+
+def _load(session: Session, load: Load, rejections: Rejections, reporter: Reporter, *, full_refresh: bool) -> None:
+    table, count = load.table, 0
+
+    def rows() -> Generator[pa.RecordBatch, None, None]:
         nonlocal count
         loaded_at = pa.scalar(session.started_at.replace(tzinfo=None), pa.timestamp("us"))
-        for read, unfit in session.reader.rows(table, cursor):
+        for read, unfit in session.reader.rows(table, load.cursor):
+            if count:
+                session.load_log.save()  # this table may take long, and runs wait for earlier ones
             batch = rejections.sort_out(read, unfit)
             columns = {name: batch.column(name) for name in batch.schema.names}
             columns[LOADED_AT] = pa.repeat(loaded_at, batch.num_rows)
@@ -140,26 +177,21 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
             reporter.rows(table, count)
             yield pa.record_batch([columns[name] for name in table.arrow.names], schema=table.arrow)
 
-    for name, type_ in session.reader.new_columns(table).items():
-        reporter.new_column(table, name, type_)
-    has_types = _require_types(session, table, recreate=full_refresh)
-    storage = session.reader.storage(table)
-    cursor = Cursor() if full_refresh else _cursor(session, table, storage)
-    load = Load(table, session.started_at, cursor, storage, session.snapshot)
-    reporter.started(table, cursor)
-    rejections = Rejections(session.destination, table, all_rows=cursor == Cursor())
+    def before_change() -> None:
+        session.load_log.forget_counts(table)
+        # Without the lock, another load may have written newer rows.
+        session.reader.check()
+
+    reporter.started(table, load.cursor)
     deletions = Deletions()
-    # Before the load is recorded, which the next one takes for a failed one until it is finished.
-    is_replaced = not table.key and (full_refresh or _has_changed(session, table, storage, rejections))
+    is_replaced = not table.key and (full_refresh or _has_changed(session, load, rejections))
     # Closed, or after a failure the session in PostgreSQL would keep its lock on the table.
-    with closing(rows(cursor, rejections)) as batches:
-        session.load_log.begin(load)
+    with closing(rows()) as batches:
         if table.key or is_replaced:
-            # Checked before the write: without the lock, another load may have written newer rows.
-            how, check = "merge" if table.key else "replace", session.reader.check
-            session.destination.write(table, batches, how, recreate=not has_types, before_write=check)
+            how, recreate = "merge" if table.key else "replace", not session.destination.has_contract_types(table)
+            session.destination.write(table, batches, how, recreate=recreate, before_write=before_change)
             if table.key:
-                deletions = mark_deleted(session.reader, session.destination, table, session.started_at, rejections)
+                deletions = _mark_deleted(session, table, rejections, before_change)
             rejections.save(session.started_at)
     session.reader.check()
     if summary := rejections.summary():
@@ -171,6 +203,18 @@ def _load(session: Session, table: Table, reporter: Reporter, *, full_refresh: b
             f"`physical_properties: {{max_rows: …}}` in {table.file} allows more"
         )
     reporter.finished(session.load_log.finish(load, count, deletions))
+
+
+def _mark_deleted(
+    session: Session, table: Table, rejections: Rejections, before_mark: Callable[[], object]
+) -> Deletions:
+    """Mark the rows of RAW that are missing in the source or rejected. Raises TableError if RAW misses rows."""
+    in_raw = session.load_log.counts(table).present
+    deleted, unmarked = find_deleted(session.reader, session.destination, table, rejections, in_raw)
+    if deleted.num_rows:
+        before_mark()
+        mark(session.reader, session.destination, table, deleted, session.started_at)
+    return Deletions(deleted.num_rows, unmarked)
 
 
 def _cursor(session: Session, table: Table, storage: Storage) -> Cursor:
@@ -185,8 +229,9 @@ def _cursor(session: Session, table: Table, storage: Storage) -> Cursor:
     return Cursor(xid=previous.xmin, new_parts=tuple(sorted(storage.files.keys() - previous.files)))
 
 
-def _has_changed(session: Session, table: Table, storage: Storage, rejections: Rejections) -> bool:
+def _has_changed(session: Session, load: Load, rejections: Rejections) -> bool:
     """Whether a table without a key has other rows than RAW. Raises TableError if it is too large to be replaced."""
+    table, storage = load.table, load.storage
     count = session.reader.replaceable_count(table)
     names = {name.lower() for name in table.arrow.names}
     previous = session.load_log.previous(table, storage, session.snapshot)
@@ -194,16 +239,5 @@ def _has_changed(session: Session, table: Table, storage: Storage, rejections: R
     if not previous or not storage.files or not names <= session.destination.columns(table):
         return True
     written = Cursor(xid=previous.xmin, new_parts=tuple(sorted(storage.files.keys() - previous.files)))
-    in_raw = session.destination.count(table)
+    in_raw = session.load_log.counts(table).present
     return bool(session.reader.count(table, written)) or in_raw + rejections.earlier_count != count
-
-
-def _require_types(session: Session, table: Table, *, recreate: bool) -> bool:
-    """Whether RAW has the contract's types. Raises TableError if not, unless `recreate`."""
-    has_types = session.destination.has_contract_types(table)
-    if not has_types and not recreate:
-        raise TableError(
-            f"{table}: the column types in RAW differ from {table.file}; "
-            f"`meshflow load --full-refresh --only {table}` recreates the table"
-        )
-    return has_types

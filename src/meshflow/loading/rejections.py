@@ -19,17 +19,23 @@ BATCH = 1_000
 """Rows in a statement. Snowflake allows 16,384 values in one."""
 
 
+def read_rejected_keys(destination: Destination) -> dict[str, set[str]]:
+    """The keys of the rows that earlier loads have rejected, by table, such as 'retail.sales'."""
+    keys: dict[str, set[str]] = {}
+    for table, key in destination.query("SELECT source_table, row_key FROM loader.rejected_rows"):
+        keys.setdefault(table, set()).add(key)
+    return keys
+
+
 class Rejections:
     """The rejected rows of a table: those of this load, and those of earlier ones until they are read again."""
 
-    def __init__(self, destination: Destination, table: Table, *, all_rows: bool) -> None:
-        """`all_rows`: whether this load reads all of them."""
-        self._destination, self._table = destination, table
-        rows = destination.query("SELECT row_key FROM loader.rejected_rows WHERE source_table = %s", str(table))
-        self._stored = {key for (key,) in rows}
+    def __init__(self, destination: Destination, table: Table, stored: set[str], *, all_rows: bool) -> None:
+        """`stored`: the keys of those that earlier loads have rejected. `all_rows`: whether this one reads all rows."""
+        self._destination, self._table, self._stored = destination, table, stored
         self._reasons: dict[str, str] = {}
         self._faults: set[str] = set()
-        self._pending = set() if all_rows else self._stored.copy()
+        self._pending = set() if all_rows else stored.copy()
 
     @property
     def earlier_count(self) -> int:
