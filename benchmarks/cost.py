@@ -1,7 +1,7 @@
 """Credits of Snowflake per month for hourly and more frequent loads and runs, as a Markdown table.
 
-The statements of a run are counted on an emulator (tests/integration/test_statements.py). Their duration is an
-assumption: nothing has been measured on an account.
+The statements of a load and of a run are counted on an emulator (tests/integration/test_statements.py). Their duration
+is an assumption: nothing has been measured on an account.
 """
 
 from math import ceil
@@ -20,8 +20,6 @@ STATEMENT_SECONDS = 0.3
 """Assumption: the longest that docs/scale.md names for a statement on few rows."""
 RUN_TASKS = 4
 """Statements of a run that are sent in parallel: concurrent_tasks in config.yaml. A load sends one at a time."""
-LOAD_STATEMENTS = 135
-"""Of a load with rows of all four tables, without commits: counted once, on the emulator. Rejected rows add more."""
 QUOTA_SECONDS = {"load": 120, "transform": 240}
 """The average duration of a load and of a run for which the quotas of resource monitors are sufficient."""
 INTERVALS = (60, 15, 5)
@@ -44,8 +42,11 @@ def quota(minutes: int, warehouse: str) -> int:
 
 def table(counts: Counts) -> str:
     """Credits per month by interval, if rows are loaded in each of them."""
-    run = sum(number for kind, number in counts["run of an hour"].items() if kind not in FREE)
-    busy_seconds = {"LOAD": LOAD_STATEMENTS * STATEMENT_SECONDS, "TRANSFORM": run * STATEMENT_SECONDS / RUN_TASKS}
+    load, run = (
+        sum(number for kind, number in counts[step].items() if kind not in FREE)
+        for step in ("load of rows of all tables", "run of an hour")
+    )
+    busy_seconds = {"LOAD": load * STATEMENT_SECONDS, "TRANSFORM": run * STATEMENT_SECONDS / RUN_TASKS}
     rows = []
     for minutes in INTERVALS:
         used = [credits_per_month(minutes, busy) for busy in busy_seconds.values()]

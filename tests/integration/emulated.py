@@ -190,11 +190,11 @@ class Snowflake:
         return [entry["statement"] for entry in self.entries() if entry["user"] == user]
 
     @contextmanager
-    def sent(self) -> Iterator[list[str]]:
-        """Every statement that SQLMesh sends while the block runs, without its comments."""
-        start, statements = len(self.statements()), list[str]()
+    def sent(self, user: str = "TRANSFORMER") -> Iterator[list[str]]:
+        """Every statement that SQLMesh, or another user, sends while the block runs, without its comments."""
+        start, statements = len(self.statements(user)), list[str]()
         yield statements
-        statements += [re.sub(r"/\*.*?\*/", "", sql).strip() for sql in self.statements()[start:]]
+        statements += [re.sub(r"/\*.*?\*/", "", sql).strip() for sql in self.statements(user)[start:]]
 
     def definitions(self, schema: str = "") -> dict[str, str]:
         """The queries of the views in prod's schemas, or in one schema, by `SCHEMA.VIEW`."""
