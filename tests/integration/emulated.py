@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 PYTHON = Path(__file__).parents[2] / ".venv-emulator" / "bin" / "python"
 """The Python of the environment that `make .venv-emulator/installed` creates."""
 
-USERS = ("TRANSFORMER", "LOADER", "CI")
+USERS = ("TRANSFORMER", "LOADER", "CI", "DASHBOARDS", "SNOWDDL")
 
 NEW_ACCOUNT = Path(__file__).parents[2] / "infra" / "snowflake" / "new_account.sql"
 
@@ -171,7 +171,13 @@ class Snowflake:
         }
 
     def query(self, statement: str, role: str = "SNOWDDL_ADMIN") -> list[tuple[Any, ...]]:
-        """The rows of a statement, sent by a user that isn't SQLMesh. `role` decides about masks, not about grants."""
+        """The rows of a statement, sent by a user that has every role."""
+        with self.session(role) as execute:
+            return execute(statement)
+
+    @contextmanager
+    def session(self, role: str) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+        """A function that executes statements with a role, in one session."""
         with closing(
             snowflake.connector.connect(
                 account="emulated",
@@ -183,7 +189,7 @@ class Snowflake:
                 role=role,
             )
         ) as connection:
-            return list(connection.cursor().execute(statement).fetchall())
+            yield lambda statement: list(connection.cursor().execute(statement).fetchall())
 
     def statements(self, user: str = "TRANSFORMER") -> list[str]:
         """Every statement that `user` has sent so far, in order."""

@@ -4,10 +4,11 @@ An ASGI app in an environment of its own (requirements/emulator.lock), because f
 and SQLGlot than SQLMesh. It patches fakesnow's internals, so fakesnow is pinned exactly.
 
 It logs every login and statement to the file EMULATOR_LOG as a line of JSON: {"login", "authenticator", "token_id",
-"parameters", "warehouse", "roleName"} or {"statement", "user", "session", "unchecked"}. `unchecked` is true where the
-emulator accepts a statement without executing it, so that no test mistakes this for a proof. POST /faults makes the
-next login or matching statement fail as Snowflake would, or closes its connection. EMULATOR_USERS contains the users
-that may log in and their keys, EMULATOR_IDENTITIES those that log in by workload identity.
+"parameters", "warehouse", "roleName"} or {"statement", "user", "role", "session", "unchecked"}. `unchecked` is true
+where the emulator accepts a statement without executing it, so that no test mistakes this for a proof. grants.py has
+what each role may do. POST /faults makes the next login or matching statement fail as Snowflake would, or closes its
+connection. EMULATOR_USERS contains the users that may log in and their keys, EMULATOR_IDENTITIES those that log in by
+workload identity.
 """
 
 import base64
@@ -36,6 +37,7 @@ import pyarrow.parquet as pq
 import sqlglot
 from cryptography.hazmat.primitives import serialization
 from fakesnow.transforms import stage
+from grants import ADMINISTRATOR, Grants, Session
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 from starlette.requests import Request
@@ -52,14 +54,12 @@ IDENTITIES: dict[str, Any] = json.loads(os.environ.get("EMULATOR_IDENTITIES", "{
 
 ACCOUNT = "emulated"
 
-ADMINISTRATOR = "SNOWDDL_ADMIN"
-"""The role of a session that names none: it inherits all others."""
-NEW_ACCOUNT = Path(__file__).parents[2] / "infra/snowflake/new_account.sql"
-MEMBERSHIPS = [
-    *re.findall(r'GRANT ROLE "(\w+)" TO ROLE "(\w+)"', NEW_ACCOUNT.read_text(encoding="utf-8")),
-    ("CI__U_ROLE", ADMINISTRATOR),
-]
-"""Roles that inherit another: those of a new account, and the one that bootstrap.sql creates."""
+INFRASTRUCTURE = Path(__file__).parents[2] / "infra/snowflake"
+GRANTS = Grants.of("".join((INFRASTRUCTURE / name).read_text("utf-8") for name in ("bootstrap.sql", "new_account.sql")))
+
+SESSIONS: dict[str, Session] = {}
+"""Each session by its token."""
+NOBODY = Session("", "", frozenset())
 
 FAULTS: list[dict[str, Any]] = []
 """Faults, each of which occurs once: {"statement": a regular expression, or "login": true; "code": …, "message": …}.
@@ -77,12 +77,16 @@ UNCHECKED = [
     for kind in (
         r"ALTER\s+SESSION\s+(SET|UNSET)\s+(?!AUTOCOMMIT)",
         r"USE\s+SECONDARY\s+ROLES\b",
-        r"(GRANT|REVOKE)\b(?!.*\bON (?:TABLE|VIEW) \")",
-        r"(CREATE|ALTER|DROP)\s+(OR\s+REPLACE\s+)?(ROLE|USER|WAREHOUSE|RESOURCE\s+MONITOR|MASKING\s+POLICY|TAG)\b",
         r"ALTER\s+TABLE\s+\S+\s+(DROP\s+CLUSTERING\s+KEY|CLUSTER\s+BY)\b",
     )
 ]
 """Kinds of statements that the emulator accepts without executing them."""
+ADMINISTRATION = re.compile(
+    HEAD + r"((GRANT|REVOKE)\b(?!.*\bON (\w+ \w+ IN )?(DATABASE|SCHEMA|TABLE|VIEW) )|(CREATE|ALTER|DROP)\s+"
+    r"(OR\s+REPLACE\s+)?(ROLE|USER|WAREHOUSE|RESOURCE\s+MONITOR|MASKING\s+POLICY|TAG)\b)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Those of them that an administrator alone may send."""
 
 REWRITTEN = [
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), replacement)
@@ -95,14 +99,12 @@ REWRITTEN = [
         (r"\b(MATCH_BY_COLUMN_NAME\s*=\s*)'(\w+)'", r"\1\2"),
         (r"\bTO_NUMBER\((.*?), 'X+'\)", r"_emulated_hex(\1)"),
         (r"\bDATE_PART\(EPOCH_MICROSECOND, (\w+)\)", r"_emulated_epoch_us(\1)"),
-        (r"\bCURRENT_(ROLE|WAREHOUSE)\(\)", r"'EMULATED_\1'"),
+        (r"\bCURRENT_ROLE\(\)", "getvariable('session_role')"),
+        (r"\bCURRENT_WAREHOUSE\(\)", "'EMULATED_WAREHOUSE'"),
         (r"[\w\"]+\.INFORMATION_SCHEMA\.TABLE_PRIVILEGES\b", "_fs_global.main.grants"),
     )
 ]
-GRANT = re.compile(
-    HEAD + r'(GRANT|REVOKE) (\w+) ON (?:TABLE|VIEW) "(.+?)"\."(.+?)"\."(.+?)" (?:TO|FROM) (?:ROLE )?"?(\w+)"?$',
-    re.IGNORECASE,
-)
+GRANT = re.compile(HEAD + r"(?:GRANT|REVOKE) .* ON ", re.IGNORECASE)
 DDL = re.compile(HEAD + r"(CREATE|ALTER|DROP|TRUNCATE|COMMENT)\b", re.DOTALL | re.IGNORECASE)
 CREATE_DATABASE = re.compile(HEAD + r"CREATE DATABASE (\w+)$", re.IGNORECASE)
 DROP_DATABASE = re.compile(HEAD + r"DROP DATABASE (\w+)$", re.IGNORECASE)
@@ -112,6 +114,7 @@ COLUMN_COMMENTS = re.compile(
 )
 COMMENT = re.compile(r"""COLUMN "([^"]+)" COMMENT '((?:[^'\\]|\\.|'')*)'""")
 
+_check = fakesnow.cursor.FakeSnowflakeCursor.check_db_and_schema
 _execute = fakesnow.cursor.FakeSnowflakeCursor.execute
 _integers = fakesnow.transforms.integer_precision
 _identifier = fakesnow.transforms.identifier
@@ -132,21 +135,20 @@ def macros(catalog: str) -> str:
 
 def execute(cursor: Any, command: str, *arguments: Any, **options: Any) -> Any:
     """FakeSnowflakeCursor.execute, extended to more of Snowflake's SQL."""
+    cursor.parameters, cursor.done = options.get("binding_params"), []
     if DDL.match(command):
         # Snowflake ends a transaction first, also one that began with BEGIN.
         with suppress(duckdb.TransactionException):
             cursor._duck_conn.commit()
-    if any(kind.match(command) for kind in UNCHECKED):
-        command = DONE
-    for pattern, replacement in REWRITTEN:
-        command = pattern.sub(replacement, command)
+    command = rewritten(cursor, command)
     if found := COLUMN_COMMENTS.match(command):
         command = comment_columns(cursor, found[2], found[3])
     elif found := GRANT.match(command):
-        command = grant(cursor, *found.groups()[1:])
+        command = grant(cursor, command[found.end(1) :])
     elif found := REMOVE.match(command):
         command = remove(cursor, *found.groups())
     elif found := DROP_DATABASE.match(command):
+        cursor.check_db_and_schema(sqlglot.parse_one(command, read="snowflake"))
         cursor._duck_conn.execute(f"USE memory; DETACH {found[2].upper()}")
         command = DONE
     elif found := CREATE_DATABASE.match(command):
@@ -154,19 +156,64 @@ def execute(cursor: Any, command: str, *arguments: Any, **options: Any) -> Any:
         command = f"CREATE SCHEMA IF NOT EXISTS {found[2].upper()}.PUBLIC"
     elif "infer_schema(" in command:
         command, options["binding_params"] = infer_schema(cursor, options["binding_params"][0]), None
-    return _execute(cursor, command, *arguments, **options)
+    result = _execute(cursor, command, *arguments, **options)
+    for record in cursor.done:
+        record()
+    return result
 
 
-def grant(cursor: Any, verb: str, privilege: str, *on_and_to: str) -> str:
-    """Record a privilege on a table. Nothing enforces it."""
-    row = [privilege, *on_and_to]
-    cursor._duck_conn.execute(
-        "DELETE FROM _fs_global.main.grants "
-        "WHERE (privilege_type, table_catalog, table_schema, table_name, grantee) = (?, ?, ?, ?, ?)",
-        row,
-    )
-    if verb.upper() == "GRANT":
-        cursor._duck_conn.execute("INSERT INTO _fs_global.main.grants VALUES ('EMULATED_ROLE', ?, ?, ?, ?, ?)", row)
+def rewritten(cursor: Any, command: str) -> str:
+    """The statement in words that fakesnow knows; one that isn't executed only reports success."""
+    if ADMINISTRATION.match(command):
+        GRANTS.require_administrator(cursor._conn.session)
+    if is_unchecked(command):
+        return DONE
+    for pattern, replacement in REWRITTEN:
+        command = pattern.sub(replacement, command)
+    return command
+
+
+def is_unchecked(command: str) -> bool:
+    return bool(ADMINISTRATION.match(command)) or any(kind.match(command) for kind in UNCHECKED)
+
+
+def check(cursor: Any, statement: exp.Expression) -> None:
+    """Raise an error if the statement names no database, or the role lacks a privilege."""
+    _check(cursor, statement)
+    cursor.done += GRANTS.check(cursor._conn.session, statement, lambda table, kind: name_of(cursor, table, kind))
+
+
+def name_of(cursor: Any, table: exp.Table, kind: str) -> str:
+    """The full name of an object, in upper case, as the emulator finds names in any case."""
+    if isinstance(table.this, exp.DynamicIdentifier):
+        # IDENTIFIER(?) is the first value of each statement that the connector sends with it.
+        argument = table.this.this
+        text = cursor.parameters[0] if isinstance(argument, exp.Placeholder) else argument.name
+        table = exp.to_table(text, dialect="snowflake")
+    return full_name(cursor, [part.name for part in table.parts], kind)
+
+
+def full_name(cursor: Any, parts: list[str], kind: str = "") -> str:
+    length = {"DATABASE": 1, "SCHEMA": 2}.get(kind, 3)
+    current = [cursor._conn.database or "", cursor._conn.schema or ""]
+    return ".".join([*current[: length - len(parts)], *parts]).upper()
+
+
+def grant(cursor: Any, statement: str) -> str:
+    """Grant or revoke a privilege. INFORMATION_SCHEMA shows those on tables and views."""
+    session = cursor._conn.session
+    verb, privilege, name, role = GRANTS.grant(session, statement)
+    if name.count(".") == 2:
+        row = [privilege, *name.split("."), role]
+        cursor._duck_conn.execute(
+            "DELETE FROM _fs_global.main.grants "
+            "WHERE (privilege_type, table_catalog, table_schema, table_name, grantee) = (?, ?, ?, ?, ?)",
+            row,
+        )
+        if verb == "GRANT":
+            cursor._duck_conn.execute(
+                "INSERT INTO _fs_global.main.grants VALUES (?, ?, ?, ?, ?, ?)", [session.role, *row]
+            )
     return DONE
 
 
@@ -181,6 +228,7 @@ def remove(cursor: Any, location: str, path: str) -> str:
 
 
 def comment_columns(cursor: Any, table: str, actions: str) -> str:
+    GRANTS.require(cursor._conn.session, "OWNERSHIP", full_name(cursor, table.replace('"', "").split(".")))
     for column, quoted in COMMENT.findall(actions):
         text = re.sub(r"\\(.)", r"\1", quoted.replace("''", "'")).replace("'", "''")
         cursor._duck_conn.execute(f"""COMMENT ON COLUMN {table}."{column}" IS '{text}'""")
@@ -294,6 +342,10 @@ async def login(request: Request) -> ASGIApp:
         except jwt.InvalidTokenError as error:
             # The connector's documentation names neither Snowflake's code nor its text.
             return failure("390000", f"Workload identity is invalid: {error}", "28000")
+    user = str(data.get("LOGIN_NAME", "")).upper()
+    role = request.query_params.get("roleName") or ADMINISTRATOR
+    if user in GRANTS.inherited and role not in GRANTS.roles(user):
+        return failure("390189", f"Role '{role}' specified in the connect string is not granted to this user.", "08001")
     response = await fakesnow.server.login_request(request)
     write(
         login=data["LOGIN_NAME"],
@@ -303,19 +355,12 @@ async def login(request: Request) -> ASGIApp:
         **request.query_params,
     )
     token = json.loads(response.body)["data"]["token"]
-    NAMES[token] = str(data.get("LOGIN_NAME", "")).upper()
-    roles = inherited_roles(request.query_params.get("roleName") or ADMINISTRATOR)
-    fakesnow.server.sessions[token]._duck_conn.execute("SET VARIABLE session_roles = ?", [sorted(roles)])
+    SESSIONS[token] = Session(user, role, GRANTS.roles(role))
+    connection = fakesnow.server.sessions[token]
+    connection.session = SESSIONS[token]
+    connection._duck_conn.execute("SET VARIABLE session_role = ?", [role])
+    connection._duck_conn.execute("SET VARIABLE session_roles = ?", [sorted(connection.session.roles)])
     return response
-
-
-NAMES: dict[str, str] = {}
-"""The user of each session's token."""
-
-
-def inherited_roles(role: str) -> set[str]:
-    """The role and all roles that it inherits."""
-    return {role}.union(*(inherited_roles(below) for below, member in MEMBERSHIPS if member == role))
 
 
 def has_valid_signature(user: str, token: str) -> bool:
@@ -355,8 +400,14 @@ async def query(request: Request) -> ASGIApp:
     body = await body_of(request)
     statement = body["sqlText"]
     token = fakesnow.server.to_token(request)
-    unchecked = any(kind.match(statement) for kind in UNCHECKED)
-    write(statement=" ".join(statement.split()), user=NAMES.get(token, ""), session=token[:8], unchecked=unchecked)
+    sender = SESSIONS.get(token, NOBODY)
+    write(
+        statement=" ".join(statement.split()),
+        user=sender.user,
+        role=sender.role,
+        session=token[:8],
+        unchecked=is_unchecked(statement),
+    )
     if fault := next_fault(statement=statement):
         return fault_response(fault)
     response: Response = JSONResponse({})
@@ -412,6 +463,7 @@ for old, new in (
 fakesnow.info_schema.SQL_CREATE_INFORMATION_SCHEMA_TABLES_VIEW = Template(
     f"{template} union all {views} and not tables.internal"
 )
+fakesnow.cursor.FakeSnowflakeCursor.check_db_and_schema = check
 fakesnow.cursor.FakeSnowflakeCursor.execute = execute
 fakesnow.macros.creation_sql = macros
 fakesnow.transforms.identifier = identifier
@@ -424,6 +476,7 @@ fakesnow.server.logger.error = unhandled
 fakesnow.server.shared_fs.connect = lambda database=None, schema=None, **options: _connect(
     database, schema or (database and "PUBLIC"), **options
 )
+fakesnow.server.shared_fs.create_schema_on_connect = False
 fakesnow.server.shared_fs.duck_conn.execute(
     "CREATE TABLE _fs_global.main.grants AS SELECT '' AS grantor, '' AS privilege_type, '' AS table_catalog, "
     "'' AS table_schema, '' AS table_name, '' AS grantee WHERE false"

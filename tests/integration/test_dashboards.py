@@ -20,7 +20,7 @@ REVENUE = Query(
 
 @pytest.fixture(scope="module")
 def production(snowflake: Snowflake, keys: Keys) -> Iterator[Production]:
-    """Marts of prod and of a pull request, with three order lines each."""
+    """Marts of prod and of a pull request, with three order lines each. The dashboards were granted both."""
     for schema, price in (("RETAIL", 10), ("RETAIL__PR_12", 20)):
         snowflake.query(f"CREATE SCHEMA ANALYTICS.{schema}")
         snowflake.query(
@@ -28,10 +28,11 @@ def production(snowflake: Snowflake, keys: Keys) -> Iterator[Production]:
             "column2::DATE AS order_date, column3::DECIMAL(18, 2) AS net_revenue_amount FROM VALUES "
             f"('Spain', '2026-10-01', {price}.25), ('Spain', '2026-11-01', 1.00), ('Canada', '2026-10-31', 0.01)"
         )
+    for grant in ("USAGE ON SCHEMA ANALYTICS.RETAIL__PR_12", "SELECT ON ALL VIEWS IN SCHEMA ANALYTICS.RETAIL__PR_12"):
+        snowflake.query(f"GRANT {grant} TO ROLE DASHBOARDS__B_ROLE")
     with pytest.MonkeyPatch.context() as patch:
-        # The emulator has no dashboards user: it checks the key alone.
-        patch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_USER", "TRANSFORMER")
-        patch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_PRIVATE_KEY", keys.private("TRANSFORMER"))
+        patch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_USER", "DASHBOARDS")
+        patch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_PRIVATE_KEY", keys.private("DASHBOARDS"))
         yield Production()
 
 
@@ -52,12 +53,16 @@ def test_a_query_reads_the_views_of_its_environment(production: Production) -> N
 def test_values_are_bound_and_never_part_of_the_statement(production: Production, snowflake: Snowflake) -> None:
     assert rows_of(production, "prod", REVENUE.only("sales.country", ["Spain"])) == [("Spain", Decimal("10.25"))]
     assert rows_of(production, "prod", REVENUE.only("sales.country", ["Spain' OR '1' = '1"])) == []
-    assert not [sql for sql in snowflake.statements() if "Spain'" in sql and "retail" in sql.lower() and "SUM" in sql]
+    assert not [
+        sql
+        for sql in snowflake.statements("DASHBOARDS")
+        if "Spain'" in sql and "retail" in sql.lower() and "SUM" in sql
+    ]
 
 
 def test_the_session_has_the_role_and_warehouse_of_the_dashboards(production: Production, snowflake: Snowflake) -> None:
     rows_of(production, "prod", REVENUE)
-    login = snowflake.logins()[-1]
+    login = snowflake.logins("DASHBOARDS")[-1]
     assert (login["roleName"], login["warehouse"]) == ("DASHBOARDS__U_ROLE", "BI")
     assert login["parameters"]["QUERY_TAG"] == "meshflow dashboards"
 
@@ -77,9 +82,9 @@ def test_a_failed_login_is_reported_in_one_line_and_retried(production: Producti
 
 def test_an_expired_session_is_reported_in_one_line_and_replaced(production: Production, snowflake: Snowflake) -> None:
     assert rows_of(production, "prod", REVENUE)
-    logins = len(snowflake.logins())
+    logins = len(snowflake.logins("DASHBOARDS"))
     snowflake.fail({"statement": "fct_sales", "code": "390114", "message": "Authentication token has expired."})
     with pytest.raises(click.ClickException, match=r"^Snowflake can't be queried: .*token has expired"):
         rows_of(production, "prod", REVENUE)
     assert rows_of(production, "prod", REVENUE)
-    assert len(snowflake.logins()) == logins + 1
+    assert len(snowflake.logins("DASHBOARDS")) == logins + 1

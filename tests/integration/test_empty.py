@@ -150,9 +150,14 @@ class EmptyWarehouse:
 def context(
     project: Path, postgres: Server, snowflake: Snowflake, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Context]:
+    """The project, as an administrator: on Snowflake TRANSFORMER couldn't create the load log."""
     workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
-    with closing(workspace.context("snowflake")) as context:
-        yield context
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MESHFLOW_SNOWFLAKE_USER", "SNOWDDL")
+        patch.setenv("MESHFLOW_SNOWFLAKE_ROLE", "SNOWDDL_ADMIN")
+        patch.setenv("MESHFLOW_SNOWFLAKE_PRIVATE_KEY", snowflake.keys.private("SNOWDDL"))
+        with closing(workspace.context("snowflake")) as context:
+            yield context
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +172,8 @@ def warehouses(
         create_empty_views(context, adapter)
     with pytest.MonkeyPatch.context() as patch, closing(duckdb_adapter(":memory:")) as adapter:
         create_empty_views(context, adapter)
-        # The emulator has no dashboards user: it checks the key alone.
-        patch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_USER", "TRANSFORMER")
-        patch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_PRIVATE_KEY", keys.private("TRANSFORMER"))
+        patch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_USER", "DASHBOARDS")
+        patch.setenv("MESHFLOW_SNOWFLAKE_DASHBOARDS_PRIVATE_KEY", keys.private("DASHBOARDS"))
         yield {
             "live": EmptyWarehouse(adapter, SnapshotWarehouse("live", data)),
             "snowflake": EmptyWarehouse(context.engine_adapter, Production()),

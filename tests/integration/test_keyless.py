@@ -40,6 +40,7 @@ def run(
     """Exit status and output of a command in a job of GitHub's `environment`. No key is set."""
     variables = os.environ | workspace.environment | sources.environment | issuer.admit(environment)
     variables |= {"MESHFLOW_SNOWFLAKE_USER": user, "MESHFLOW_SNOWFLAKE_LOADER_USER": user}
+    variables |= {"MESHFLOW_SNOWFLAKE_ROLE": f"{user}__U_ROLE"}
     # The connector sends identities to Snowflake's own hosts only.
     variables |= {"SNOWFLAKE_WIF_ALLOWED_HOST_SUFFIXES": "localhost"}
     for name in ("MESHFLOW_SNOWFLAKE_PRIVATE_KEY", "MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY"):

@@ -77,9 +77,13 @@ class Warehouse:
         """Build the environment of a pull request in a checkout in `folder`, without its checks; the built tree."""
         git("clone", "--quiet", github.git_dir, folder, at=self.main)
         change = Checkout.merge(folder, pull.base_sha, pull.head_sha)
-        key = {"MESHFLOW_SNOWFLAKE_USER": "CI", "MESHFLOW_SNOWFLAKE_PRIVATE_KEY": self.snowflake.keys.private("CI")}
+        login = {
+            "MESHFLOW_SNOWFLAKE_USER": "CI",
+            "MESHFLOW_SNOWFLAKE_ROLE": "CI__U_ROLE",
+            "MESHFLOW_SNOWFLAKE_PRIVATE_KEY": self.snowflake.keys.private("CI"),
+        }
         plan = ("plan", f"pr_{pull.number}", "--auto-apply", "--skip-tests")
-        self.command("sqlmesh", "--paths", str(folder), "--gateway", "snowflake", *plan, **key, **self.ci_state)
+        self.command("sqlmesh", "--paths", str(folder), "--gateway", "snowflake", *plan, **login, **self.ci_state)
         return change.tree
 
     def command(self, name: str, *arguments: str, **variables: str) -> str:
