@@ -1,29 +1,39 @@
 """Check on a real account what has only been read in Snowflake's documents or run on an emulator.
 
 `make snowflake-check ACCOUNT=myorg-myaccount` runs CHECKS in order: first those that only read, then those in a
-database that it creates and drops. It writes a report in Markdown with names and figures of this module only: no row of
-data, no text of an error, no secret. docs/snowflake-readiness.md has the same list for people; a test compares them.
+database that it creates and drops. With `--pipeline` it also runs STEPS, which write RAW and prod, and checks what
+roles see and may do there. It writes a report in Markdown with names and figures of this module only: no row of data,
+no text of an error, no secret. docs/snowflake-readiness.md has the same lists for people; a test compares them.
 """
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
 from meshflow.environment import load_env
 from meshflow.error_lines import one_line_errors
+from meshflow.masking import masked_columns
+from meshflow.project import open_project
 from meshflow.snowflake import Login, arguments, login
 
 DATABASE = "MESHFLOW_CHECK"
 """The database that the check creates and drops. It fails if one of this name exists."""
+
+NOT_AUTHORIZED = 2003
+"""Snowflake's error if a role has no privilege on an object, or if there is none of this name."""
+INSUFFICIENT = 3001
+"""Its error if a role has a privilege on an object, but not the one that the statement needs."""
 
 REPORT = Path(".cache/snowflake-check.md")
 
@@ -67,10 +77,13 @@ class Step:
 
     name: str
     command: tuple[str, ...]
-    needs: tuple[str, ...]
-    """Variables without which it is skipped."""
-
     meaning: str
+    role: str = ""
+    """The role that runs it, with warehouse CI; empty for that of prod."""
+
+    changed: bool = False
+    """Whether it runs in a copy of the project with CHANGE."""
+
     answer: str = "exit status 0"
 
 
@@ -117,7 +130,7 @@ def _mask(role: str, warehouse: str, shown: str) -> Check:
         statements=("USE SECONDARY ROLES NONE", "SELECT name FROM MESHFLOW_CHECK.PUBLIC.MASKED"),
         expected=((shown,),),
         meaning="Masks show too much or too little: load no personal data",
-        verified="emulator, which evaluates the mask and enforces no grant",
+        verified="emulator, which evaluates the mask and enforces the grant",
         role=role,
         warehouse=warehouse,
     )
@@ -257,52 +270,113 @@ CHECKS = (
     Check(
         name="A role without a grant",
         statements=("USE SECONDARY ROLES NONE", "SELECT COUNT(*) FROM MESHFLOW_CHECK.PUBLIC.NUMBERS"),
-        expected=(("error 2003",),),
+        expected=((f"error {NOT_AUTHORIZED}",),),
         meaning="A role reads what nobody granted: stop, and look for grants to PUBLIC",
-        verified="SnowDDL offline",
+        verified="emulator, which enforces grants",
         role="ANALYST__B_ROLE",
         warehouse="BI",
-        not_emulated="it enforces no grants",
     ),
 )
 
 
 ENVIRONMENT = "snowflake_check"
-STATE = ("MESHFLOW_STATE_HOST", "MESHFLOW_SNOWFLAKE_USER")
+CHANGE = ("models/ops/table_freshness.sql", "  row_count::INT AS", "  (row_count + 0)::INT AS")
+"""A file, a text in it and another one that gives the same rows: the change of a pull request."""
+NEEDED = ("MESHFLOW_LOADER_URL", "MESHFLOW_SNOWFLAKE_LOADER_USER", "MESHFLOW_SNOWFLAKE_USER", "MESHFLOW_STATE_HOST")
+"""Variables without which the pipeline is skipped."""
 FLAGS = ("--auto-apply", "--no-prompts", "--skip-tests")
 STEPS = (
     Step(
         name="Load",
         command=("meshflow", "load", "--gateway", "snowflake"),
-        needs=("MESHFLOW_LOADER_URL", "MESHFLOW_SNOWFLAKE_LOADER_USER"),
         meaning="The loader's rights in RAW, or its statements",
     ),
     Step(
         name="Plan of prod",
         command=("meshflow", "plan", "--gateway", "snowflake", "prod", *FLAGS),
-        needs=STATE,
         meaning="The rights of TRANSFORMER, or the SQL of a model",
     ),
     Step(
         name="Masks and audits of prod",
         command=("meshflow", "audit", "--gateway", "snowflake"),
-        needs=STATE,
         meaning="A mask is missing, or an audit's SQL fails",
     ),
     Step(
         name="Environment of a pull request",
         command=("meshflow", "plan", "--gateway", "snowflake", ENVIRONMENT, *FLAGS),
-        needs=STATE,
-        meaning="The right to create schemas in ANALYTICS",
+        meaning="The rights of CI: to create schemas in ANALYTICS, and to read prod's tables",
+        role="CI__U_ROLE",
+        changed=True,
+    ),
+    Step(
+        name="Promotion of its change",
+        command=("meshflow", "plan", "--gateway", "snowflake", "prod", *FLAGS),
+        meaning="The rights of TRANSFORMER on what CI built",
+        changed=True,
+    ),
+    Step(
+        name="Reversal of the promotion",
+        command=("meshflow", "plan", "--gateway", "snowflake", "prod", *FLAGS),
+        meaning="Prod still has the change, which gives the same rows: plan prod again",
     ),
     Step(
         name="Removal of the environment",
         command=("sqlmesh", "--gateway", "snowflake", "invalidate", ENVIRONMENT, "--sync"),
-        needs=STATE,
-        meaning="The right to drop what the environment created. It expires within a week",
+        meaning="The right to drop what CI created. The environment expires within a week",
     ),
 )
 """With `--pipeline`. They write RAW and prod, as the runbook's first load and first plan do."""
+
+
+def _rejected(name: str, role: str, warehouse: str, statement: str, error: int) -> Check:
+    return Check(
+        name=f"{name} as {role}",
+        statements=("USE SECONDARY ROLES NONE", statement),
+        expected=((f"error {error}",),),
+        meaning="A grant in infra/snowflake/config doesn't hold: stop, and load no more personal data",
+        verified="emulator, which enforces grants",
+        role=role,
+        warehouse=warehouse,
+    )
+
+
+COUNT_OF_LOADS = "SELECT COUNT(*) FROM RAW.LOADER.LOADS"
+COUNT_OF_TABLES = "SELECT COUNT(*) FROM ANALYTICS.OPS.TABLE_FRESHNESS"
+WRITE_IN_RAW = "DELETE FROM RAW.LOADER.LOADS WHERE FALSE"
+WRITE_IN_PROD = "DELETE FROM ANALYTICS.RUN_LOG.EVENTS WHERE FALSE"
+NEW_VIEW = "CREATE VIEW ANALYTICS.OPS.MESHFLOW_CHECK AS SELECT 1 AS one"
+GRANTS = (
+    _rejected("Read RAW", "ANALYST__B_ROLE", "BI", COUNT_OF_LOADS, NOT_AUTHORIZED),
+    _rejected("Read another team's view", "ANALYST__B_ROLE", "BI", COUNT_OF_TABLES, NOT_AUTHORIZED),
+    _rejected("Read prod", "LOADER__U_ROLE", "LOAD", COUNT_OF_TABLES, NOT_AUTHORIZED),
+    _rejected("Write RAW", "TRANSFORMER__U_ROLE", "TRANSFORM", WRITE_IN_RAW, INSUFFICIENT),
+    _rejected("Write RAW", "CI__U_ROLE", "CI", WRITE_IN_RAW, INSUFFICIENT),
+    _rejected("Write prod", "CI__U_ROLE", "CI", WRITE_IN_PROD, INSUFFICIENT),
+    _rejected("Create a view in prod", "CI__U_ROLE", "CI", NEW_VIEW, INSUFFICIENT),
+)
+"""With `--pipeline`, after STEPS: what roles must not do with the tables of RAW and prod."""
+
+
+def _masks(role: str, wrong: str) -> Check:
+    count = f"SELECT COUNT(CASE WHEN {{column}}::VARCHAR {wrong} '***' THEN 1 END) FROM {{view}}"  # noqa: S608 - of the models
+    return Check(
+        name=f"Masked columns of the models as {role}",
+        statements=("USE SECONDARY ROLES NONE", count),
+        expected=((True, 0),),
+        meaning="Masks show too much or too little: stop, and load no more personal data",
+        verified="emulator, which evaluates masks and enforces grants",
+        role=role,
+        warehouse="BI",
+    )
+
+
+MASKS = (
+    _masks("ANALYST__B_ROLE", "<>"),
+    _masks("DASHBOARDS__B_ROLE", "<>"),
+    _masks("DATA_TEAM__B_ROLE", "<>"),
+    _masks("PII_READER__B_ROLE", "="),
+)
+"""With `--pipeline`, after STEPS, for each masked column. Whether the role reads any, and how many values are wrong."""
 
 
 @dataclass
@@ -353,23 +427,71 @@ def run_check(account: Account, check: Check, *, emulated: bool) -> Result:
     if emulated and check.not_emulated:
         return Result(check, "skipped", f"the emulator can't answer: {check.not_emulated}")
     try:
-        rows = account.rows(check)
+        return _compared(check, account.rows(check))
     except Error as error:
         rows = ((f"error {error.errno}",),)
         if rows != check.expected:
             return Result(check, "failed", f"{rows[0][0]}, query {error.sfqid}")
+        return _compared(check, rows)
+
+
+def _compared(check: Check, rows: tuple[tuple[Any, ...], ...]) -> Result:
     return Result(check, "as expected" if check.expected in (None, rows) else "different", written(rows))
 
 
-def run_step(step: Step, *, enabled: bool) -> Result:
-    """Run one command. Its output goes to the terminal, never to the report."""
-    if not enabled:
-        return Result(step, "skipped", "it writes RAW and prod: only with --pipeline")
-    if missing := [name for name in step.needs if not os.environ.get(name)]:
-        return Result(step, "skipped", f"{' and '.join(missing)} not set")
+def run_pipeline(account: Account, *, enabled: bool) -> Iterator[Result]:
+    """Run STEPS, then GRANTS and MASKS on what they built."""
+    missing = " and ".join(name for name in NEEDED if not os.environ.get(name))
+    if not enabled or missing:
+        reason = f"{missing} not set" if enabled else "it writes RAW and prod: only with --pipeline"
+        yield from (Result(one, "skipped", reason) for one in (*STEPS, *GRANTS, *MASKS))
+        return
+    with _changed_project() as copy:
+        yield from (run_step(step, copy if step.changed else Path()) for step in STEPS)
+    yield from (run_check(account, check, emulated=False) for check in GRANTS)
+    models = open_project("snowflake").models.values()
+    columns = {f"ANALYTICS.{model.name}": sorted(masked_columns(model)) for model in models}
+    yield from (run_masks(account, check, columns) for check in MASKS)
+
+
+@contextmanager
+def _changed_project() -> Iterator[Path]:
+    """A copy of the project with CHANGE while the block runs. It has neither settings nor data."""
+    file, old, new = CHANGE
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "project"
+        shutil.copytree(Path(), copy, ignore=shutil.ignore_patterns(".*", "data", "logs"))
+        text = (copy / file).read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise click.ClickException(f"{file} doesn't have {old!r} once: adapt CHANGE in {__file__}")
+        (copy / file).write_text(text.replace(old, new), encoding="utf-8")
+        yield copy
+
+
+def run_step(step: Step, folder: Path) -> Result:
+    """Run one command in `folder`. Its output goes to the terminal, never to the report."""
     program, *arguments = step.command
-    status = subprocess.run([Path(sys.executable).with_name(program), *arguments], check=False).returncode  # noqa: S603
+    role = {"MESHFLOW_SNOWFLAKE_ROLE": step.role, "MESHFLOW_SNOWFLAKE_WAREHOUSE": "CI"} if step.role else {}
+    command = [str(Path(sys.executable).with_name(program)), *arguments]
+    status = subprocess.run(command, cwd=folder, env=os.environ | role, check=False).returncode  # noqa: S603
     return Result(step, "failed" if status else "as expected", f"exit status {status}")
+
+
+def run_masks(account: Account, check: Check, columns: Mapping[str, Collection[str]]) -> Result:
+    """Run one of MASKS for each column, by view. The role reads only some of the views."""
+    from snowflake.connector.errors import Error  # noqa: PLC0415 - not in every environment
+
+    counts = []
+    for view, names in columns.items():
+        for column in names:
+            statements = tuple(statement.format(view=view, column=column) for statement in check.statements)
+            try:
+                [[count]] = account.rows(replace(check, statements=statements))
+                counts.append(count)
+            except Error as error:
+                if error.errno != NOT_AUTHORIZED:
+                    return Result(check, "failed", f"error {error.errno}, query {error.sfqid}")
+    return _compared(check, ((bool(counts), sum(counts)),))
 
 
 def written(rows: tuple[tuple[Any, ...], ...] | None) -> str:
@@ -416,10 +538,10 @@ def report(results: list[Result], account: str, at: datetime) -> str:
 OUTCOMES = ("as expected", "different", "failed", "skipped")
 
 
-def readiness() -> str:
-    """The table of docs/snowflake-readiness.md."""
+def readiness(checks: tuple[Check, ...] = CHECKS) -> str:
+    """A table of docs/snowflake-readiness.md."""
     lines = ["| # | check | run | expected | if it differs | verified so far by |", "|--:|---|---|---|---|---|"]
-    for number, check in enumerate(CHECKS, 1):
+    for number, check in enumerate(checks, 1):
         code = "<br>".join(f"`{' '.join(statement.split())}`" for statement in check.statements)
         run = f"as `{check.role}`: {code}" if check.role else code
         cells = (check.name, run, f"`{check.answer}`", check.meaning, check.verified)
@@ -430,7 +552,9 @@ def readiness() -> str:
 def commands() -> str:
     """The table of docs/snowflake-readiness.md on STEPS."""
     lines = ["| step | command | if it fails, look at |", "|---|---|---|"]
-    lines += [f"| {step.name} | `{' '.join(step.command)}` | {step.meaning} |" for step in STEPS]
+    for step in STEPS:
+        command = f"`{' '.join(step.command)}`" + (", with a change" if step.changed else "")
+        lines.append(f"| {step.name} | {f'as `{step.role}`: ' if step.role else ''}{command} | {step.meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -448,7 +572,7 @@ def main(account: str, file: Path, *, emulated: bool, pipeline: bool) -> None:
         opened = Account(login("CHECK", warehouse="CI"))
         try:
             found = run_checks(opened, emulated=emulated, show=click.echo)
-            for result in chain(found, (run_step(step, enabled=pipeline) for step in STEPS)):
+            for result in chain(found, run_pipeline(opened, enabled=pipeline)):
                 click.echo(f"{result.outcome}: {result.check.name} ({result.seen})")
                 results.append(result)
         finally:
