@@ -57,6 +57,7 @@ KIND = "kind CUSTOM (materialization 'replace_by_key', materialization_propertie
 TABLE = MODEL.replace("kind FULL", KIND)
 
 CODE = "__import__('os').system('touch executed')"
+EVAL = f"""@EVAL("a' + str({CODE}) + '")"""
 QUOTED = f'''"x' + str({CODE}) + '"'''
 PATH = f"""GET_PATH(a, '["x'' + str({CODE.replace("'", "''")}) + ''"]')"""
 
@@ -84,6 +85,9 @@ def selected(projection: str) -> str:
 
 
 def described(text: str) -> str:
+    """MODEL with a property. Audits replace its own."""
+    if text.startswith("audits ("):
+        return MODEL.replace("audits (unique_combination_of_columns(columns := product_id))", text)
     return MODEL.replace("kind FULL,", f"kind FULL, {text},")
 
 
@@ -105,7 +109,7 @@ HOSTILE = [
     ("audit-macro", MODEL_FILE, audited(f"@IF({QUOTED}, 1, 2)"), "passes Column"),
     ("audit-string-macro", MODEL_FILE, audited("@'x'"), "passes MacroStrReplace"),
     ("audit-comment", MODEL_FILE, audited("TRUE -- */ x\n"), "comment within a comment"),
-    ("audit-macro-of-text", MODEL_FILE, audited("@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)')"), "where SQLMesh evaluates Python"),
+    ("audit-macro-of-text", MODEL_FILE, audited("@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)')"), "to @GENERATE_SURROGATE_KEY"),
     # Second review: templates, `:=` and a macro's output end up in what is evaluated.
     ("template-in-condition", MODEL_FILE, selected(f"@EACH([{ENDING}], x -> @IF(f_@x, 1, 2))"), "passes Column f_@x"),
     ("template-in-filter", MODEL_FILE, selected(f"@FILTER([{ENDING}], x -> f_@x > 1)"), "calls @FILTER"),
@@ -116,7 +120,7 @@ HOSTILE = [
     ("template-of-texts", MODEL_FILE, selected(f"@EACH([{ENDING}], x -> a AS f_@x)"), "passes the identifier f_@x"),
     ("template-of-table", MODEL_FILE, MODEL.replace("SELECT product_id::INT", "@EACH([' TABLE prod.t'], x -> DROP@x);\n\nSELECT product_id::INT"), "statements besides its query"),
     ("assignment-in-lambda", MODEL_FILE, selected("@FILTER(['x)) or CODE or ((1'], x -> FALSE AND (a := 1))"), "calls @FILTER"),
-    ("assignment-of-stage", MODEL_FILE, selected("@IF((runtime_stage := 'testing') = 'testing', 1, 2)"), "which is no argument of a call"),
+    ("assignment-of-stage", MODEL_FILE, selected("@IF((runtime_stage := 'testing') = 'testing', 1, 2)"), "which is no argument of a macro"),
     ("macro-in-condition", MODEL_FILE, selected("@IF(@GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)') = 1, 1, 2)"), "where SQLMesh evaluates Python"),
     ("macro-in-if", MODEL_FILE, selected("@IF(1 = @GENERATE_SURROGATE_KEY(a, hash_function := 'eval(1)'), 1, 2)"), "where SQLMesh evaluates Python"),
     ("macro-deep-in-condition", MODEL_FILE, selected("@IF(1 = COALESCE(@AND(a, b), 1), 1, 2)"), "where SQLMesh evaluates Python"),
@@ -183,13 +187,13 @@ HOSTILE = [
     ("comments", MODEL_FILE, described("/* a */" * 40 + " owner x"), "takes more than"),
     ("nested-comments", MODEL_FILE, described("/* /* a */ */" * 40 + " owner x"), "takes more than"),
     ("nested-if", MODEL_FILE, selected("IF(" * 40), "takes more than"),
-    ("description-macro", MODEL_FILE, described(f"description @DEDUPLICATE(a, [b], ['@EVAL({QUOTED})'])".replace("'('", "x")), "no macro"),
+    ("description-macro", MODEL_FILE, described(f"description @DEDUPLICATE(a, [b], ['@EVAL({QUOTED})'])".replace("'('", "x")), "which can make SQL of a text"),
     ("test-jinja", TEST_FILE, TEST.replace("Robert", "{% print(1) %}"), "contains Jinja"),
     ("test-variable", TEST_FILE, TEST.replace("execution_time: '", "gateway: '\\'' + x #"), "where SQLMesh expects a name"),
     ("test-file", TEST_FILE, TEST.replace("rows: []", "path: docs/x.md"), "sets path"),
     ("test-csv", TEST_FILE, TEST.replace("rows: []", "{format: csv, rows: 'a', csv_settings: {engine: python}}"), "sets csv_settings"),
     ("test-statement", TEST_FILE, TEST.replace("rows: []", "query: COPY x TO 'y'"), "no query"),
-    ("test-macro", TEST_FILE, TEST.replace("rows: []", "query: SELECT @EVAL('1')"), "no macro"),
+    ("test-macro", TEST_FILE, TEST.replace("rows: []", "query: SELECT @EVAL('1')"), "which can make SQL of a text"),
     ("test-gateway", TEST_FILE, TEST.replace("  vars", "  gateway: snowflake\n  vars"), "sets gateway"),
     ("yaml-tag", TEST_FILE, TEST.replace("[]", "!!python/object/apply:os.getcwd []"), "YAML tag"),
     ("yaml-depth", TEST_FILE, "[" * 10_000, "levels"),
@@ -204,7 +208,7 @@ HOSTILE = [
     ("spelled-macro", MODEL_FILE, selected(f"@EVAL({spelled(f'@EVAL({QUOTED})')})"), "calls @EVAL"),
     ("spelled-python-in-external", EXTERNAL_FILE, EXTERNAL.replace("'true'", f'"@EVAL({spelled(QUOTED)})"'), "calls @EVAL"),
     ("macro-in-external", EXTERNAL_FILE, EXTERNAL.replace("'true'", '"@money(1)"'), "where SQLMesh evaluates Python"),
-    ("macro-in-defaults", "audits/{}.sql", AUDIT.replace("least = 0", "least = @money(1)"), "where SQLMesh evaluates Python"),
+    ("macro-in-defaults", "audits/{}.sql", AUDIT.replace("least = 0", "least = @money(1)"), "in its header"),
     ("statement-of-text", MODEL_FILE, MODEL.replace("SELECT", "@EVAL('DROP TABLE analytics.retail.t');\nSELECT"), "statements besides its query"),
     ("statement-of-function", MODEL_FILE, MODEL.replace("SELECT", "@GENERATE_SURROGATE_KEY(a, hash_function := 'DELETE FROM a WHERE MD5');\nSELECT"), "statements besides its query"),
     ("virtual-statement-of-text", MODEL_FILE, VIRTUAL.format("@EVAL('GRANT SELECT ON TABLE a.b TO ROLE public')"), "statements besides its query"),
@@ -219,6 +223,30 @@ HOSTILE = [
     ("argument-in-external", EXTERNAL_FILE, EXTERNAL.replace("column: line", f"column: \"'{ENDED}'\"").replace("'true'", "y.@column"), "uses @column"),
     ("argument-of-sqlmesh", MODEL_FILE, described(f"audits (accepted_range(column := a, start_ds := '{ENDED}', inclusive := y.@start_ds))"), "has the argument start_ds"),
     ("argument-of-sqlmesh-in-external", EXTERNAL_FILE, EXTERNAL.replace("column: line", f"column: line\n    start_ds: \"'{ENDED}'\""), "has the argument start_ds"),
+    # Fifth review: values that nobody visited, and macros that write an argument's text into SQL as it is.
+    ("dialect-of-code", MODEL_FILE, described(f"dialect snowflake({EVAL})"), "passes"),
+    ("dialect-with-index", MODEL_FILE, described(f"dialect snowflake[{EVAL}]"), "passes"),
+    ("dialect-of-values", MODEL_FILE, described("dialect snowflake(1)"), "passes Anonymous"),
+    ("materialization-of-code", MODEL_FILE, TABLE.replace("'replace_by_key'", f"replace_by_key({EVAL})"), "passes"),
+    ("materialization-with-index", MODEL_FILE, TABLE.replace("'replace_by_key'", f"'replace_by_key'[{EVAL}]"), "passes"),
+    ("gateway-of-function", MODEL_FILE, described("enabled @GENERATE_SURROGATE_KEY(a, hash_function := 'TRUE, gateway local, owner x, tags (a), stamp y')"), "passes hash_function"),
+    ("dialect-of-function", MODEL_FILE, described("enabled @GENERATE_SURROGATE_KEY(a, hash_function := 'TRUE, dialect duckdb(1), owner x, tags (a), stamp y')"), "passes hash_function"),
+    ("gateway-of-templates", MODEL_FILE, described("enabled @EACH(['TRUE, gateway local'], x -> @EACH((x, b), y -> c AS f_@y))"), "passes the identifier f_@y"),
+    ("gateway-of-outer-template", MODEL_FILE, described("enabled @EACH(['TRUE, gateway local'], x -> @EACH((a, b), y -> c AS f_@x))"), "passes the identifier f_@x"),
+    ("function-in-header", MODEL_FILE, described("enabled @GENERATE_SURROGATE_KEY(a)"), "in its header"),
+    ("each-in-header", MODEL_FILE, described("tags (@EACH((a, b), x -> x))"), "in its header"),
+    ("own-macro-in-header", MODEL_FILE, described("title @money(1)"), "in its header"),
+    ("statement-of-argument", MODEL_FILE, MODEL.replace("SELECT", "@is_affected(@GENERATE_SURROGATE_KEY(a));\nSELECT", 1), "within a statement"),
+    ("virtual-statement-of-argument", MODEL_FILE, VIRTUAL.format("@mask(@GENERATE_SURROGATE_KEY(a, hash_function := 'TRUNCATE t --'))"), "within a statement"),
+    ("function-of-text", MODEL_FILE, selected("@GENERATE_SURROGATE_KEY(a, hash_function := 'SYSTEM$CANCEL_ALL_QUERIES(1) --')"), "passes hash_function"),
+    ("function-of-parameter", MODEL_FILE, selected("@EACH(['TRUNCATE t --'], x -> @GENERATE_SURROGATE_KEY(a, hash_function := @x))"), "passes hash_function"),
+    ("function-of-function", MODEL_FILE, selected("@GENERATE_SURROGATE_KEY(a, hash_function := UPPER('TRUNCATE t --'))"), "passes hash_function"),
+    ("prefix-of-text", MODEL_FILE, selected("@STAR(intermediate.products, prefix := 'a, (SELECT 1) AS ', quote_identifiers := FALSE)"), "passes prefix"),
+    ("prefix-without-name", MODEL_FILE, selected("@STAR(intermediate.products, p, [x], 'a, (SELECT 1) AS ', '', FALSE)"), "no name"),
+    ("condition-by-name", MODEL_FILE, selected(f"@EACH(['{ENDED}'], x -> @IF(true := 1, condition := y.@x = 1))"), "to @IF"),
+    ("audit-like-a-function", MODEL_FILE, described("audits (round(x = @EACH([1], x -> x), y = @cadence))"), "which is no audit or signal"),
+    ("assignment-in-function", MODEL_FILE, audited("HASH(runtime_stage := 'testing') = 1"), "which is no argument of a macro"),
+    ("test-csv-line-feed", TEST_FILE, TEST.replace("rows: []", "{format: csv, rows: \"\\n\\\"a'b\\\"\\n1\"}"), "where SQLMesh expects a name"),
     ("template-of-second-item", MODEL_FILE, selected("@EACH((a, b), 'x, (SELECT 1) AS y', z -> c AS f_@z)"), "passes the identifier"),
 ]  # fmt: skip
 FUNCTIONS = [
@@ -239,6 +267,8 @@ FUNCTIONS = [
     *("COUNT(DISTINCT a)", "SUM(a)", "AVG(a)", "MIN(a)", "MAX(a)", "MEDIAN(a)", "STDDEV(a)", "VARIANCE(a)", "ANY_VALUE(a)"),
     *("LISTAGG(DISTINCT a, ', ') WITHIN GROUP (ORDER BY a)", "ARRAY_AGG(a)", "BOOLOR_AGG(a)", "MAX_BY(a, b)", "MIN_BY(a, b)"),
     *("APPROX_COUNT_DISTINCT(a)", "ROW_NUMBER() OVER (PARTITION BY a ORDER BY b DESC)", "RANK() OVER (ORDER BY a)"),
+    *("INITCAP(a)", "ARRAY_SIZE(a)", "PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY a)", "IFF(a > 1e6, b, 1e-6)"),
+    *("CURRENT_DATE - INTERVAL '7 days'", "SUM(a) OVER (ORDER BY b ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"),
     *("LAG(a) OVER (ORDER BY b)", "LEAD(a, 1, 0) OVER (ORDER BY b)", "SUM(a) OVER (PARTITION BY b)"),
 ]  # fmt: skip
 """Common functions of Snowflake."""
@@ -258,6 +288,7 @@ EVERYDAY = [
     ("surrogate-key", MODEL_FILE, selected("@GENERATE_SURROGATE_KEY(a, b, hash_function := 'SHA256') AS key")),
     ("star", MODEL_FILE, selected("@STAR(intermediate.products, exclude := [price], prefix := 'product_')")),
     ("if", MODEL_FILE, selected("@IF(@gateway = 'snowflake', a, b) AS c")),
+    ("if-later", MODEL_FILE, selected("@IF(@start_ds > '2026-01-01', a, b) AS c")),
     ("affected", MODEL_FILE, MODEL.replace("products;", "products WHERE @is_affected(products.product_id);")),
     ("reasons", MODEL_FILE, selected("@reject_reasons(no_price := price IS NULL, late := at > '2026-01-01'::DATE) AS r")),
     ("standard-variables", MODEL_FILE, selected("@start_ds, @end_ts, @execution_ts, @execution_date, @latest_epoch")),
@@ -276,6 +307,8 @@ EVERYDAY = [
     ("partition", MODEL_FILE, described("partitioned_by (DATE_TRUNC('day', at)), clustered_by (a, b)")),
     ("audits", MODEL_FILE, audited("TRUE AND NOT FALSE")),
     ("accepted-values", MODEL_FILE, described("audits (accepted_values(column := x, is_in := ('Yet to Start', 'Québec', 'A & B', '50%')))")),
+    ("pattern", MODEL_FILE, described("audits (match_regex_pattern_list(column := x, patterns := ('^#[0-9]+$', '[a-z]')))")),
+    ("formatting", MODEL_FILE, described("formatting FALSE, optimize_query FALSE")),
     ("forall", MODEL_FILE, described("audits (forall(criteria := (a > 0, b IN (1, 2), c IS NULL, LENGTH(d) <= 3 * 2, e BETWEEN 1 AND 2)))")),
     ("measures", MODEL_FILE, described("audits (totals_reconcile(measures := IFF(a, 1, 0), against := edtech.fct_enrollment, by := (a, b)))")),
     ("signals", MODEL_FILE, described("signals (source_loaded(source := 'retail', gateway := @gateway), parents_processed())")),

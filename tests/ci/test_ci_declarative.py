@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from admission_cases import CODE_FILES, EVERYDAY, HOSTILE, MODEL, QUOTED, TABLE, selected
+from admission_cases import CODE_FILES, EVAL, EVERYDAY, HOSTILE, MODEL, QUOTED, SEED, TABLE, described, selected
 from evaluation import recorded
 from sqlglot import exp
 from sqlmesh.core import dialect
@@ -15,7 +15,8 @@ from sqlmesh.core.audit.builtin import BUILT_IN_AUDITS
 from sqlmesh.core.macros import MacroEvaluator
 from sqlmesh.core.renderer import QueryRenderer
 
-from meshflow.ci import declarative
+from meshflow.ci import declarative, declarative_sql
+from meshflow.ci.checkout import changes_documents_only
 from meshflow.ci.declarative import Change, _names, find_code_changes, time_limit
 from meshflow.ci.declarative_sql import HeldError, require_sql
 
@@ -121,9 +122,40 @@ def test_every_file_of_main_would_be_admitted_again() -> None:
     assert {file: reason for file, reason in found.items() if reason and "configuration" not in reason} == {}
 
 
+def test_a_call_that_the_walk_through_the_tree_misses_is_found_among_the_tokens(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for check in ("require_value", "_require_plain"):
+        monkeypatch.setattr(declarative_sql, check, lambda *_, **__: None)
+    for text in (
+        described(f"enabled {EVAL}"),
+        described("title @money(1)"),
+        selected("(SELECT @PIVOT(a, [b]))"),
+    ):
+        with pytest.raises(HeldError, match="calls @"):
+            require_sql(text, _names(checkout, "HEAD"), is_audit=False)
+
+
 def test_a_symbolic_link_named_like_sql_is_held(checkout: Path) -> None:
     (checkout / "models/link.sql").symlink_to("/proc/self/environ")
     assert changes(checkout, {}) == {"models/link.sql": "is a symbolic link, a submodule or executable"}
+
+
+def test_a_path_that_is_not_utf_8_is_held_beside_the_one_that_it_reads_like(checkout: Path) -> None:
+    hostile = os.fsdecode(b"models/\xff.sql")
+    found = changes(checkout, {hostile: described(f"enabled {EVAL}"), "models/\ufffd.sql": MODEL})
+    assert found == {r"models/\xff.sql": "has a name that isn't UTF-8"}
+
+
+def test_no_seed_and_no_document_has_a_path_that_is_not_utf_8(checkout: Path) -> None:
+    seed, document = os.fsdecode(b"seeds/\xff.csv"), os.fsdecode(b"docs/\xff.md")
+    read = SEED.replace("seeds/retail/sales.csv", "seeds/\ufffd.csv")
+    found = changes(checkout, {seed: "a\n", "models/seed.sql": read})
+    assert found.keys() == {r"seeds/\xff.csv", "models/seed.sql"}
+    write(checkout, document, "text")
+    commit(checkout, "a document")
+    assert not changes_documents_only(checkout, "HEAD^1")
+    _git(checkout, "reset", "--quiet", "--hard", "HEAD^1")
 
 
 def test_removing_code_is_held_and_removing_a_model_is_not(checkout: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
-from evaluation import is_value, recorded
+from evaluation import Recorder, is_value, recorded
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
@@ -175,6 +175,22 @@ KINDS = [
     *("CUSTOM (materialization 'replace_by_key', materialization_properties (key = {0}, row_exists = {1}))", "{0}"),
     *("INCREMENTAL_BY_PARTITION", "SEED (path '$root/seeds/x.csv', csv_settings (delimiter = {0}, na_values = ({1})))"),
 ]  # fmt: skip
+WORDS = {"dialect": "snowflake", "materialization": "replace_by_key"}
+CALLED = [
+    f"{key} {WORDS.get(key, 'x')}{call}"
+    for key in sorted(declarative_sql.MODEL_PROPERTIES - {"kind"})
+    for call in ("({0})", "[{0}]", "({0})[{1}]")
+]
+"""For each key a name that is called: an admitted name hides what it is called with."""
+HEADERS += [
+    *("enabled @GENERATE_SURROGATE_KEY(a, hash_function := {0})", "enabled @IF(TRUE, {0}, {1})", "enabled @AND(TRUE, {0})"),
+    *("enabled @EACH([{0}], x -> @EACH((x, b), y -> c AS f_@y))", "enabled @EACH([{0}], x -> @EACH((a, b), y -> c AS f_@x))"),
+]  # fmt: skip
+KINDS += [
+    f"CUSTOM (materialization 'replace_by_key', {key} x{call})"
+    for key in sorted(declarative_sql.KIND_PROPERTIES)
+    for call in ("({0})", "[{0}]")
+] + [f"CUSTOM (materialization replace_by_key{call})" for call in ("({0})", "[{0}]")] * 5
 QUERIES = [
     *("SELECT a::INT AS a, b::VARCHAR AS b FROM retail.base", "SELECT a::INT AS a, {0} AS b FROM retail.base WHERE {1}"),
     *("SELECT {0}::INT AS a, {1} AS b FROM retail.base", "WITH c AS (SELECT {0} AS a) SELECT a, 'x' AS b FROM c"),
@@ -206,10 +222,16 @@ def model(**part: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.builds(text.format, **{name: st.just(plain_part) for name, plain_part in PARTS.items()} | part)
 
 
+PROPERTIES = st.sampled_from(
+    [f"'TRUE, {one}, owner x, tags (a), stamp y'" for one in ("gateway local", "dialect duckdb", "dialect duckdb(1)")]
+)
+"""Texts that are properties of their own if a macro writes them into the header as they are."""
+headers = model(header=filled(HEADERS, values | PROPERTIES) | filled(CALLED, values))
+kinds = model(kind=filled(KINDS, values))
 audited = model(header=calls("audits"))
 queried = model(query=filled(QUERIES, values))
 models = st.one_of(
-    *(model(kind=filled(KINDS, values)), model(header=filled(HEADERS, values)), model(end=filled(ENDS, values))),
+    *(kinds, headers, headers, model(end=filled(ENDS, values))),
     model(before=filled(PRE_STATEMENTS, values)),
     *(audited, audited, queried, queried),
 )
@@ -302,25 +324,30 @@ class Fuzzed:
             (self.path / file).unlink()
 
     def observe(self, file: str = "", text: str = "") -> set[str]:
-        """What Python executes while SQLMesh loads, lints, renders, tests and, sometimes, plans the project."""
+        """What Python executes while SQLMesh loads, lints, renders, tests and, sometimes, plans the project.
+
+        A gateway or a dialect of a model counts as well: no admitted header sets them.
+        """
         files = {MODEL_FILE: MODEL, AUDIT_FILE: AUDIT, file: text}
         for name, content in files.items():
             if name:
                 (self.path / name).write_text(content)
         try:
             with recorded() as recorder, suppress(Exception):
-                self._use()
+                self._use(recorder)
         finally:
             for name in filter(None, files):
                 (self.path / name).unlink()
             shutil.rmtree(self.path / ".cache", ignore_errors=True)
         return set(recorder.executed)
 
-    def _use(self) -> None:
+    def _use(self, recorder: Recorder) -> None:
         context = Context(paths=str(self.path))
         try:
             self.loaded += 1
             for model in context.models.values():
+                if isinstance(model, SqlModel) and (model.gateway, model.dialect) != (None, "snowflake"):
+                    recorder.executed.append(f"gateway {model.gateway}, dialect {model.dialect}")
                 # The state stores models as JSON.
                 for one in (model, type(model).parse_raw(model.json())):
                     with suppress(Exception):
@@ -418,6 +445,12 @@ def test_no_admitted_text_evaluates_more_than_values(fuzzed: Fuzzed) -> None:
     assert fuzzed.loaded > EXAMPLES // 20
 
 
+def test_the_oracle_sees_what_a_project_executes_when_it_is_loaded(fuzzed: Fuzzed) -> None:
+    """SQLMesh loads it in processes of its own unless MAX_FORK_WORKERS is 1. Then nothing is seen."""
+    header = f"""enabled @EVAL("a' + str({CODE}) + '")"""
+    assert any(CODE in source for source in fuzzed.observe(MODEL_FILE, MODEL.replace("cron @cadence", header)))
+
+
 JSON_PATH = {exp.JSONExtract, exp.JSONExtractScalar, exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey}
 ANYTHING = re.compile(".*", re.DOTALL)
 
@@ -442,6 +475,12 @@ WEAKENINGS = {
         audited,
     ),
     "arguments of audits aren't checked": (declarative_sql, {"_require_call": _forgotten}, MODEL_FILE, audited),
+    "values of headers aren't checked": (
+        declarative_sql,
+        {"_require_plain": _forgotten},
+        MODEL_FILE,
+        headers | kinds,
+    ),
     "queries aren't checked": (declarative_sql, {"require_query": _forgotten}, MODEL_FILE, queried),
     "values of YAML aren't checked": (declarative_yaml, {"require_argument": _forgotten}, EXTERNAL_FILE, external),
     "Jinja isn't found": (declarative, {"JINJA": re.compile("(?!)")}, TEST_FILE, unit_tests),
@@ -451,6 +490,8 @@ WEAKENINGS = {
 @pytest.mark.parametrize("weakening", WEAKENINGS)
 def test_a_weaker_list_is_found(fuzzed: Fuzzed, weakening: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, replaced, file, texts = WEAKENINGS[weakening]
+    for name in ("_require_known_calls", "_require_same_when_printed"):  # they would find most of it again
+        monkeypatch.setattr(declarative_sql, name, _forgotten)
     for name, value in replaced.items():
         monkeypatch.setattr(module, name, value)
 

@@ -4,6 +4,7 @@ Pull requests are merged with main here. GitHub updates refs/pull/N/merge after 
 after a push to main (since February 2026). A pull request that conflicts or is closed has no such ref.
 """
 
+import re
 import subprocess
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from typing import Self
 import click
 
 DOCUMENTS = ("docs/*", "*.md", "LICENSE")
+SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,24 @@ class ConflictError(Exception):
 def changes_documents_only(path: Path, main: str) -> bool:
     """Whether HEAD in the clone `path` differs from commit `main` in files that no command reads."""
     changed = git(path, "diff", "--name-only", "--no-renames", "-z", main, "HEAD").split("\0")
-    return all(any(fnmatchcase(name, pattern) for pattern in DOCUMENTS) for name in changed if name)
+    return all(is_utf8(name) and any(fnmatchcase(name, one) for one in DOCUMENTS) for name in changed if name)
 
 
 COMMITTER = ("-c", "user.name=meshflow", "-c", "user.email=meshflow@localhost")
 
 
 def git(path: Path, *arguments: str) -> str:
-    """Return what git prints in `path`. Raises click.ClickException if git fails."""
+    """Return what git prints in `path`. Raises click.ClickException if git fails.
+
+    Bytes that aren't UTF-8 become surrogates, as in Python's paths: no two paths become the same text.
+    """
     command = ["git", "-C", str(path), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 - commands of this file
+    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - commands of this file
     if done.returncode:
-        raise click.ClickException(f"{path}: git {arguments[0]}: {done.stderr.strip()}")
-    return done.stdout.strip()
+        raise click.ClickException(f"{path}: git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode(errors="surrogateescape").rstrip("\n")
+
+
+def is_utf8(path: str) -> bool:
+    """Whether a path that `git` returned is UTF-8."""
+    return not SURROGATES.search(path)

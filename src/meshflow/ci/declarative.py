@@ -12,6 +12,7 @@ gate requires an approval for that.
 """
 
 import ast
+import os
 import re
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from meshflow.ci.checkout import git
+from meshflow.ci.checkout import git, is_utf8
 from meshflow.ci.declarative_sql import HeldError, Names, require_sql
 from meshflow.ci.declarative_yaml import require_external_models, require_unit_tests
 
@@ -67,7 +68,7 @@ def find_code_changes(checkout: Path, main: str) -> dict[str, str]:
     modes = {path: fields.split()[1] for fields, path in zip(changes[::2], changes[1::2], strict=False)}
     change = Change(checkout, _names(checkout, main))
     found = {path: change.reason(path, mode) for path, mode in modes.items()}
-    return {path: reason for path, reason in found.items() if reason}
+    return {_printable(path): reason for path, reason in found.items() if reason}
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class Change:
         return ""
 
     def _require_declarative(self, path: str, mode: str) -> None:
+        if not is_utf8(path):
+            raise HeldError("has a name that isn't UTF-8")
         if not _matches(path, UNEXECUTED + SEEDS + SQL + UNIT_TESTS + EXTERNAL_MODELS):
             raise HeldError("is code or configuration")
         if mode == NO_FILE:
@@ -160,7 +163,7 @@ def _names(checkout: Path, main: str) -> Names:
         own_macros=frozenset(macros),
         variables=frozenset(_found(checkout, main, r"@\{?[A-Za-z_][A-Za-z0-9_]*", "models", "audits")),
         materializations=frozenset(_found(checkout, main, "materialization +'[a-z_]+'", "models")),
-        seeds=frozenset(path for _, path in regular if _matches(path, SEEDS)),
+        seeds=frozenset(path for _, path in regular if is_utf8(path) and _matches(path, SEEDS)),
     )
 
 
@@ -190,6 +193,10 @@ def _found(checkout: Path, commit: str, pattern: str, *folders: str) -> set[str]
     command = ["git", "-C", str(checkout), "grep", "-hoE", pattern, commit, "--", *paths]
     lines = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False).stdout  # noqa: S603
     return {re.findall(r"\w+", line)[-1].lower() for line in lines.splitlines()}
+
+
+def _printable(path: str) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:

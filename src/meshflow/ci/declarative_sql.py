@@ -9,17 +9,18 @@ import re
 from dataclasses import dataclass
 from unicodedata import normalize
 
-from sqlglot import exp
+from sqlglot import Dialect, TokenType, exp
 from sqlmesh.core import constants, dialect
+from sqlmesh.core.macros import macro
 from sqlmesh.core.model.kind import ModelKindName
 from sqlmesh.utils.date import date_dict
 
 DIALECT = "snowflake"
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-NUMBER = re.compile(r"[0-9]{1,38}(\.[0-9]{0,38})?")
-STRING = re.compile(r"[\w .,:/+%&()<>=!?*|^\[\]-]*")
-"""A string that is evaluated as Python, or parsed again. No quote, backslash, line feed, @, $, brace or #."""
+NUMBER = re.compile(r"[0-9]{1,38}(\.[0-9]{0,38})?([eE][+-]?[0-9]{1,3})?")
+STRING = re.compile(r"[\w .,:/+%&()<>=!?*|^\[\]$#-]*")
+"""A string that is evaluated as Python, or parsed again. No quote, backslash, line feed, @ or brace."""
 TEXT = re.compile(r"[^\\\x00-\x08\x0b-\x1f]*")
 """A string that describes. SQLMesh escapes it when it renders the header."""
 IDENTIFIER_TEMPLATE = re.compile(r"(\w*@(\w+|\{\w+\}))+\w*", re.ASCII)
@@ -42,6 +43,7 @@ CASTS = {exp.Cast, exp.TryCast, dialect.DColonCast, exp.DataType, exp.DataTypePa
 FUNCTIONS = {
     *(exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Nvl2, exp.DecodeCase, exp.EqualNull, exp.Greatest, exp.Least),
     *(exp.Abs, exp.Ceil, exp.Exp, exp.Floor, exp.Ln, exp.Round, exp.Sign, exp.Sqrt, exp.Trunc),
+    *(exp.ArraySize, exp.Initcap, exp.PercentileCont, exp.WindowSpec),
     *(exp.Concat, exp.ConcatWs, exp.Contains, exp.EndsWith, exp.Left, exp.Length, exp.Levenshtein),
     *(exp.Lower, exp.MD5, exp.Pad, exp.RegexpCount, exp.RegexpExtract, exp.RegexpLike, exp.RegexpReplace),
     *(exp.Repeat, exp.Replace, exp.Reverse, exp.Right, exp.SHA2, exp.Split, exp.SplitPart, exp.StartsWith),
@@ -68,23 +70,39 @@ MACROS = {
     *("safe_add", "safe_div", "safe_sub", "star"),
 }
 """Those of SQLMesh that make nodes of their arguments. @EVAL makes a text, which is parsed: a macro, or a statement."""
+SQLMESH_MACROS = frozenset(macro.get_registry())
+CODE_ARGUMENTS = {"hash_function", "prefix", "suffix"}
+"""Their text becomes the name of a function or a column, unquoted."""
+NAMED_ARGUMENTS = CODE_ARGUMENTS | {"exclude", "quote_identifiers"}
+"""Of SQLMesh's macros. Others have no name: the condition of @IF is its first argument."""
+MAX_POSITIONAL_OF_STAR = 3
+"""The fourth is the prefix."""
 EVALUATING = {"if", "filter", "with", "join", "where", "group_by", "having", "order_by", "limit", "union"}
 """Macros of SQLMesh that evaluate an argument as Python. Of @IF it is the condition only, but all count here."""
-CONDITION = {exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ}
+CONDITION = {
+    *(exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.And, exp.Or, exp.Not),
+    *(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE),
+}
 """What the condition of @IF consists of. SQLMesh writes Python from it, a column as a text: `exp.to_column('a.@b')`.
 The value of a variable there ends the text."""
 COLUMN_DEFINITIONS = {exp.Schema, exp.ColumnDef, exp.ColumnConstraint, exp.CommentColumnConstraint}
 
 UNITS = {"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"}
+WORDS = UNITS | {f"{unit}S" for unit in UNITS}
 """The only bare words: Python would evaluate any other as a name."""
+FRAME = re.compile("ROWS|RANGE|UNBOUNDED|CURRENT ROW|PRECEDING|FOLLOWING")
+INITCAP_DELIMITERS = dialect.parse_one("INITCAP(a)", dialect=DIALECT).expression
+"""SQLGlot adds them to each call."""
 
 DESCRIBING = {"title", "description", "owner", "tags", "stamp", "column_descriptions", "columns"}
 SCHEDULING = {"cron", "cron_tz", "start", "end", "interval_unit"}
 VALUES = {
     *("name", "grain", "grains", "references", "depends_on", "enabled", "allow_partials"),
     *("clustered_by", "partitioned_by", "physical_properties", "table_format", "storage_format"),
+    *("optimize_query", "formatting"),
 }
-MODEL_PROPERTIES = DESCRIBING | SCHEDULING | VALUES | {"kind", "audits", "signals", "dialect"}
+CALLING = {"audits", "signals"}
+MODEL_PROPERTIES = DESCRIBING | SCHEDULING | VALUES | CALLING | {"kind", "dialect"}
 """Not `gateway`: on gateway local, DuckDB would run the query in the process that has our keys, and DuckDB reads files.
 Not `blueprints`, `ignored_rules`, nor statements that run before or after the query."""
 AUDIT_PROPERTIES = {"name", "title", "description", "owner", "blocking", "skip", "defaults", "dialect"}
@@ -97,6 +115,7 @@ KIND_PROPERTIES = {
     *("valid_from_name", "valid_to_name", "updated_at_name", "updated_at_as_valid_from", "columns", "time_data_type"),
     *("execution_time_as_valid_from", "invalidate_hard_deletes", "materialization_properties"),
 }
+OWN_KIND_PROPERTIES = {"CUSTOM": {"materialization"}, "SEED": {"path", "batch_size", "csv_settings"}}
 
 
 class HeldError(Exception):
@@ -123,6 +142,7 @@ def require_sql(text: str, names: Names, *, is_audit: bool) -> None:
     if type(header) is not (dialect.Audit if is_audit else dialect.Model):
         raise HeldError("has no header")
     is_seed = _require_header(header, names)
+    _require_same_when_printed(header)
     statements = [statement for statement in statements if type(statement) is not exp.Semicolon]
     queries = [statement for statement in statements if isinstance(statement, exp.Query)]
     if len(queries) != (0 if is_seed else 1):
@@ -138,7 +158,39 @@ def require_sql(text: str, names: Names, *, is_audit: bool) -> None:
             # SQLMesh's own macros may return a statement that a text of their arguments contains.
             if type(one) is not dialect.MacroFunc or one.name.lower() not in names.own_macros:
                 raise HeldError("contains statements besides its query")
+            if other := {call.name for call in one.find_all(dialect.MacroFunc)} - {one.name}:
+                raise HeldError(f"calls @{_excerpt(min(other))} within a statement")
             require_value(one, names)
+    _require_known_calls(text, names)
+
+
+def _require_known_calls(text: str, names: Names) -> None:
+    """Raise HeldError if a macro is called that isn't listed, or in the header another one than @IF.
+
+    This reads tokens, in which nothing is nested. A walk through the tree misses what nobody thought of visiting.
+    """
+    allowed = frozenset({"if"})
+    tokens = Dialect.get_or_raise(DIALECT).tokenize(text)
+    for at, called, bracket in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if at.token_type is TokenType.SEMICOLON:
+            allowed = names.macros
+        if at.token_type is TokenType.PARAMETER and bracket.token_type is TokenType.L_PAREN:
+            _require_listed(called.text, names)
+            if called.text.lower() not in allowed:
+                raise HeldError(f"calls @{_excerpt(called.text)} in its header")
+
+
+def _require_same_when_printed(header: exp.Expr) -> None:
+    """Raise HeldError if SQLMesh, which prints a header to render it, would read another one."""
+    if dialect.parse_one(header.sql(DIALECT), dialect=DIALECT) != header:
+        raise HeldError("has a header that reads differently when SQLMesh prints it")
+
+
+def _require_listed(called: str, names: Names) -> None:
+    if called.lower() not in names.macros:
+        is_of_sqlmesh = called.lower() in SQLMESH_MACROS
+        reason = "which can make SQL of a text" if is_of_sqlmesh else "which is no macro on main"
+        raise HeldError(f"calls @{_excerpt(called)}, {reason}")
 
 
 def _parse(text: str) -> list[exp.Expr]:
@@ -156,28 +208,12 @@ def _parse(text: str) -> list[exp.Expr]:
 def _require_header(header: exp.Expr, names: Names) -> bool:
     """Whether it is the header of a seed. Raises HeldError unless each property and its value are listed."""
     allowed = MODEL_PROPERTIES if isinstance(header, dialect.Model) else AUDIT_PROPERTIES
-    is_seed = False
-    for prop in header.expressions:
-        key, value = prop.name.lower(), prop.args.get("value")
-        if type(prop) is not exp.Property or key not in allowed:
-            raise HeldError(f"sets {_excerpt(key)} in its header")
-        if not isinstance(value, exp.Expr):
-            raise HeldError(f"sets {key} to nothing")
-        if key == "dialect":
-            if value.name.lower() != DIALECT:
-                raise HeldError("sets dialect in its header")
-        elif key == "kind":
-            is_seed = _require_kind(value, names) or is_seed
-        elif key in {"audits", "signals"}:
-            for call in _items(value):
-                _require_call(call, names)
-        elif key == "defaults":
-            _require_arguments(_items(value), "defaults", names)
-        else:
-            # A macro parses its strings.
-            is_text = key in DESCRIBING | SCHEDULING and not value.find(dialect.MacroFunc)
-            require_value(value, names, TEXT if is_text else STRING)
-    return is_seed
+    values = _require_properties(header, allowed, "header", names)
+    if "dialect" in values and _name(values["dialect"]).lower() != DIALECT:
+        raise HeldError("sets dialect in its header")
+    for key in values.keys() & {"defaults"}:
+        _require_arguments(_items(values[key]), key, names)
+    return "kind" in values and _require_kind(values["kind"], names)
 
 
 def _require_kind(kind: exp.Expr, names: Names) -> bool:
@@ -185,22 +221,58 @@ def _require_kind(kind: exp.Expr, names: Names) -> bool:
     if type(kind) is not dialect.ModelKind:
         raise HeldError("has a kind that a macro computes")
     name = str(kind.this).upper()
-    if name not in KINDS | {"CUSTOM", "SEED"}:
+    if name not in KINDS | OWN_KIND_PROPERTIES.keys():
         raise HeldError(f"has the kind {_excerpt(name)}")
-    for prop in kind.expressions:
-        key, value = prop.name.lower(), prop.args.get("value")
-        if name == "CUSTOM" and key == "materialization":
-            if value.name.lower() not in names.materializations:
-                raise HeldError(f"uses the materialization {_excerpt(value.name)}, which no model on main uses")
-        elif name == "SEED" and key == "path":
-            found = SEED_PATH.fullmatch(value.name)
-            if not found or found[1] not in names.seeds:
-                raise HeldError("reads a local file that is no seed")
-        elif key in KIND_PROPERTIES or (name == "SEED" and key in {"batch_size", "csv_settings"}):
-            require_value(value, names)
-        else:
-            raise HeldError(f"sets {_excerpt(key)} in its kind")
+    allowed = KIND_PROPERTIES | OWN_KIND_PROPERTIES.get(name, set())
+    values = _require_properties(kind, allowed, "kind", names)
+    if "materialization" in values:
+        materialization = _name(values["materialization"])
+        if materialization.lower() not in names.materializations:
+            raise HeldError(f"uses the materialization {_excerpt(materialization)}, which no model on main uses")
+    if "path" in values:
+        found = SEED_PATH.fullmatch(_name(values["path"]))
+        if not found or found[1] not in names.seeds:
+            raise HeldError("reads a local file that is no seed")
     return name == "SEED"
+
+
+def _require_properties(of: exp.Expr, allowed: set[str], where: str, names: Names) -> dict[str, exp.Expr]:
+    """The values of a header or a kind, by key in lower case.
+
+    Raises HeldError unless each key is `allowed` and, whatever the key, its value is plain. SQLMesh renders all of a
+    header when it loads the file, and parses the result again.
+    """
+    values: dict[str, exp.Expr] = {}
+    for prop in of.expressions:
+        key, value = prop.name.lower(), prop.args.get("value")
+        if type(prop) is not exp.Property or key not in allowed:
+            raise HeldError(f"sets {_excerpt(key)} in its {where}")
+        if not isinstance(value, exp.Expr):
+            raise HeldError(f"sets {key} to nothing")
+        if key in values:
+            raise HeldError(f"sets {key} twice")
+        values[key] = value
+        if key in CALLING:
+            for call in _items(value):
+                _require_call(call, names)
+        elif type(value) is not dialect.ModelKind:  # whose properties are checked the same way
+            _require_plain(key, value, names)
+    return values
+
+
+def _require_plain(key: str, value: exp.Expr, names: Names) -> None:
+    """Raise HeldError if a value of a header calls another macro than @IF, or is more than a value."""
+    # A macro parses its strings.
+    is_text = key in DESCRIBING | SCHEDULING and not value.find(dialect.MacroFunc)
+    require_value(value, names, TEXT if is_text else STRING)
+    for node in value.find_all(dialect.MacroFunc, dialect.StagedFilePath, exp.Lambda):
+        if not _is_macro(node) or node.name.lower() != "if":
+            raise HeldError(f"passes {type(node).__name__} {_excerpt(node.sql(DIALECT))} in its header")
+
+
+def _name(value: exp.Expr) -> str:
+    """The text of a name or a string that stands alone, or ''."""
+    return value.name if type(value) in {exp.Identifier, exp.Literal, exp.Var} else ""
 
 
 def _items(value: exp.Expr) -> list[exp.Expr]:
@@ -208,11 +280,13 @@ def _items(value: exp.Expr) -> list[exp.Expr]:
 
 
 def _require_call(call: exp.Expr, names: Names) -> None:
-    """An audit or a signal with arguments `name := value`."""
+    """An audit or a signal, by name or with arguments `name := value`."""
     if type(call) is exp.Anonymous and NAME.fullmatch(call.name):
         _require_arguments(call.expressions, call.name, names)
-    else:
+    elif type(call) in {exp.Identifier, exp.Column}:
         require_value(call, names)
+    else:
+        raise HeldError(f"passes {type(call).__name__} {_excerpt(call.sql(DIALECT))}, which is no audit or signal")
 
 
 def _require_arguments(arguments: list[exp.Expr], of: str, names: Names) -> None:
@@ -294,7 +368,7 @@ def require_value(value: exp.Expr, names: Names, string: re.Pattern[str] = STRIN
                 continue
             # A value with quotes would end the identifier, and be Python or SQL of its own.
             raise HeldError(f"passes the identifier {_excerpt(node.name)} where SQLMesh may evaluate Python")
-        else:
+        elif node != INITCAP_DELIMITERS or type(node.parent) is not exp.Initcap:
             _require_leaf(node, string)
 
 
@@ -324,7 +398,9 @@ def _require_leaf(node: exp.Expr, string: re.Pattern[str]) -> None:
     if type(node) is exp.Literal:
         pattern = string if node.is_string else NUMBER
     elif type(node) is exp.Var:
-        pattern = re.compile("|".join(UNITS), re.IGNORECASE)
+        pattern = re.compile("|".join(WORDS), re.IGNORECASE)
+    elif type(node) is exp.WindowSpec:
+        pattern = FRAME
     else:
         pattern = NAME
     for values in node.args.values():
@@ -340,15 +416,30 @@ def _require_leaf(node: exp.Expr, string: re.Pattern[str]) -> None:
 
 
 def _require_allowed_call(node: exp.Expr, value: exp.Expr, names: Names) -> None:
-    """A macro is one of main, and stands where nothing is evaluated. `name := value` is an argument of a call."""
+    """A macro is one of main, and stands where nothing is evaluated. `name := value` is an argument of a macro."""
     if type(node) is dialect.MacroFunc:
-        if node.name.lower() not in names.macros:
-            raise HeldError(f"calls @{_excerpt(node.name)}, which is no macro on main")
+        _require_listed(node.name, names)
         if _is_evaluated(node):
             # It may return text that isn't among its arguments.
             raise HeldError(f"calls @{_excerpt(node.name)} where SQLMesh evaluates Python")
-    if type(node) is exp.PropertyEQ and node is not value and type(node.parent) is not exp.Anonymous:
-        raise HeldError(f"passes {_excerpt(node.sql(DIALECT))}, which is no argument of a call")
+        if node.name.lower() == "star" and any(
+            type(one) is not exp.PropertyEQ for one in node.this.expressions[MAX_POSITIONAL_OF_STAR:]
+        ):
+            raise HeldError("calls @STAR with an argument that has no name")
+    if type(node) is exp.PropertyEQ and node is not value:
+        _require_named_argument(node, names)
+
+
+def _require_named_argument(node: exp.PropertyEQ, names: Names) -> None:
+    call = node.parent.parent if type(node.parent) is exp.Anonymous else None
+    if call is None or not _is_macro(call):
+        raise HeldError(f"passes {_excerpt(node.sql(DIALECT))}, which is no argument of a macro")
+    if call.name.lower() in names.own_macros:
+        return
+    name, passed = node.this.name.lower(), node.expression
+    is_name = type(passed) is exp.Literal and passed.is_string and NAME.fullmatch(passed.name)
+    if name not in NAMED_ARGUMENTS or (name in CODE_ARGUMENTS and not is_name):
+        raise HeldError(f"passes {_excerpt(node.sql(DIALECT))} to @{_excerpt(call.name)}")
 
 
 def _is_evaluated(node: exp.Expr) -> bool:
@@ -360,7 +451,9 @@ def _is_evaluated(node: exp.Expr) -> bool:
 def _is_alias_of_names(node: exp.Identifier) -> bool:
     """Whether it is the alias within an @EACH over names, as in `@EACH((a, b), c -> SUM(c) AS sum_@c)`."""
     function = node.find_ancestor(exp.Lambda)
-    each = function and function.find_ancestor(dialect.MacroFunc)
+    if function is None or function.find_ancestor(exp.Lambda):  # whose parameters may be texts
+        return False
+    each = function.find_ancestor(dialect.MacroFunc)
     if not each or each.name.lower() != "each" or type(node.parent) is not exp.Alias or node.arg_key != "alias":
         return False
     items = (one for item in each.this.expressions[:-1] for one in item.walk())

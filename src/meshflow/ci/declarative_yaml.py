@@ -100,7 +100,7 @@ def _require_rows(table: Any) -> None:
         _require_duckdb_query(table["query"])
     rows = table.get("rows") or []
     if isinstance(rows, str):
-        _require_text(rows.split("\n", 1)[0], re.compile(r"[\w $#,-]*"))
+        _require_text(rows.strip().split("\n", 1)[0], re.compile(r"[\w $#,-]*"))
     else:
         for row in _list(rows):
             for column in _mapping(row):
