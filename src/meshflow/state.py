@@ -5,6 +5,7 @@ janitor execute that, and reading it is enough. So whoever may write to the stat
 """
 
 import json
+import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
@@ -22,12 +23,15 @@ from sqlmesh.core.plan import PlanBuilder
 from sqlmesh.core.snapshot import Snapshot, SnapshotFingerprint, SnapshotId, SnapshotTableInfo
 from sqlmesh.core.snapshot.cache import SnapshotCache
 from sqlmesh.core.snapshot.definition import SnapshotNameVersion, SnapshotTableCleanupTask
+from sqlmesh.core.snapshot.evaluator import get_custom_materialization_type
 from sqlmesh.core.state_sync import EngineAdapterStateSync, StateSync
 from sqlmesh.core.state_sync.base import DelegatingStateSync
 from sqlmesh.core.state_sync.common import ExpiredSnapshotBatch
 from sqlmesh.core.state_sync.db.utils import snapshot_id_filter
 
 from meshflow.names import table_name
+
+logger = logging.getLogger(__name__)
 
 RUNBOOK = "docs/runbooks/state.md"
 
@@ -104,9 +108,11 @@ class _State(DelegatingStateSync):
     def get_expired_snapshots(self, **options: Any) -> ExpiredSnapshotBatch | None:
         """The next batch to drop, without tables that an environment shows, and without those that aren't SQLMesh's.
 
-        The state's row of a model says what its table is called, and the role of pull requests may insert rows. Such
-        tables are left out: an error would let that role stop the janitor.
+        The state's row of a model says what its table is called and how it is dropped, and the role of pull requests
+        may insert rows. Those that can't be read, or whose materialization the checkout doesn't have, have no table to
+        drop either. SQLMesh deletes these rows: with an error, the janitor would fail until somebody else does.
         """
+        self._project._load_materializations()  # noqa: SLF001 - without models, nothing has loaded them
         batch: ExpiredSnapshotBatch | None = self._state.get_expired_snapshots(**options)
         if batch is None:
             return None
@@ -124,6 +130,9 @@ class _State(DelegatingStateSync):
             dropped = _tables(task.snapshot, {False, not task.dev_table_only})
             parts = [exp.to_table(name) for name in dropped]
             are_own = all(one.catalog.upper() == catalog and one.db.upper().startswith("SQLMESH_") for one in parts)
+            kind = task.snapshot.custom_materialization
+            if kind is not None and get_custom_materialization_type(kind, raise_errors=False) is None:
+                return False  # SQLMesh fails for a materialization that it doesn't know
             return are_own and shown.isdisjoint(dropped)
 
         return batch.copy(update={"cleanup_tasks": list(filter(may_drop, batch.cleanup_tasks))})
@@ -146,8 +155,8 @@ class _Snapshots(SnapshotCache):
     def get_or_load(
         self, snapshot_ids: set[SnapshotId], loader: Callable[[set[SnapshotId]], Collection[Snapshot]]
     ) -> tuple[dict[SnapshotId, Snapshot], set[SnapshotId]]:
-        """Nothing is cached, so the second value is empty."""
-        snapshots = loader(snapshot_ids)
+        """Nothing is cached, so the second value is empty. Rows that can't be read are left out, as if missing."""
+        snapshots = list(_readable(snapshot_ids, loader))
         if nodes := self._project.nodes:
             snapshots = list(_checked(snapshots, nodes))
         return {one.snapshot_id: one for one in snapshots}, set()
@@ -159,10 +168,24 @@ class _Snapshots(SnapshotCache):
         """Nothing is kept."""
 
 
+def _readable(
+    snapshot_ids: set[SnapshotId], loader: Callable[[set[SnapshotId]], Collection[Snapshot]]
+) -> Iterator[Snapshot]:
+    try:
+        yield from loader(snapshot_ids)
+    except ValueError as error:  # JSON's errors and pydantic's are
+        if len(snapshot_ids) > 1:
+            for one in sorted(snapshot_ids):
+                yield from _readable({one}, loader)
+        else:
+            logger.warning("The state's row of %s can't be read", next(iter(snapshot_ids)), exc_info=error)
+
+
 def _checked(snapshots: Iterable[Snapshot], nodes: dict[str, Node]) -> Iterable[Snapshot]:
     """`snapshots` with the nodes of the checkout, or with a `Foreign`. Standalone audits of others are left out."""
     changed = []
     for snapshot in snapshots:
+        _never_render(snapshot)
         own = _own(snapshot, nodes)
         if own is not None:
             changed += [] if _is_equal(snapshot, own) else [snapshot.name]
@@ -176,6 +199,24 @@ def _checked(snapshots: Iterable[Snapshot], nodes: dict[str, Node]) -> Iterable[
     _raise_if(changed)
 
 
+class _NotRendered:
+    """Replaces SQLMesh's renderer of a query."""
+
+    def render(self, *_: Any, **__: Any) -> None:
+        """No query, so no types and no comments of columns."""
+
+
+def _never_render(snapshot: Snapshot) -> Snapshot:
+    """A snapshot of the state, whose hashes can be computed without executing its SQL and its Python.
+
+    SQLMesh hashes partitions and comments, for which it renders the query. To compare JSON instead would stop prod
+    after a change of what no fingerprint has, such as the defaults of an audit.
+    """
+    if isinstance(snapshot.node, SqlModel):
+        vars(snapshot.node)["_query_renderer"] = _NotRendered()
+    return snapshot
+
+
 def _own(snapshot: Snapshot, nodes: dict[str, Node]) -> Node | None:
     """The checkout's node, if the snapshot's fingerprint is that of this node."""
     own = nodes.get(snapshot.name)
@@ -187,7 +228,7 @@ def _own(snapshot: Snapshot, nodes: dict[str, Node]) -> Node | None:
 
 
 def _is_equal(snapshot: Snapshot, own: Node) -> bool:
-    """Whether the state has what the fingerprint is made of, computed again. That evaluates nothing.
+    """Whether the state has what the fingerprint is made of, computed again, of a snapshot that can't be rendered.
 
     What doesn't determine data is compared by its CRC-32. Whatever has the same isn't found, and `own` is executed.
     """
@@ -247,9 +288,13 @@ def _stored(context: Context, own: Collection[Snapshot]) -> Iterator[Snapshot]:
         known |= missing
         parents = set[SnapshotId]()
         for where in snapshot_id_filter(table.engine_adapter, missing, table.SNAPSHOT_BATCH_SIZE):
-            query = exp.select("snapshot").from_(table.snapshots_table).where(where)
-            for (text,) in table.engine_adapter.fetchall(query, quote_identifiers=True):
-                snapshot = Snapshot(**json.loads(text), updated_ts=0)
+            query = exp.select("name", "snapshot").from_(table.snapshots_table).where(where)
+            for name, text in table.engine_adapter.fetchall(query, quote_identifiers=True):
+                try:
+                    snapshot = _never_render(Snapshot(**json.loads(text), updated_ts=0))
+                except ValueError:
+                    _raise_if([name])
+                    raise
                 parents.update(snapshot.parents)
                 yield snapshot
         missing = parents - known

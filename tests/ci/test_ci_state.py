@@ -12,10 +12,13 @@ from typing import Any
 
 import click
 import pytest
+from sqlglot import exp
 from sqlmesh.core.context import Context, ExecutionContext
 from sqlmesh.core.environment import EnvironmentStatements
 from sqlmesh.core.macros import RuntimeStage
-from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotId
+from sqlmesh.core.model.kind import ModelKindName
+from sqlmesh.core.renderer import BaseExpressionRenderer
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotFingerprint, SnapshotId
 from sqlmesh.core.snapshot.definition import SnapshotTableCleanupTask
 from sqlmesh.core.state_sync import EngineAdapterStateSync
 from sqlmesh.core.state_sync.common import ExpiredBatchRange, ExpiredSnapshotBatch, LimitBoundary, RowBoundary
@@ -24,9 +27,10 @@ from workspace import Workspace
 
 from meshflow.audit import audit
 from meshflow.ci.prod import apply, drop_expired, export_state
-from meshflow.ci.run import run_prod
+from meshflow.ci.run import run_prod, summary
+from meshflow.names import table_name
 from meshflow.project import open_project
-from meshflow.state import Foreign, Project
+from meshflow.state import Foreign, Project, require_same_data
 
 Json = dict[str, Any]
 
@@ -67,6 +71,25 @@ def plant(project: Context, name: str, change: Callable[[Json], object]) -> None
     change(snapshot["node"])
     planted = json.dumps(snapshot).replace("'", "''")
     project.engine_adapter.execute(f"UPDATE {table} SET snapshot = '{planted}' WHERE {where}")
+
+
+def insert(project: Context, name: str, change: Callable[[Json], object], columns: Json | None = None) -> None:
+    """Insert a row as the role of pull requests can: a changed copy of a model's, under another identifier."""
+    where = f"""name LIKE '%"{name.replace(".", '"."')}"'"""
+    [(text,)] = project.engine_adapter.fetchall(f"SELECT snapshot FROM sqlmesh._snapshots WHERE {where}")
+    snapshot = json.loads(text)
+    change(snapshot)
+    snapshot["fingerprint"]["metadata_hash"] = "1"
+    planted = {
+        "identifier": SnapshotFingerprint(**snapshot["fingerprint"]).to_identifier(),
+        "snapshot": json.dumps(snapshot),
+        "fingerprint": json.dumps(snapshot["fingerprint"]),
+    } | (columns or {})
+    replaced = ", ".join(f"{exp.convert(value).sql('duckdb')} AS {column}" for column, value in planted.items())
+    project.engine_adapter.execute(
+        f"INSERT INTO sqlmesh._snapshots BY NAME SELECT * REPLACE ({replaced}) FROM sqlmesh._snapshots WHERE {where}"
+    )
+    forget(project)
 
 
 @pytest.fixture
@@ -155,12 +178,25 @@ PLANTED: dict[str, tuple[str, Callable[[Json, Path], object]]] = {
         MART,
         lambda node, marker: node["on_virtual_update"].append({"sql": f"@IF({quoted(marker)}, SELECT 1, SELECT 2)"}),
     ),
+    "macro that hashing executes": (MART, lambda node, marker: render_columns(node, marker, by_macro=True)),
+    "query that hashing renders": (MART, lambda node, marker: render_columns(node, marker, by_macro=False)),
     "session property": (
         MART,
         lambda node, marker: node.update(session_properties=f"('query_tag' = @IF({quoted(marker)}, 'a', 'b'))"),
     ),
 }
 """By what is planted: the model, and how."""
+
+
+def render_columns(node: Json, marker: Path, *, by_macro: bool) -> None:
+    """Hashing partitions reads the types of columns, which are those of the rendered query if the model has none."""
+    node["kind"] = {"name": "INCREMENTAL_BY_TIME_RANGE", "time_column": {"column": "at", "format": "%Y-%m-%d"}}
+    node.pop("columns", None)
+    node["partitioned_by"] = []
+    node["query"] = {"sql": "SELECT @planted() AS at" if by_macro else f"SELECT @IF({quoted(marker)}, 1, 2) AS at"}
+    code = f"{payload(marker)}\ndef planted(evaluator):\n    return 1"
+    executable = {"payload": code, "kind": "definition", "name": "planted", "path": "x.py"}
+    node["python_env"] = {"planted": executable} if by_macro else {}
 
 
 def prepend(node: Json, function: str, marker: Path) -> None:
@@ -192,6 +228,58 @@ def test_planted_code_stops_with_the_name_of_its_model_and_is_not_executed(
     with pytest.raises(click.ClickException, match=rf"differs from the checkout at {name.lower()}, though"):
         restored.state_reader.get_snapshots([snapshot_id(restored, name)])
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("by_macro", [True, False])
+@pytest.mark.parametrize("name", [MART, COURSE])
+def test_a_row_that_the_role_of_pull_requests_inserts_is_not_executed_by_a_run(
+    name: str, *, by_macro: bool, restored: Project, marker: Path
+) -> None:
+    """Another row of prod's version, which a run compares with the checkout."""
+    insert(restored, name, lambda snapshot: render_columns(snapshot["node"], marker, by_macro=by_macro))
+    for command in (lambda: run_prod(restored.path, "local"), lambda: apply(restored.path, "local", no_gaps=False)):
+        with pytest.raises(click.ClickException, match=rf"differs from the checkout at {name.lower()}, though"):
+            command()
+    assert not marker.exists()
+
+
+DETAILS: dict[str, Json] = {
+    "CUSTOM": {"materialization": "replace_by_key"},
+    "INCREMENTAL_BY_TIME_RANGE": {"time_column": {"column": "at"}},
+    "INCREMENTAL_BY_UNIQUE_KEY": {"unique_key": ["at"]},
+    "SCD_TYPE_2": {"unique_key": ["at"]},
+    "SCD_TYPE_2_BY_TIME": {"unique_key": ["at"]},
+    "SCD_TYPE_2_BY_COLUMN": {"unique_key": ["at"], "columns": ["at"]},
+}
+"""What a kind requires."""
+KINDS = sorted(set(ModelKindName) - {"EXTERNAL", "SEED", "DBT_CUSTOM", "MANAGED"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_no_kind_is_rendered_to_compare_it(
+    kind: ModelKindName, restored: Project, marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(node: Json) -> None:
+        render_columns(node, marker, by_macro=False)
+        node["partitioned_by"] = ['"AT"'] if kind is ModelKindName.INCREMENTAL_BY_PARTITION else []
+        node["kind"] = {"name": kind.value} | DETAILS.get(kind.value, {})
+
+    insert(restored, MART, lambda snapshot: change(snapshot["node"]))
+    plant(restored, COURSE, change)
+    forget(restored)
+    rendered = []
+    render = BaseExpressionRenderer._render  # noqa: SLF001
+
+    def recording(self: Any, *arguments: Any, **options: Any) -> Any:
+        rendered.append(self._expression.sql())
+        return render(self, *arguments, **options)
+
+    monkeypatch.setattr(BaseExpressionRenderer, "_render", recording)
+    with pytest.raises(click.ClickException, match=r"differs from the checkout at edtech\.dim_course, though"):
+        restored.state_reader.get_snapshots([snapshot_id(restored, COURSE)])
+    with pytest.raises(click.ClickException, match=r"differs from the checkout at .*retail\.fct_sales, though"):
+        require_same_data(restored)
+    assert not [sql for sql in rendered if str(marker) in sql]
 
 
 def test_a_run_a_plan_and_audits_stop_and_continue_once_the_state_is_restored_from_its_export(
@@ -322,7 +410,9 @@ def test_the_janitor_drops_tables_of_development_whose_model_prod_shows(
 
 
 @pytest.mark.parametrize("planted", ["table of prod", "view of prod", "raw table"])
-def test_a_planted_model_makes_the_janitor_drop_nothing_of_others(restored: Project, planted: str) -> None:
+def test_a_planted_model_makes_the_janitor_drop_nothing_of_others(
+    restored: Project, planted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The role of pull requests may insert models, and such a row says what its table is called."""
     [(text,)] = restored.engine_adapter.fetchall(
         """SELECT snapshot FROM sqlmesh._snapshots WHERE name LIKE '%"RETAIL"."DIM_PRODUCT"'"""
@@ -345,8 +435,49 @@ def test_a_planted_model_makes_the_janitor_drop_nothing_of_others(restored: Proj
         f"SELECT * REPLACE ('{name}' AS name, '{planted_text}' AS snapshot, 0 AS updated_ts, 1 AS ttl_ms) "
         'FROM sqlmesh._snapshots WHERE name LIKE \'%"RETAIL"."DIM_PRODUCT"\''
     )
-    with closing(open_project("local", path=restored.path)) as other, suppress(click.ClickException):
-        other.run_janitor(ignore_ttl=False)
+    monkeypatch.chdir(restored.path)
+    drop_expired("local")
     assert restored.engine_adapter.table_exists(f"{catalog}.{schema}.{kept}")
     left = "SELECT COUNT(*) FROM sqlmesh._snapshots WHERE name LIKE '%HARMLESS%'"
     assert restored.engine_adapter.fetchone(left) == (0,), "the row is gone, and stops no later janitor"
+
+
+HARMLESS = '"ANALYTICS"."HARMLESS"."X"'
+EXPIRED = {"name": HARMLESS, "updated_ts": 0, "ttl_ms": 1}
+
+
+def of_unknown_materialization(snapshot: Json) -> None:
+    snapshot |= {"name": HARMLESS, "physical_schema": "SQLMESH_X", "parents": []}
+    snapshot["node"]["kind"] = {"name": "CUSTOM", "materialization": "unknown"}
+
+
+@pytest.mark.parametrize("row", ["unreadable", "of an unknown materialization"])
+def test_a_planted_row_stops_neither_the_janitor_nor_the_export(
+    row: str, restored: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(restored.path)
+    text = {"snapshot": "{}"} if row == "unreadable" else {}
+    insert(restored, MART, of_unknown_materialization, EXPIRED | text)
+    export_state(tmp_path / "state.json", "local")
+    drop_expired("local")
+    left = "SELECT COUNT(*) FROM sqlmesh._snapshots WHERE name LIKE '%HARMLESS%'"
+    assert restored.engine_adapter.fetchone(left) == (0,)
+
+
+def test_a_janitor_that_fails_fails_no_run_and_is_reported(
+    restored: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    insert(restored, MART, of_unknown_materialization, EXPIRED | {"fingerprint": "{}"})
+    restored.engine_adapter.execute("""DELETE FROM sqlmesh._intervals WHERE name LIKE '%"DIM_PRODUCT"'""")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    outcome = run_prod(restored.path, "local")
+    assert not outcome.failure
+    assert [table_name(name) for name in outcome.record.models] == ["retail.dim_product"]
+    assert "Expired tables were not dropped: ValidationError. Full text: " in summary(outcome)
+    assert "::warning::Expired tables were not dropped" in capsys.readouterr().out
+
+
+def test_an_unreadable_row_of_a_version_of_prod_is_named(restored: Project) -> None:
+    insert(restored, MART, lambda _: None, {"snapshot": "{}"})
+    with pytest.raises(click.ClickException, match=r"differs from the checkout at retail\.fct_sales, though"):
+        run_prod(restored.path, "local")

@@ -45,6 +45,8 @@ class Outcome:
     drifted: list[str] = field(default_factory=list)
     due: bool = True
     failure: str = ""
+    undropped: str = ""
+    """Why expired tables weren't dropped. It fails no run."""
     late: str = ""
     """Which data is late, although all that could be computed was."""
     error: BaseException | None = None
@@ -92,10 +94,11 @@ def run_prod(path: Path, gateway: str) -> Outcome:
         _repair_drift(context, outcome)
         snapshots = context.prod()
         outcome.owners = {one.name: one.node.owner or "" for one in snapshots.values()}
-        status = context.run("prod")
+        status = context.run("prod", skip_janitor=True)
         # SQLMesh has work to do for intervals that their signals hold back, too.
         outcome.due = bool(context.record.models) or status.is_failure
         outcome.failure = "The run of prod has failed" if status.is_failure else ""
+        outcome.undropped = _drop_expired(context)
     except click.ClickException:
         raise
     except Exception as error:  # noqa: BLE001 - a driver's too: the summary reports any
@@ -115,6 +118,20 @@ def run_prod(path: Path, gateway: str) -> Outcome:
         if late := [one for one in known if one.is_late(now)]:
             outcome.late = describe_late(late, len(known), "prod")
     return outcome
+
+
+def _drop_expired(context: RecordedProject) -> str:
+    """Drop what has expired, and return why that failed, or ''.
+
+    SQLMesh does it before a run, which one row of the state that can't be dropped would stop.
+    """
+    try:
+        context.run_janitor(ignore_ttl=False)
+    except Exception as error:  # noqa: BLE001 - a driver's too: the summary reports any
+        reason = f"Expired tables were not dropped: {explain(error)}"
+        click.echo(f"{'::warning::' if os.environ.get('GITHUB_ACTIONS') else ''}{reason}")
+        return reason
+    return ""
 
 
 def _failing_since(context: RecordedProject) -> dict[str, datetime]:
@@ -201,6 +218,8 @@ def summary(outcome: Outcome) -> str:
             f"{outcome.drift_repaired}: {', '.join(map(github.code, outcome.drifted)) or 'no model differs'}.",
             "",
         ]
+    if outcome.undropped:
+        lines += [f"{outcome.undropped}.", ""]
     if outcome.record.failures:
         lines += [*_failures(outcome), ""]
     elif outcome.failure:
