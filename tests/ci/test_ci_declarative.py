@@ -16,7 +16,7 @@ from sqlmesh.core.macros import MacroEvaluator
 from sqlmesh.core.renderer import QueryRenderer
 
 from meshflow.ci import declarative, declarative_sql
-from meshflow.ci.checkout import changes_documents_only
+from meshflow.ci.checkout import changes_besides_documents
 from meshflow.ci.declarative import Change, _names, find_code_changes, time_limit
 from meshflow.ci.declarative_sql import HeldError, require_sql
 
@@ -154,7 +154,7 @@ def test_no_seed_and_no_document_has_a_path_that_is_not_utf_8(checkout: Path) ->
     assert found.keys() == {r"seeds/\xff.csv", "models/seed.sql"}
     write(checkout, document, "text")
     commit(checkout, "a document")
-    assert not changes_documents_only(checkout, "HEAD^1")
+    assert changes_besides_documents(checkout, "HEAD^1") == [document]
     _git(checkout, "reset", "--quiet", "--hard", "HEAD^1")
 
 

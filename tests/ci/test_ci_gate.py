@@ -353,6 +353,17 @@ def test_a_change_of_models_is_admitted_without_a_comment(github: FakeGitHub, tm
     assert github.comments_on(pull) == []
 
 
+def test_a_public_repository_builds_no_model_before_an_approval(github: FakeGitHub, tmp_path: Path) -> None:
+    github.is_private = False
+    pull = github.open_pull("feature")
+    assert_held(github, pull, tmp_path, "everybody can read the result")
+    github.review(pull, "bob", "APPROVED")
+    assert admit(github, pull, tmp_path / "approved")[1].outputs["sha"] == pull.head_sha
+    github.push("documents", {"README.md": "A lakehouse.\n"})
+    pull = github.open_pull("documents")
+    assert admit(github, pull, tmp_path / "documents")[1].outputs["documents_only"] == "true"
+
+
 @pytest.mark.parametrize("fork", ["mallory/meshflow", None], ids=["existing", "deleted"])
 def test_a_fork_is_not_admitted_and_gets_a_comment_with_the_reason(
     github: FakeGitHub, tmp_path: Path, fork: str | None

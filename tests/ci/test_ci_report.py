@@ -276,11 +276,26 @@ def test_numbers_of_persons_are_not_shown(change: Workspace) -> None:
     [found] = [one for one in result.comparison.differences if one.model == "edtech.dim_student"]
     assert found.columns["enrollment_year"]
     assert found.numbers == []
-    context = change.context()
-    models = context.models.values()
+    models = change.context().models.values()
     by_person = {one.name for one in models if is_by_person(one, models)}
     assert {"edtech.rpt_student_credits", "retail.dim_customer", "pii.student"} <= by_person
     assert not {"retail.fct_sales", "edtech.fct_enrollment", "edtech.dim_course"} & by_person
+
+
+def test_numbers_of_persons_are_not_shown_of_a_change_that_makes_them_none(change: Workspace) -> None:
+    """It removes the mask, and the grain that makes a student's id a person's key."""
+    change.edit(
+        "models/edtech/dim_student.sql", "@mask(@full_name(first_name, last_name))", "@full_name(first_name, last_name)"
+    )
+    change.edit("models/pii/student.sql", "grain student_id,", "grain (student_id, email),")
+    change.edit("models/edtech/dim_student.sql", "YEAR(enrollment_date)::INT", "(YEAR(enrollment_date) + 1)::INT")
+    models = change.context().models.values()
+    assert not is_by_person(change.context().get_model("edtech.dim_student", raise_if_missing=True), models)
+    comparison = built_environment(change).comparison
+    assert comparison
+    [found] = [one for one in comparison.differences if one.model == "edtech.dim_student"]
+    assert found.columns["enrollment_year"]
+    assert found.numbers == []
 
 
 def test_models_above_the_maximum_are_named_and_not_compared(change: Workspace) -> None:

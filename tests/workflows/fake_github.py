@@ -170,6 +170,7 @@ class FakeGitHub:
         """Every request: `PUT /pulls/1/merge 405`."""
         self.internal_errors: list[str] = []
         """Tracebacks of errors in this module. A test fails if there is one."""
+        self.is_private = True
         self.max_commits = 250
         """How many commits of a pull request are listed."""
         self.merge_rejections: list[str] = []
@@ -751,6 +752,7 @@ class FakeGitHub:
     def _about(self, sender: str) -> Json:
         owner, name = self.repository.split("/")
         repository = {"name": name, "full_name": self.repository, "owner": _user(owner), "default_branch": "main"}
+        repository["private"] = self.is_private
         return {"repository": repository, "sender": _user(sender)}
 
     def _comment(self, comment: Comment) -> Json:

@@ -6,7 +6,7 @@ import click
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
-from meshflow.ci.checkout import Checkout, ConflictError, changes_documents_only
+from meshflow.ci.checkout import Checkout, ConflictError, changes_besides_documents
 from meshflow.ci.declarative import find_code_changes
 from meshflow.ci.gate import (
     HELD,
@@ -24,6 +24,9 @@ from meshflow.ci.reviews import read_reviews
 
 MAX_LISTED_FILES = 20
 
+SHOWN = "is computed from prod's rows, and everybody can read the result"
+"""The reason to hold any change in a public repository: counts, sums and failed audits may encode a person's data."""
+
 
 def admit(path: Path) -> None:
     """Write the outputs `main`, `sha` and `documents_only` if the event's pull request may be built.
@@ -32,7 +35,8 @@ def admit(path: Path) -> None:
 
     `path` is a clone with the pull request's head and main; the two are merged there. Nothing in it is executed.
     A fork gets no outputs. Neither does a pull request that waits for approvals; its check `PR environment` then
-    requires action, and rebuild() starts this again. Raises click.ClickException if it conflicts with main.
+    requires action, and rebuild() starts this again. In a public repository each does, unless it changes documents
+    only. Raises click.ClickException if it conflicts with main.
     """
     repository = connect()
     pull = repository.get_pull(event()["pull_request"]["number"])
@@ -57,13 +61,16 @@ def admit(path: Path) -> None:
     except ConflictError:
         _comment(repository, pull, f"Resolve this first: {conflict_reason()}.")
         raise click.ClickException(f"Pull request {pull.number} conflicts with {BRANCH}") from None
+    changed = changes_besides_documents(path, main)
     found = find_code_changes(path, main)
+    if not event()["repository"].get("private"):
+        found = dict.fromkeys(changed, SHOWN) | found
     if found and (reasons := _missing_approvals(repository, pull, sha, found)):
         _hold(repository, pull, main, found, reasons)
         return
     building = f"Commit `{sha}` is being built as environment `{environment_name(pull.number)}`."
     sticky_comment(repository, pull.number, "admit", building, only_update=True)
-    write_outputs(main=main, sha=sha, documents_only=str(changes_documents_only(path, main)).lower())
+    write_outputs(main=main, sha=sha, documents_only=str(not changed).lower())
 
 
 def _missing_approvals(repository: Repository, pull: PullRequest, sha: str, found: dict[str, str]) -> list[str]:

@@ -54,10 +54,10 @@ class ConflictError(Exception):
     """Two commits that change the same lines."""
 
 
-def changes_documents_only(path: Path, main: str) -> bool:
-    """Whether HEAD in the clone `path` differs from commit `main` in files that no command reads."""
+def changes_besides_documents(path: Path, main: str) -> list[str]:
+    """The files that differ between HEAD in the clone `path` and commit `main`, without those that no command reads."""
     changed = git(path, "diff", "--name-only", "--no-renames", "-z", main, "HEAD").split("\0")
-    return all(is_utf8(name) and any(fnmatchcase(name, one) for one in DOCUMENTS) for name in changed if name)
+    return [one for one in changed if one and not (is_utf8(one) and any(fnmatchcase(one, name) for name in DOCUMENTS))]
 
 
 COMMITTER = ("-c", "user.name=meshflow", "-c", "user.email=meshflow@localhost")

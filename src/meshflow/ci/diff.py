@@ -39,6 +39,8 @@ def compare(
     prod = _find_tables(context, "prod")
     built = _find_tables(context, environment)
     found, skipped = list[Difference](), dict[str, str]()
+    # A change may remove the tag, the mask or the key.
+    models = [*context.models.values(), *(one.model for one, _ in prod.values())]
     for name in (*sorted(directly), *sorted(set(indirectly) - set(directly))):
         if name not in prod or name not in built:
             continue
@@ -51,7 +53,13 @@ def compare(
             skipped[model.name] = reason
         elif len(found) == max_models:
             skipped[model.name] = f"more than {max_models} models"
-        elif difference := _difference(context, model, prod[name][1], built[name][1]):
+        elif difference := _difference(
+            context,
+            model,
+            prod[name][1],
+            built[name][1],
+            has_numbers=not any(is_by_person(one, models) for one in (model, prod[name][0].model)),
+        ):
             found.append(difference)
         else:
             skipped[model.name] = "a column of its grain is missing in prod or has another type"
@@ -94,7 +102,7 @@ def _furthest_apart(context: Context, environment: str, models: Collection[str])
     return max(both, key=lambda one: abs(one.prod_until - one.environment_until), default=None)
 
 
-def _difference(context: Context, model: Model, prod: str, environment: str) -> Difference | None:
+def _difference(context: Context, model: Model, prod: str, environment: str, *, has_numbers: bool) -> Difference | None:
     adapter = context.engine_adapter
     left, right = (exp.to_table(table, dialect=adapter.dialect) for table in (prod, environment))
     before, after = adapter.columns(left), adapter.columns(right)
@@ -105,7 +113,7 @@ def _difference(context: Context, model: Model, prod: str, environment: str) -> 
     if len(keys) < len(grain):
         return None
     numeric = [one for one in values if before[one].is_type(*exp.DataType.NUMERIC_TYPES)]
-    if is_by_person(model, context.models.values()):
+    if not has_numbers:
         numeric = []  # the sum of a single row is its value
     [row] = adapter.fetchall(comparison_query(left, right, keys, values, numeric), quote_identifiers=True)
     size = 1 + 2 * len(numeric)
