@@ -9,6 +9,7 @@ from jinja2 import TemplateError
 from ruamel.yaml.error import YAMLError
 from sqlmesh.core import constants as c
 from sqlmesh.core.config import Config, DuckDBConnectionConfig, load_configs
+from sqlmesh.core.config.common import ALL_CONFIG_FILENAMES
 from sqlmesh.core.context import Context
 from sqlmesh.core.environment import Environment
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
@@ -20,8 +21,6 @@ from meshflow.state import Project
 
 YAML_ERRORS = (YAMLError, TemplateError, UnicodeDecodeError)
 """What SQLMesh raises for a YAML file that can't be read. It renders Jinja in them."""
-
-CONFIG_FILES = ("config.yaml", "config.yml", "config.py")
 
 SETTINGS = {
     "live": "run `meshflow source up`, or set MESHFLOW_STATE_HOST",
@@ -58,11 +57,12 @@ def open_project(
     It is a `kind` of context, made with `options`. Without `reads_state` no database is opened.
     Raises click.ClickException if there is no project or no such gateway, or if a file of the project is wrong.
     """
-    if not any((path / name).exists() for name in CONFIG_FILES):
+    if not any((path / name).exists() for name in ALL_CONFIG_FILENAMES):
         raise click.ClickException(f"No SQLMesh project in {path.resolve()}: change to the folder of config.yaml")
     try:
         configs = load_config(path)
         [config] = configs.values()
+        gateway = gateway and gateway.lower()  # as SQLMesh does with those of the configuration
         _require_gateway(config, gateway)
         if reads_state and config.get_state_connection(gateway) is None:
             _open_state(config, gateway)
@@ -127,7 +127,7 @@ def deployability(built: Environment, snapshots: Collection[Snapshot]) -> Deploy
 
 def _require_gateway(config: Config, gateway: str | None) -> None:
     known = config.gateways if isinstance(config.gateways, dict) else {}
-    if gateway is None or gateway.lower() in known:
+    if gateway is None or gateway in known:
         return
     if gateway in SETTINGS:
         raise click.ClickException(f"Gateway {gateway} isn't set up yet: {SETTINGS[gateway]}")

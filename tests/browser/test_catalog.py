@@ -271,6 +271,32 @@ def test_search_is_used_by_keyboard_alone(watched: Page, site: str) -> None:
     expect(watched.locator("h1")).to_have_text("shared.dim_location")
 
 
+def test_enter_that_ends_a_composed_word_opens_no_result(watched: Page, site: str) -> None:
+    open_page(watched, site)
+    results(watched, "net_revenue")
+    enter = "new KeyboardEvent('keydown', {key: 'Enter', isComposing: %s, bubbles: true})"
+    watched.get_by_role("searchbox").evaluate(f"search => search.dispatchEvent({enter % 'true'})")
+    expect(watched.locator("h1")).to_have_text("Search: net_revenue")
+    watched.get_by_role("searchbox").evaluate(f"search => search.dispatchEvent({enter % 'false'})")
+    expect(watched.locator("h1")).not_to_have_text("Search: net_revenue")
+
+
+def test_a_list_of_filters_keeps_the_focus_while_arrow_keys_choose(watched: Page, site: str) -> None:
+    open_page(watched, site)
+    results(watched, "amount")
+    watched.get_by_label("layer", exact=True).focus()
+    for _ in range(2):
+        before = watched.get_by_label("layer", exact=True).input_value()
+        watched.keyboard.press("ArrowDown")
+        expect(watched.get_by_label("layer", exact=True)).not_to_have_value(before)
+        expect(watched.get_by_label("layer", exact=True)).to_be_focused()
+
+
+def test_a_query_without_a_word_finds_nothing(watched: Page, site: str) -> None:
+    open_page(watched, site)
+    assert results(watched, ".") == []
+
+
 def test_downstream_of_a_source_column_are_the_reports_that_use_it(watched: Page, site: str) -> None:
     open_page(watched, f"{site}#/column/raw.retail.sales/price")
     expect(watched.locator("h2:text('Upstream') + p")).to_have_text("Source column (filled by the loader).")
@@ -482,7 +508,13 @@ def test_entities_are_joined_by_the_references_that_models_declare(watched: Page
 
 
 def test_an_unknown_address_shows_not_found(watched: Page, site: str) -> None:
-    for address in ("#/model/retail.nothing", "#/column/retail.fct_sales/nothing", "#/nothing", "#/model/%E0%A4%A"):
+    for address in (
+        "#/constructor",
+        "#/model/retail.nothing",
+        "#/column/retail.fct_sales/nothing",
+        "#/nothing",
+        "#/model/%E0%A4%A",
+    ):
         open_page(watched, f"{site}{address}")
         expect(watched.locator("h1")).to_have_text("Not found")
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -29,6 +30,7 @@ from sqlmesh.core.lineage import column_dependencies
 from sqlmesh.utils.errors import SQLMeshError
 from workspace import Workspace, plan
 
+from meshflow.catalog.command import _rebuild
 from meshflow.catalog.contents import Catalog, Model, Reader, display_name
 from meshflow.catalog.exposures import Exposure, exposures
 from meshflow.catalog.operations import read_operations
@@ -538,6 +540,75 @@ def test_damaged_data_of_a_catalog_are_one_line(html: str, damage: Callable[[str
     result = CliRunner().invoke(main, ["catalog", "diff", str(tmp_path), str(tmp_path)])
     assert result.exit_code == 1
     assert re.fullmatch(r"Error: \S+ can't be read: Its data are damaged \(.+\)\. Build it .+\n", result.output)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda _: [], "It is a catalog of another version"),
+        (lambda catalog: catalog | {"models": [{"name": "a.b"}]}, "It is a catalog of another version"),
+        (lambda catalog: catalog | {"project": " " * 1000}, "Its data have more than 1,000 bytes"),
+    ],
+    ids=["no object", "model without columns", "large"],
+)
+def test_data_that_this_version_cannot_show_are_one_line(
+    change: Callable[[Any], Any], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    html = page(catalog_of(tmp_path / "shop", "MODEL (name a.b, kind FULL); SELECT 1::INT AS one"))
+    data = b64encode(gzip.compress(json.dumps(change(read(html))).encode())).decode()
+    (tmp_path / "index.html").write_text(re.sub(r"(?<=gzip;base64\">)[^<]*", data, html), encoding="utf-8")
+    if "bytes" in problem:
+        monkeypatch.setattr("meshflow.catalog.site.MAX_BYTES", 1000)
+    result = CliRunner().invoke(main, ["catalog", "diff", str(tmp_path), str(tmp_path)])
+    assert result.exit_code == 1
+    assert problem in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_a_glossary_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    catalog_of(tmp_path, "MODEL (name a.b, kind FULL); SELECT 1::INT AS one")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/glossary.md").write_bytes("# Größen".encode("latin-1"))
+    result = CliRunner().invoke(
+        main, ["catalog", "build", "--paths", str(tmp_path), "--output", str(tmp_path / "built")]
+    )
+    assert result.output == f"Error: {tmp_path}/docs/glossary.md can't be read: save it as UTF-8\n"
+
+
+def test_the_names_of_a_gateway_and_of_its_configuration_are_those_that_sqlmesh_takes(tmp_path: Path) -> None:
+    catalog_of(tmp_path, "MODEL (name a.b, kind FULL); SELECT 1::INT AS one")
+    (tmp_path / "config.yaml").rename(tmp_path / "sqlmesh.yaml")
+    command = ["catalog", "build", "--paths", str(tmp_path), "--gateway", "LOCAL", "--output", str(tmp_path / "built")]
+    result = CliRunner().invoke(main, command)
+    assert result.output.startswith("Wrote a catalog of 1 models"), result.output
+
+
+def test_a_macro_that_exits_does_not_end_a_watched_catalog(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], served: CatalogServer
+) -> None:
+    catalog_of(tmp_path, "MODEL (name a.b, kind FULL); SELECT 1::INT AS one")
+    (tmp_path / "models/stop.py").write_text("raise SystemExit(3)")
+    before = served.body
+    _rebuild(served, tmp_path, None, None)
+    assert capsys.readouterr().err == "Serving the last good catalog: a file of the project calls exit(3)\n"
+    assert served.body == before
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"), [(ConnectionResetError, False), (BrokenPipeError, False), (KeyError, True)]
+)
+def test_only_the_faults_of_the_server_print_a_traceback(
+    error: type[Exception], *, printed: bool, served: CatalogServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A browser that leaves early resets its connection."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(served, "finish_request", fail)
+        served.process_request_thread(socket.socket(), ("127.0.0.1", 1))
+    assert (error.__name__ in capsys.readouterr().err) == printed
 
 
 def test_a_watched_catalog_follows_the_project_and_survives_a_broken_edit(tmp_path: Path) -> None:

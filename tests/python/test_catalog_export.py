@@ -140,3 +140,17 @@ def test_dbt_artifacts_have_models_columns_parents_and_audits(context: Context, 
     tests = [node for node in manifest.nodes.values() if getattr(node, "attached_node", "") == sales.unique_id]
     assert sorted(test.test_metadata.name for test in tests) == ["not_null", "relationships"]
     assert tables.nodes[sales.unique_id].columns["order_id"].index == 1
+
+
+def test_tests_of_models_whose_names_differ_by_a_full_stop_only_are_all_in_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "config.yaml").write_text(
+        "gateways: {local: {connection: {type: duckdb}}}\nmodel_defaults: {dialect: snowflake}\n"
+    )
+    for name in ("a.b_c", "a_b.c"):
+        text = f"MODEL (name {name}, kind FULL, audits (not_null(columns := (x)))); SELECT 1::INT AS x"
+        (tmp_path / f"models/{name}.sql").write_text(text)
+    command = ["catalog", "export", "--paths", str(tmp_path), "--format", "dbt", "--output", str(tmp_path)]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    nodes = json.loads((tmp_path / "manifest.json").read_text())["nodes"].values()
+    assert len([node for node in nodes if node["resource_type"] == "test"]) == 2

@@ -175,6 +175,8 @@ def _rebuild(server: "CatalogServer", folder: Path, gateway: str | None, environ
             html, count = _build(folder, gateway, environment)
     except click.ClickException as error:
         click.echo(f"Serving the last good catalog: {error.format_message()}", err=True)
+    except SystemExit as error:  # of a macro
+        click.echo(f"Serving the last good catalog: a file of the project calls exit({error.code})", err=True)
     else:
         server.show(html)
         click.echo(f"Built a catalog of {count} models. Reload the page")

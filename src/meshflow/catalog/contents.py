@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 from sqlglot import Dialect, TokenType, exp
 from sqlglot.errors import SqlglotError
 from sqlmesh.core import constants as c
@@ -407,7 +408,10 @@ def _engine(dialect: str) -> str:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{path} can't be read: save it as UTF-8") from None
 
 
 def _test_text(path: Path, name: str) -> str:

@@ -213,7 +213,8 @@ class Dbt:
 
     def _test(self, model: Model, audit: Audit, number: int) -> dict[str, Any]:
         node = self._common(model)
-        name = f"{audit.name}_{model.name}_{number}".replace(".", "_")
+        # A full stop as two, or the tests of a.b_c and a_b.c would have one name.
+        name = f"{audit.name}_{model.name.replace('.', '__')}_{number}"
         return node | {
             "name": name,
             "alias": name,

@@ -2,18 +2,19 @@
 
 import gzip
 import os
+import sys
 import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from sqlmesh.core import constants as c
-
-from meshflow.project import CONFIG_FILES
+from sqlmesh.core.config.common import ALL_CONFIG_FILENAMES
 
 PARTS = (
-    *CONFIG_FILES, c.EXTERNAL_MODELS_YAML, c.EXTERNAL_MODELS_DEPRECATED_YAML, c.EXTERNAL_MODELS, c.MODELS, c.MACROS,
-    c.AUDITS, c.TESTS, c.SEEDS, c.SIGNALS, c.METRICS, c.MATERIALIZATIONS, c.LINTER, "docs/glossary.md",
+    *ALL_CONFIG_FILENAMES, c.EXTERNAL_MODELS_YAML, c.EXTERNAL_MODELS_DEPRECATED_YAML, c.EXTERNAL_MODELS, c.MODELS,
+    c.MACROS, c.AUDITS, c.TESTS, c.SEEDS, c.SIGNALS, c.METRICS, c.MATERIALIZATIONS, c.LINTER, "docs/glossary.md",
 )  # fmt: skip
 """Files and folders that SQLMesh or the catalog reads. SQLMesh writes only to others: .cache, logs and databases."""
 HOSTS = {"127.0.0.1", "localhost"}
@@ -28,6 +29,11 @@ class CatalogServer(ThreadingHTTPServer):
         """Listen on `port`, 0 for a free one. Raises OSError if another process does."""
         super().__init__(("127.0.0.1", port), _Handler)
         self.body, self.compressed = b"", b""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print the traceback of an error, unless the browser has closed its connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def show(self, html: str) -> None:
         """Serve this page from the next request on."""

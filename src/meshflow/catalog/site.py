@@ -5,14 +5,18 @@ import json
 import re
 import zlib
 from base64 import b64decode, b64encode
+from dataclasses import fields
 from hashlib import sha256
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from meshflow.catalog.contents import Catalog
+from meshflow.catalog.contents import Catalog, Model
 
 ASSETS = files("meshflow.catalog") / "assets"
+MAX_BYTES = 200_000_000
+"""Of a catalog that is read. One of 500 models has 20 MB; a few KB could unpack to any size."""
 SCRIPTS = ("elements.js", "lineage.js", "graphs.js", "search.js", "catalog.js")
 """The page's own, which are one script."""
 
@@ -51,10 +55,24 @@ def read(html: str) -> dict[str, Any]:
     if not found:
         raise ValueError("It isn't a catalog, or one of another version")
     try:
-        data: dict[str, Any] = json.loads(gzip.decompress(b64decode(found[1])))
-    except (OSError, EOFError, zlib.error) as error:
+        with gzip.open(BytesIO(b64decode(found[1]))) as file:
+            text = file.read(MAX_BYTES + 1)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"Its data are damaged ({error})") from None
-    return data
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"Its data have more than {MAX_BYTES:,} bytes")
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"Its data are damaged ({error})") from None
+    models = data.get("models", []) if isinstance(data, dict) else []
+    if not _has_fields(data, Catalog) or not all(_has_fields(model, Model) for model in models):
+        raise ValueError("It is a catalog of another version")
+    return cast("dict[str, Any]", data)
+
+
+def _has_fields(data: Any, kind: type[Catalog | Model]) -> bool:
+    return isinstance(data, dict) and data.keys() == {field.name for field in fields(kind)}
 
 
 def write(html: str, folder: Path) -> Path:

@@ -356,14 +356,17 @@ window.navigation?.addEventListener("navigate", ({ navigationType }) => (travers
 
 function show({ focus }) {
   const parts = location.hash.replace(/^#\/?/, "").split("/").map(decode);
-  const [title, body] = (pages[parts[0]] ?? (() => missingPage("There is no such page")))(...parts.slice(1));
+  const page = Object.hasOwn(pages, parts[0]) ? pages[parts[0]] : () => missingPage("There is no such page");
+  const [title, body] = page(...parts.slice(1));
   const heading = element("h1", { tabindex: -1 }, title);
+  const focused = document.activeElement?.matches("select") && document.activeElement.id;
   content.replaceChildren(heading, ...body.flat(3).filter(Boolean));
   document.title = `${title} · ${catalog.project} catalog`;
   if (parts[0] !== "search") search.value = "";
   else if (document.activeElement !== search) search.value = parts[1] ?? "";
   if (!focus) return;
-  heading.focus({ preventScroll: true });
+  // Arrow keys choose the next value of a list, which shows another page: its list keeps the focus.
+  ((focused && document.getElementById(focused)) || heading).focus({ preventScroll: true });
   window.scrollTo(0, traversed ? (scrollPositions.get(location.hash) ?? 0) : 0);
 }
 

@@ -136,7 +136,7 @@ function findEntries(query, filters) {
   const exact = query.trim().toLowerCase();
   const results = [];
   entries.forEach(({ model, column, full, bonus }, number) => {
-    if (!scores[number] || (column && !words.length)) return; // filters only: models
+    if (!scores[number] || (!words.length && (column || query))) return; // only filters find models, "." nothing
     if (!chosen.every(([name, value]) => FILTERS[name](model).includes(value))) return;
     const isExact = `.${full.toLowerCase()}`.endsWith(`.${exact}`);
     results.push([number, scores[number] * bonus * (isExact ? EXACT_BONUS : 1), full.length]);
@@ -204,7 +204,7 @@ function filterTools(query, filters) {
 }
 
 function searchPage(query, chosen = "") {
-  const filters = Object.fromEntries([...new URLSearchParams(chosen)].filter(([name]) => name in FILTERS));
+  const filters = Object.fromEntries([...new URLSearchParams(chosen)].filter(([name]) => Object.hasOwn(FILTERS, name)));
   const { results, matched } = findEntries(query, filters);
   const found = plural(results.length, "result");
   const count = results.length > MAX_RESULTS ? `${found}, the first ${MAX_RESULTS} shown` : found;
@@ -233,6 +233,7 @@ function searchPage(query, chosen = "") {
 
 /** Keys: / goes to the search, arrows go through its results, Enter opens the first one. */
 document.addEventListener("keydown", (event) => {
+  if (event.isComposing) return; // Enter ends the word that an input method composes
   const typing = event.target.closest?.("input, select, textarea");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
     event.preventDefault();
