@@ -176,21 +176,21 @@ KINDS = [
     *("INCREMENTAL_BY_PARTITION", "SEED (path '$root/seeds/x.csv', csv_settings (delimiter = {0}, na_values = ({1})))"),
 ]  # fmt: skip
 WORDS = {"dialect": "snowflake", "materialization": "replace_by_key"}
-CALLED = [
-    f"{key} {WORDS.get(key, 'x')}{call}"
-    for key in sorted(declarative_sql.MODEL_PROPERTIES - {"kind"})
-    for call in ("({0})", "[{0}]", "({0})[{1}]")
+
+
+def called(keys: set[str]) -> list[str]:
+    """For each key a name that is called with a value: a name that is admitted may hide it."""
+    return [f"{key} {WORDS.get(key, 'x')}{call}" for key in sorted(keys) for call in ("({0})", "[{0}]", "({1})[{0}]")]
+
+
+CALLED = called(declarative_sql.MODEL_PROPERTIES - {"kind"})
+CALLED_KINDS = [f"CUSTOM ({one})" for one in called({"materialization"})]
+CALLED_KINDS += [f"CUSTOM (materialization 'replace_by_key', {one})" for one in called(declarative_sql.KIND_PROPERTIES)]
+WRITING = [
+    *("@GENERATE_SURROGATE_KEY(a, hash_function := {0})", "@IF(TRUE, {0}, {1})", "@STAR(retail.base, prefix := {0})"),
+    *("@EACH([{0}], x -> @EACH((x, b), y -> c AS f_@y))", "@EACH([{0}], x -> @EACH((a, b), y -> c AS f_@x))", "{0}"),
 ]
-"""For each key a name that is called: an admitted name hides what it is called with."""
-HEADERS += [
-    *("enabled @GENERATE_SURROGATE_KEY(a, hash_function := {0})", "enabled @IF(TRUE, {0}, {1})", "enabled @AND(TRUE, {0})"),
-    *("enabled @EACH([{0}], x -> @EACH((x, b), y -> c AS f_@y))", "enabled @EACH([{0}], x -> @EACH((a, b), y -> c AS f_@x))"),
-]  # fmt: skip
-KINDS += [
-    f"CUSTOM (materialization 'replace_by_key', {key} x{call})"
-    for key in sorted(declarative_sql.KIND_PROPERTIES)
-    for call in ("({0})", "[{0}]")
-] + [f"CUSTOM (materialization replace_by_key{call})" for call in ("({0})", "[{0}]")] * 5
+"""What may write a text into a header as it is."""
 QUERIES = [
     *("SELECT a::INT AS a, b::VARCHAR AS b FROM retail.base", "SELECT a::INT AS a, {0} AS b FROM retail.base WHERE {1}"),
     *("SELECT {0}::INT AS a, {1} AS b FROM retail.base", "WITH c AS (SELECT {0} AS a) SELECT a, 'x' AS b FROM c"),
@@ -226,8 +226,11 @@ PROPERTIES = st.sampled_from(
     [f"'TRUE, {one}, owner x, tags (a), stamp y'" for one in ("gateway local", "dialect duckdb", "dialect duckdb(1)")]
 )
 """Texts that are properties of their own if a macro writes them into the header as they are."""
-headers = model(header=filled(HEADERS, values | PROPERTIES) | filled(CALLED, values))
-kinds = model(kind=filled(KINDS, values))
+CALLS = st.sampled_from([f"""@EVAL("a' + str({CODE}) + '")""", f"""@IF("a' + str({CODE}) + '", 1, 2)"""])
+headers = model(header=filled(HEADERS, values))
+headers |= model(header=filled(CALLED, CALLS | identifiers))
+headers |= model(header=filled([f"enabled {one}" for one in WRITING], PROPERTIES))
+kinds = model(kind=filled(KINDS, values)) | model(kind=filled(CALLED_KINDS, CALLS | identifiers))
 audited = model(header=calls("audits"))
 queried = model(query=filled(QUERIES, values))
 models = st.one_of(
