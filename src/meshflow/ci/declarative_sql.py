@@ -211,8 +211,8 @@ def _require_header(header: exp.Expr, names: Names) -> bool:
     values = _require_properties(header, allowed, "header", names)
     if "dialect" in values and _name(values["dialect"]).lower() != DIALECT:
         raise HeldError("sets dialect in its header")
-    for key in values.keys() & {"defaults"}:
-        _require_arguments(_items(values[key]), key, names)
+    if "defaults" in values:
+        _require_arguments(_items(values["defaults"]), "defaults", names)
     return "kind" in values and _require_kind(values["kind"], names)
 
 
