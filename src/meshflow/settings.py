@@ -74,7 +74,7 @@ def snowflake() -> dict[str, Any]:
 
     Raises click.ClickException, naming the variables, if something is missing.
     """
-    loader = login("LOADER", warehouse="LOAD", keyless=True)
+    loader = login("LOADER", warehouse="TRANSFORM", keyless=True)
     credentials: dict[str, Any] = {
         "host": loader.account,
         "username": loader.user,

@@ -152,7 +152,7 @@ CHECKS = (
             "SHOW WAREHOUSES",
             """SELECT DISTINCT "generation"
             FROM TABLE(RESULT_SCAN(LAST_QUERY_ID()))
-            WHERE "name" IN ('BI', 'CI', 'LOAD', 'TRANSFORM')""",
+            WHERE "name" IN ('BI', 'CI', 'TRANSFORM')""",
         ),
         expected=(("1",),),
         meaning="A credit buys another amount of time: correct benchmarks/cost.py and the quotas",
@@ -348,7 +348,7 @@ NEW_VIEW = "CREATE VIEW ANALYTICS.OPS.MESHFLOW_CHECK AS SELECT 1 AS one"
 GRANTS = (
     _rejected("Read RAW", "ANALYST__B_ROLE", "BI", COUNT_OF_LOADS, NOT_AUTHORIZED),
     _rejected("Read another team's view", "ANALYST__B_ROLE", "BI", COUNT_OF_TABLES, NOT_AUTHORIZED),
-    _rejected("Read prod", "LOADER__U_ROLE", "LOAD", COUNT_OF_TABLES, NOT_AUTHORIZED),
+    _rejected("Read prod", "LOADER__U_ROLE", "TRANSFORM", COUNT_OF_TABLES, NOT_AUTHORIZED),
     _rejected("Write RAW", "TRANSFORMER__U_ROLE", "TRANSFORM", WRITE_IN_RAW, INSUFFICIENT),
     _rejected("Write RAW", "CI__U_ROLE", "CI", WRITE_IN_RAW, INSUFFICIENT),
     _rejected("Write prod", "CI__U_ROLE", "CI", WRITE_IN_PROD, INSUFFICIENT),

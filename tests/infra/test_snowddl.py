@@ -240,7 +240,7 @@ def test_only_pii_readers_and_the_pipeline_read_identifiers() -> None:
 
 
 def test_the_loader_reaches_raw_and_nothing_else() -> None:
-    assert reach("LOADER__U_ROLE") == using("LOAD") | {
+    assert reach("LOADER__U_ROLE") == using("TRANSFORM") | {
         "USAGE ON DATABASE RAW",
         "CREATE SCHEMA ON DATABASE RAW",
         "OWNERSHIP ON SCHEMAS IN DATABASE RAW",
@@ -349,9 +349,9 @@ def test_snowddl_signs_in_from_a_known_address_and_people_see_what_it_owns() -> 
     assert {("ACCOUNTADMIN", ADMIN), (ADMIN, "ADMINISTRATOR")} <= memberships
 
 
-def test_each_job_has_a_warehouse_that_suspends_itself() -> None:
+def test_each_warehouse_suspends_itself_and_has_a_monitor() -> None:
     warehouses = {s.split()[2]: s for s in DDL if s.startswith("CREATE WAREHOUSE")}
-    assert set(warehouses) == {"BI", "CI", "LOAD", "TRANSFORM"}
+    assert set(warehouses) == {"BI", "CI", "TRANSFORM"}
     for name, statement in warehouses.items():
         (idle,) = re.findall(r"AUTO_SUSPEND = (\d+)", statement)
         (longest,) = re.findall(r"STATEMENT_TIMEOUT_IN_SECONDS = (\d+)", statement)
@@ -380,14 +380,13 @@ def test_quotas_follow_from_the_cadence_of_the_jobs() -> None:
     """benchmarks/cost.py has the formula: jobs a month, their duration, idle time and size of the warehouse."""
     workflow = (ROOT / ".github/workflows/run.yml").read_text()
     assert re.findall(r"cron: '(.*)'", workflow) == ["7 * * * *"], "hourly"
-    for warehouse in ("load", "transform"):
-        (created,) = [s for s in DDL if s.startswith(f"CREATE WAREHOUSE {warehouse.upper()} ")]
-        assert "WAREHOUSE_SIZE = 'XSMALL'" in created
-        assert f"AUTO_SUSPEND = {cost.IDLE_SECONDS} " in created
-        assert "GENERATION = '1'" in created, "cost.CREDITS_PER_HOUR is of generation 1"
-        assert "hourly" in created
-        (monitor,) = [s for s in DDL if s.startswith(f"CREATE RESOURCE MONITOR {warehouse.upper()} ")]
-        assert f"CREDIT_QUOTA = {cost.quota(60, warehouse)} " in monitor
+    (created,) = [s for s in DDL if s.startswith("CREATE WAREHOUSE TRANSFORM ")]
+    assert "WAREHOUSE_SIZE = 'XSMALL'" in created
+    assert f"AUTO_SUSPEND = {cost.IDLE_SECONDS} " in created
+    assert "GENERATION = '1'" in created, "cost.CREDITS_PER_HOUR is of generation 1"
+    assert "hourly" in created
+    (monitor,) = [s for s in DDL if s.startswith("CREATE RESOURCE MONITOR TRANSFORM ")]
+    assert f"CREDIT_QUOTA = {cost.quota(60)} " in monitor
 
 
 DOCUMENTED_COLUMNS = {
@@ -462,5 +461,5 @@ def test_the_budget_exceeds_the_quotas_of_the_monitors() -> None:
     """A lower one would notify in every month in which no monitor does."""
     quotas = [int(quota) for s in DDL for quota in re.findall(r"CREDIT_QUOTA = (\d+)", s)]
     [limit] = re.findall(r"SET_SPENDING_LIMIT\((\d+)\)", (ROOT / "docs/runbooks/cost.md").read_text())
-    assert len(quotas) == 4
+    assert len(quotas) == 3
     assert int(limit) > sum(quotas)

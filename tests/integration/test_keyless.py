@@ -133,7 +133,7 @@ def test_a_key_or_an_oauth_token_comes_first(
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MESHFLOW_SNOWFLAKE_LOADER_PRIVATE_KEY")
     monkeypatch.setenv(f"MESHFLOW_SNOWFLAKE_LOADER_{credential}", "mine")
-    loader = login("LOADER", warehouse="LOAD", keyless=True)
+    loader = login("LOADER", warehouse="TRANSFORM", keyless=True)
     assert "mine" in {loader.private_key, loader.token}
 
 

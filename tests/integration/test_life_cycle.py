@@ -140,7 +140,7 @@ def test_credits_are_known_by_environment_and_model(workspace: Workspace, snowfl
         (
             f"INSERT INTO {usage}.QUERY_ATTRIBUTION_HISTORY VALUES "
             "(-1, 'CI', 'sqlmesh pr_12', CURRENT_TIMESTAMP(), 0.5, 0.25), "
-            "(-2, 'LOAD', 'meshflow load', CURRENT_TIMESTAMP(), 1, NULL)"
+            "(-2, 'TRANSFORM', 'meshflow load', CURRENT_TIMESTAMP(), 1, NULL)"
         ),
         "CREATE SCHEMA ANALYTICS.COST",
         next(text for text in NEW_ACCOUNT.read_text().split(";\n") if '"COST"."DAILY_CREDITS"\n' in text),
