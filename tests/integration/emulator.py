@@ -105,7 +105,7 @@ REWRITTEN = [
     )
 ]
 GRANT = re.compile(HEAD + r"(?:GRANT|REVOKE) .* ON ", re.IGNORECASE)
-DDL = re.compile(HEAD + r"(CREATE|ALTER|DROP|TRUNCATE|COMMENT)\b", re.DOTALL | re.IGNORECASE)
+DDL = re.compile(HEAD + r"(CREATE|ALTER|DROP|COMMENT)\b", re.DOTALL | re.IGNORECASE)
 CREATE_DATABASE = re.compile(HEAD + r"CREATE DATABASE (\w+)$", re.IGNORECASE)
 DROP_DATABASE = re.compile(HEAD + r"DROP DATABASE (\w+)$", re.IGNORECASE)
 REMOVE = re.compile(r"REMOVE @([^/\s]+)/?(.*)$", re.IGNORECASE)

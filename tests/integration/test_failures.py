@@ -149,7 +149,7 @@ def leave_files(sources: SourceDatabase, snowflake: Snowflake, data: Path) -> No
     """Load until a statement loses its connection and another one doesn't remove the files, as if it were killed."""
     snowflake.fail({"statement": "COPY INTO .*ENROLLMENTS"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Destination, "remove_files", lambda _: None)
+        patch.setattr(Destination, "remove_files", lambda *_: None)
         with pytest.raises(click.ClickException, match=r"edtech\.enrollments can't be written to RAW"):
             load(sources, data)
     assert staged_files(snowflake)
@@ -279,3 +279,19 @@ def figures(snowflake: Snowflake) -> list[tuple[Any, ...]]:
     tables = ("FCT_SALES", "RPT_REVENUE_DAILY", "RPT_NET_REVENUE_BY_CITY", "RPT_NET_REVENUE_BY_COUNTRY")
     sums = (f"SELECT '{table}', COUNT(*), SUM(NET_REVENUE_AMOUNT) FROM ANALYTICS.RETAIL.{table}" for table in tables)
     return snowflake.query(f"{' UNION ALL '.join(sums)} ORDER BY 1")
+
+
+def test_a_load_that_has_lost_its_lock_leaves_the_files_of_others(
+    sources: SourceDatabase, snowflake: Snowflake, data: Path
+) -> None:
+    """Another load may have the lock, and its COPY would find no file and no error."""
+    load(sources, data)
+    sources.execute("UPDATE edtech.enrollments SET student_id = student_id")
+    removed = "REMOVE @RAW.LOADER.FILES"
+    with snowflake.sent("LOADER") as statements:
+        load(sources, data)
+    [at_start, at_end] = [one for one in statements if one.startswith(removed)]
+    assert at_start == removed
+    assert re.fullmatch(rf"{removed}/\w{{32}}", at_end)
+    uploads = (re.match(r"PUT '.*' '@RAW.LOADER.FILES/(\w{32})/", statement) for statement in statements)
+    assert {upload[1] for upload in uploads if upload} == {at_end.rpartition("/")[2]}

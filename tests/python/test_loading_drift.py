@@ -5,7 +5,9 @@ import time
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import click
 import duckdb
 import psycopg
 import pytest
@@ -13,6 +15,7 @@ from loads import (
     SOURCE_TABLES,
     LoadPipeline,
     RecordingReporter,
+    add_contract,
     backdate,
     change_contract,
     connect_as_superuser,
@@ -22,6 +25,8 @@ from loads import (
 from psycopg import sql
 
 from meshflow.loading import reader, rejections
+from meshflow.loading.contract import Table
+from meshflow.loading.destination import Destination
 from meshflow.loading.reader import Cursor
 
 pytest_plugins = ("load_fixtures",)
@@ -336,3 +341,57 @@ def test_no_row_is_loaded_if_the_table_is_rejected_after_the_first_of_many(
     loaded_pipeline.source.execute("UPDATE retail.sales SET price = 0 WHERE order_id = 9999")
     assert loaded_pipeline.load("retail.sales").complete
     assert loaded_pipeline.in_raw("retail.sales") == loaded_pipeline.in_source("retail.sales")
+
+
+def test_a_table_that_was_dropped_from_raw_is_loaded_again(loaded_pipeline: LoadPipeline) -> None:
+    for statement in ("DROP TABLE edtech.courses", "ALTER TABLE retail.sales DROP COLUMN quantity"):
+        with closing(duckdb.connect(str(loaded_pipeline.raw))) as connection:
+            connection.execute(statement)
+        loaded_pipeline.load()
+    for rows in ("course_id, course_name FROM edtech.courses", "order_id, quantity FROM retail.sales"):
+        assert loaded_pipeline.query(f"SELECT {rows}") == loaded_pipeline.source.execute(f"SELECT {rows}")
+
+
+def fail_to_write(table: str, patch: pytest.MonkeyPatch) -> None:
+    """Make the destination fail when `table` is written."""
+    write = Destination.write
+
+    def failing(self: Destination, written: Table, *arguments: Any, **options: Any) -> None:
+        if str(written) == table:
+            raise click.ClickException("RAW is lost")
+        write(self, written, *arguments, **options)
+
+    patch.setattr(Destination, "write", failing)
+
+
+def test_a_rejected_table_has_one_row_in_the_load_log_although_the_load_fails_later(
+    loaded_pipeline: LoadPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded_pipeline.source.execute("ALTER TABLE edtech.courses RENAME COLUMN credits TO points")
+    fail_to_write("retail.sales", monkeypatch)
+    with pytest.raises(click.ClickException, match="RAW is lost"):
+        loaded_pipeline.load()
+    newest = "FROM loader.loads WHERE started_at = (SELECT MAX(started_at) FROM loader.loads)"
+    assert loaded_pipeline.query(f"SELECT table_name, status {newest} ORDER BY table_name") == [
+        ("courses", "rejected"),
+        ("enrollments", "finished"),
+        ("sales", "failed"),
+        ("students", "finished"),
+    ]
+
+
+def test_after_a_failure_only_what_may_have_changed_is_read_again(loaded_pipeline: LoadPipeline) -> None:
+    """A table without a key would be replaced, and its models would process each row again."""
+    loaded_pipeline.source.execute("CREATE TABLE retail.prices (price integer)")
+    loaded_pipeline.source.execute("INSERT INTO retail.prices VALUES (1), (2)")
+    loaded_pipeline.source.execute("GRANT SELECT ON retail.prices TO loader")
+    add_contract(loaded_pipeline, "retail.prices", None, {"price": "INT"})
+    loaded_pipeline.load()
+    before = loaded_pipeline.query("SELECT _loaded_at FROM retail.prices")
+    with pytest.MonkeyPatch.context() as patch:
+        fail_to_write("edtech.courses", patch)
+        with pytest.raises(click.ClickException, match="RAW is lost"):
+            loaded_pipeline.load(full=True)
+    cursors = loaded_pipeline.load().cursors
+    assert "all" not in {cursors["edtech.courses"].name, cursors["retail.sales"].name}
+    assert loaded_pipeline.query("SELECT _loaded_at FROM retail.prices") == before

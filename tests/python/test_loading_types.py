@@ -542,3 +542,16 @@ def test_names_that_are_keywords_or_mixed_case_are_loaded(pipeline: LoadPipeline
     assert result.exit_code == 0
     pipeline.source.execute('DELETE FROM "order"."group"')
     assert pipeline.load("order.group").loads["order.group"].deletions.marked == 1
+
+
+def test_a_table_whose_name_has_capitals_is_merged_by_key(pipeline: LoadPipeline) -> None:
+    pipeline.source.execute("CREATE SCHEMA shop; GRANT USAGE ON SCHEMA shop TO loader")
+    pipeline.source.execute('CREATE TABLE shop."Orders" (id integer PRIMARY KEY, buyer text)')
+    pipeline.source.execute("""INSERT INTO shop."Orders" VALUES (1, 'Ada'), (2, 'Bob')""")
+    pipeline.source.execute('GRANT SELECT ON shop."Orders" TO loader')
+    add_contract(pipeline, "shop.Orders", "id", {"id": "INT", "buyer": "VARCHAR"})
+    for buyer in ("Eve", "Mia"):
+        pipeline.load("shop.Orders")
+        pipeline.source.execute("""UPDATE shop."Orders" SET buyer = %s WHERE id = 1""", buyer)
+    assert pipeline.load("shop.Orders").cursors["shop.Orders"].name == "xmin"
+    assert pipeline.query("SELECT id, buyer FROM shop.orders ORDER BY id") == [(1, "Mia"), (2, "Bob")]

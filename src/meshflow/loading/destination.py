@@ -13,6 +13,7 @@ from hashlib import blake2s
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import click
 import duckdb
@@ -92,10 +93,13 @@ class Destination:
             self.query(f"CREATE STAGE IF NOT EXISTS {STAGE}")
             self.query(f"REMOVE @{STAGE}")
 
-    def remove_files(self) -> None:
-        """Remove the staged files of this load, with one statement for all tables."""
+    def remove_files(self, folder: str) -> None:
+        """Remove the files of this load, which are in a folder of the stage, with one statement for all tables.
+
+        Those of another one stay: this load may have lost the lock meanwhile.
+        """
         if self._staged:
-            self.query(f"REMOVE @{STAGE}")
+            self.query(f"REMOVE @{STAGE}/{folder}")
 
     def has_contract_types(self, table: Table) -> bool:
         """Whether the existing columns of the table in RAW have the contract's types; True if there are none."""
@@ -108,11 +112,11 @@ class Destination:
         One statement reads those of all tables of a schema.
         """
         if table.schema not in self._columns:
-            names = {one.name.lower(): one.name for one in self._tables if one.schema == table.schema}
+            names = {one.name.lower() for one in self._tables if one.schema == table.schema}
             with self._clear_errors("RAW can't be read"), self._pipeline(table.schema).destination_client() as client:
                 self._columns[table.schema] = {
-                    name.lower(): {column.lower(): hint for column, hint in columns.items()}
-                    for name, columns in client.get_storage_tables(names.values())
+                    name: {column.lower(): hint for column, hint in columns.items()}
+                    for name, columns in client.get_storage_tables(names)
                 }
         return self._columns[table.schema][table.name.lower()]
 
@@ -147,7 +151,9 @@ class Destination:
             schema_contract={"columns": "evolve", "data_type": "freeze"},
         )
         with self._clear_errors(f"{table} can't be written to RAW"):
-            pipeline = self._pipeline(table.schema, table.name)
+            # dlt doesn't look at a table whose schema it has recorded. A new name makes it create what is missing.
+            exists = is_complete and not recreate
+            pipeline = self._pipeline(table.schema, table.name if exists else f"{table.name} {uuid4()}")
             pipeline.extract(resource, loader_file_format="parquet")
             pipeline.normalize()
             before_write()
@@ -158,9 +164,8 @@ class Destination:
         self._stored(table).update({name.lower(): hint for name, hint in table.hints.items()})
 
     def _drop(self, table: Table) -> None:
-        """Drop the table and dlt's record of its schema. If this load fails here, the next one creates the table."""
-        for name in (table.name, "_dlt_version"):
-            self.query(f"DROP TABLE IF EXISTS {self.quoted(table.schema, name)}")
+        """Drop the table. If this load fails here, the next one creates it."""
+        self.query(f"DROP TABLE IF EXISTS {self.quoted(table.schema, table.name)}")
         self.query(f"DROP SCHEMA IF EXISTS {self.quoted(STAGING.format(table.schema))} CASCADE")
         self._staged.discard(table.schema)
 
@@ -274,7 +279,7 @@ class Destination:
         dlt records each schema that a pipeline has had, which takes ten statements. That of one table rarely changes.
         """
         # Names may contain characters that no folder can have.
-        key = blake2s(f"{schema}.{name}".encode(), digest_size=8).hexdigest() if name else schema
+        key = blake2s(f"{schema}.{name}".encode(), digest_size=8).hexdigest()
         if key not in self._pipelines:
             self._pipelines[key] = dlt.pipeline(
                 pipeline_name=f"meshflow_{key}",
@@ -338,13 +343,14 @@ def _snowflake(work: Path, tables: Iterable[Table]) -> Iterator[Destination]:
     if credentials.get("authenticator") == "workload_identity":
         credentials = KeylessCredentials(credentials)
         credentials.resolve()  # dlt would copy the fields of unresolved ones into its own class
-    engine = OneSession(credentials, keep_staged_files=True, stage_name=STAGE)
+    folder = uuid4().hex
+    engine = OneSession(credentials, keep_staged_files=True, stage_name=f"{STAGE}/{folder}")
     with closing(engine), closing(Destination(engine, Error, work, tables)) as destination:
         try:
             yield destination
         finally:
             with suppress(click.ClickException):  # the next load removes them
-                destination.remove_files()
+                destination.remove_files(folder)
 
 
 def _duckdb(path: Path, wait: float, on_wait: Callable[[str], None]) -> duckdb.DuckDBPyConnection:

@@ -178,7 +178,7 @@ def _load(session: Session, load: Load, rejections: Rejections, reporter: Report
             yield pa.record_batch([columns[name] for name in table.arrow.names], schema=table.arrow)
 
     def before_change() -> None:
-        session.load_log.forget_counts(table)
+        session.load_log.before_change(table)
         # Without the lock, another load may have written newer rows.
         session.reader.check()
 

@@ -2,7 +2,8 @@
 
 A row is written before tables in RAW change, and completed after its rows have been committed. SQLMesh's signal
 `source_loaded` reads completed rows to find intervals that can't change any more. The next load finds its cursor here.
-An attempt that changed nothing, such as that of a rejected table, has a row without a cursor, which no load reads.
+An attempt that failed before it changed a table has a row without a cursor, which no load reads. That of one that was
+killed has it: the next load takes the table for changed.
 
 Most statements are for all tables together: each takes Snowflake a tenth of a second.
 """
@@ -67,6 +68,7 @@ class LoadLog:
         self._rows: dict[Table, list[_Row]] = {}
         self._counts: dict[Table, Counts] = {}
         self._begun: set[Table] = set()
+        self._changed: set[Table] = set()
         self._unsaved: list[tuple[Load, int]] = []
         self.finished: dict[Table, Load] = {}
         """The newest load of each table that this process has finished."""
@@ -136,8 +138,9 @@ class LoadLog:
             self._counts |= self._destination.counts({table: self._last_finished(table)})
         return self._counts[table]
 
-    def forget_counts(self, table: Table) -> None:
-        """Count again: `table` is about to change."""
+    def before_change(self, table: Table) -> None:
+        """Call it before `table` changes in RAW: its rows are counted again."""
+        self._changed.add(table)
         self._counts.pop(table, None)
 
     def previous(self, table: Table, storage: Storage, snapshot: Snapshot) -> Previous | None:
@@ -227,12 +230,16 @@ class LoadLog:
             "status, error_class, source, table_name, started_at, row_count",
             [(*outcome, table.schema, table.name, time, 0) for table in tables if table not in self._begun],
         )
-        if begun := [str(table) for table in tables if table in self._begun]:
-            self._destination.query(
-                "UPDATE loader.loads SET status = %s, error_class = %s WHERE status = 'running' "  # noqa: S608
-                f"AND started_at = %s AND CONCAT(source, '.', table_name) IN ({', '.join(['%s'] * len(begun))})",
-                *(*outcome, time, *begun),
-            )
+        begun = [table for table in tables if table in self._begun]
+        self._begun.update(tables)
+        # A table that hasn't changed needs no cursor. Otherwise the next load would read more than necessary.
+        for changed, cursor in ((True, ""), (False, ", rows_since = NULL, storage = NULL, files = NULL")):
+            if names := [str(table) for table in begun if (table in self._changed) == changed]:
+                self._destination.query(
+                    f"UPDATE loader.loads SET status = %s, error_class = %s{cursor} WHERE status = 'running' "  # noqa: S608
+                    f"AND started_at = %s AND CONCAT(source, '.', table_name) IN ({', '.join(['%s'] * len(names))})",
+                    *(*outcome, time, *names),
+                )
 
     def finish(self, load: Load, rows: int, deletions: Deletions) -> Load:
         """The finished load, whose rows have been committed. `save` records it."""
@@ -249,7 +256,6 @@ class LoadLog:
             for load, written in self._unsaved
             if load.finished_at
         ]
-        self._unsaved.clear()
         if rows:
             self._destination.query(
                 "UPDATE loader.loads "  # noqa: S608 - placeholders
@@ -260,6 +266,7 @@ class LoadLog:
                 "AND loads.started_at = CAST(done.started_at AS TIMESTAMP)",
                 *(value for row in rows for value in row),
             )
+        self._unsaved.clear()
 
 
 def _utc(time: datetime) -> datetime:

@@ -207,7 +207,7 @@ def mark_missing(session: Session, result: Reconciliation) -> None:
     # It reads nothing of the source, so the next load starts where it would have started.
     load = replace(session.load_log.finished[result.table], started_at=started_at)
     session.load_log.begin([load])
-    session.load_log.forget_counts(result.table)
+    session.load_log.before_change(result.table)
     mark(session.reader, session.destination, result.table, result.missing_in_source, started_at)
     session.load_log.finish(load, 0, Deletions(marked=result.missing_in_source.num_rows))
     session.load_log.save()

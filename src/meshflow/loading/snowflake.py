@@ -57,7 +57,7 @@ class _SqlClient(SnowflakeSqlClient):
         self.execute_sql("BEGIN")
         try:
             yield self
-        except Exception:
+        except BaseException:  # the session goes on after Ctrl-C
             self._conn.rollback()
             raise
         self._conn.commit()
