@@ -387,5 +387,6 @@ class Run:
         texts = [file.read_text(errors="replace") for file in files]
         return {secret for secret in self.secrets if any(contains_secret(text, secret) for text in texts)}
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        """What pytest shows of a run that isn't as expected."""
         return f"{self.folder}: {self.jobs}\n{self.log}\n{(self.folder / 'act.log').read_text()}"
