@@ -9,7 +9,8 @@ import numpy as np
 import psycopg
 import pytest
 from emulated import Keys, Snowflake
-from sources import SourceDatabase
+from sources import SourceDatabase, new_state
+from workspace import Workspace, plan
 
 from meshflow.loading.load import Session, load_tables, session
 from meshflow.loading.reconcile import reconcile_all
@@ -75,3 +76,19 @@ def reconcile(sources: SourceDatabase, data: Path, at: datetime) -> None:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the loader's working files."""
     return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def workspace(
+    project: Path,
+    postgres: Server,
+    snowflake: Snowflake,
+    sources: SourceDatabase,
+    data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Workspace:
+    """The project in prod on Snowflake, built by TRANSFORMER, with its state in PostgreSQL."""
+    reconcile(sources, data, at=datetime.now(UTC))
+    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
+    plan(workspace.context("snowflake"), "prod")
+    return workspace

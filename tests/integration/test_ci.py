@@ -1,36 +1,22 @@
 """A pull request's environment compared with prod on Snowflake."""
 
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from conftest import load
 from emulated import Snowflake
-from sources import SourceDatabase, new_state
-from workspace import Workspace, plan
+from workspace import Workspace
 
 from meshflow.ci.build import evaluate
 from meshflow.ci.diff import compare
-from meshflow.source.server import Server
 
 STUDENT = "models/pii/student.sql"
 FRESHNESS = "models/ops/table_freshness.sql"
 
 
 @pytest.fixture(scope="module")
-def workspace(
-    project: Path,
-    postgres: Server,
-    snowflake: Snowflake,
-    sources: SourceDatabase,
-    data: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Workspace:
+def workspace(workspace: Workspace) -> Workspace:
     """Prod, and an environment pr_1 in which two marts and a view of rejected rows differ."""
-    load(sources, data, at=datetime.now(UTC))
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
-    plan(workspace.context("snowflake"), "prod")
     workspace.edit(STUDENT, "@mask(email)", "@mask(UPPER(email))")
     workspace.edit(FRESHNESS, "source_table::VARCHAR AS", "REPLACE(source_table, 'courses', 'subjects')::VARCHAR AS")
     workspace.edit(FRESHNESS, "  row_count::INT AS", "  (row_count + 1)::INT AS")

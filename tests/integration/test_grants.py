@@ -5,19 +5,14 @@ tests/infra reads the same grants. Here TRANSFORMER builds prod and CI a pull re
 
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from conftest import load
 from emulated import Snowflake
 from snowflake.connector import connect
 from snowflake.connector.errors import DatabaseError, ProgrammingError
-from sources import SourceDatabase, new_state
 from workspace import Workspace, plan
 
 from meshflow.snowflake import arguments, login
-from meshflow.source.server import Server
 
 NOT_SEEN, INSUFFICIENT = 2003, 3001
 """Snowflake's errors: the role has no privilege on the object, or not the one that the statement needs."""
@@ -35,18 +30,8 @@ GENDER = "gender::VARCHAR AS gender", "UPPER(gender)::VARCHAR AS gender"
 
 
 @pytest.fixture(scope="module")
-def workspace(
-    project: Path,
-    postgres: Server,
-    snowflake: Snowflake,
-    sources: SourceDatabase,
-    data: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Workspace:
-    """Prod built by TRANSFORMER, and the environment of a pull request that changes a mart, built by CI."""
-    load(sources, data, at=datetime.now(UTC))
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
-    plan(workspace.context("snowflake"), "prod")
+def workspace(workspace: Workspace, snowflake: Snowflake) -> Workspace:
+    """Prod, and the environment of a pull request that changes a mart, built by CI."""
     workspace.edit(STUDENT, *GENDER)
     plan_as_ci(workspace, snowflake, "pr_1")
     return workspace

@@ -13,16 +13,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import load, reconcile, write
+from conftest import load, write
 from emulated import NEW_ACCOUNT, Snowflake
-from sources import SourceDatabase, new_state
+from sources import SourceDatabase
 from sqlmesh.core.context import Context
 from sqlmesh.utils.errors import PlanError
 from workspace import Workspace, plan, run, table_writes, writes
 
 from meshflow.cli import main
 from meshflow.masking import find_unmasked, masked_columns
-from meshflow.source.server import Server
 
 DAYS = "models/intermediate/int_retail__sales_aggregated.sql"
 DAYS_COLUMN = "  line_count::INT AS line_count, /* Lines sold */\n"
@@ -35,22 +34,6 @@ VERSIONS = {
 }
 
 FIGURES = "SELECT * FROM ANALYTICS.RETAIL.RPT_NET_REVENUE_BY_CITY ORDER BY LOCATION_ID"
-
-
-@pytest.fixture(scope="module")
-def workspace(
-    project: Path,
-    postgres: Server,
-    snowflake: Snowflake,
-    sources: SourceDatabase,
-    data: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Workspace:
-    """The project in prod on Snowflake, with its state in PostgreSQL."""
-    reconcile(sources, data, at=datetime.now(UTC))
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
-    plan(workspace.context("snowflake"), "prod")
-    return workspace
 
 
 @contextmanager

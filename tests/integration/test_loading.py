@@ -41,3 +41,14 @@ def test_staging_tables_keep_no_copy_of_their_rows(snowflake: Snowflake, sources
     created = [sql for sql in snowflake.statements("LOADER") if re.match(r"CREATE .*SCHEMA .*STAGING", sql)]
     assert {re.findall(r'"([^"]+)"', sql)[-1] for sql in created} >= {"EDTECH$STAGING", "RETAIL$STAGING"}
     assert all(re.fullmatch(r"CREATE TRANSIENT SCHEMA .* DATA_RETENTION_TIME_IN_DAYS = 0", sql) for sql in created)
+
+
+def test_rows_are_replaced_in_one_transaction(snowflake: Snowflake, sources: SourceDatabase, data: Path) -> None:
+    """Otherwise a load that dies in between leaves a table without the rows that it has deleted."""
+    load(sources, data)
+    sources.execute("UPDATE edtech.enrollments SET student_id = student_id")
+    with snowflake.sent("LOADER") as statements:
+        load(sources, data)
+    [merge] = [number for number, one in enumerate(statements) if one.startswith('DELETE FROM "EDTECH"."ENROLLMENTS"')]
+    assert 'INSERT INTO "EDTECH"."ENROLLMENTS"' in statements[merge]
+    assert (statements[merge - 1], statements[merge + 1]) == ("BEGIN", "COMMIT")

@@ -9,30 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
-import pytest
-from conftest import load, reconcile, write
+from conftest import load, write
 from emulated import Snowflake
 from psycopg import sql
-from sources import SourceDatabase, new_state
+from sources import SourceDatabase
 from workspace import Workspace, plan, run, table_writes, writes
 
 from meshflow.source.server import Server
-
-
-@pytest.fixture(scope="module")
-def workspace(
-    project: Path,
-    postgres: Server,
-    snowflake: Snowflake,
-    sources: SourceDatabase,
-    data: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Workspace:
-    """Prod on Snowflake, with its state in PostgreSQL."""
-    reconcile(sources, data, at=datetime.now(UTC))
-    workspace = Workspace.copy_of(project, tmp_path_factory.mktemp("workspace"), new_state(postgres))
-    plan(workspace.context("snowflake"), "prod")
-    return workspace
 
 
 def sqlmesh(workspace: Workspace, *command: str) -> None:

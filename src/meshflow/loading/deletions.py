@@ -10,7 +10,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table
-from meshflow.loading.destination import Destination
+from meshflow.loading.destination import Destination, values
 from meshflow.loading.reader import Reader, TableError
 from meshflow.loading.rejections import Rejections
 from meshflow.loading.values import key_texts
@@ -86,9 +86,9 @@ def mark(reader: Reader, destination: Destination, table: Table, keys: pa.Table,
     condition = " AND ".join(f"{name}.{column} = missing.{column}" for column in columns)
     for batch in keys.to_batches(MARKED_AT_ONCE):
         rows = [tuple(row[column] for column in table.key) for row in batch.to_pylist()]
-        values = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(rows))
+        placeholders, parameters = values(rows)
         destination.query(
             f"UPDATE {name} SET {DELETED_AT} = {time}, {LOADED_AT} = {loaded_at} "  # noqa: S608 - names from the contract
-            f"FROM (VALUES {values}) AS missing ({', '.join(columns)}) WHERE {condition}",
-            *(value for row in rows for value in row),
+            f"FROM ({placeholders}) AS missing ({', '.join(columns)}) WHERE {condition}",
+            *parameters,
         )

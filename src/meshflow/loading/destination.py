@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -374,6 +374,12 @@ def _duckdb(path: Path, wait: float, on_wait: Callable[[str], None]) -> duckdb.D
                 on_wait(f"Waiting up to {wait:.0f} s: {conflict}")
                 has_reported = True
             time.sleep(0.2)
+
+
+def values(rows: Sequence[tuple[object, ...]]) -> tuple[str, Iterator[object]]:
+    """`VALUES` with a placeholder for each value of the rows, and the parameters."""
+    row = f"({', '.join(['%s'] * len(rows[0]))})"
+    return f"VALUES {', '.join([row] * len(rows))}", chain.from_iterable(rows)
 
 
 def _same_type(wanted: dict[str, Any], stored: dict[str, Any]) -> bool:

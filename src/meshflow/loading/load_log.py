@@ -18,7 +18,7 @@ import click
 
 from meshflow.loading.contract import DELETED_AT, LOADED_AT, Table
 from meshflow.loading.deletions import Deletions
-from meshflow.loading.destination import Counts, Destination
+from meshflow.loading.destination import Counts, Destination, values
 from meshflow.loading.reader import COMPARABLE_IDS, Cursor, Snapshot, Storage, TableError
 
 
@@ -69,7 +69,7 @@ class LoadLog:
         self._counts: dict[Table, Counts] = {}
         self._begun: set[Table] = set()
         self._changed: set[Table] = set()
-        self._unsaved: list[tuple[Load, int]] = []
+        self._unsaved: list[tuple[object, ...]] = []
         self.finished: dict[Table, Load] = {}
         """The newest load of each table that this process has finished."""
         self.reconciliations = contract["loader.reconciliations"]
@@ -206,11 +206,8 @@ class LoadLog:
 
     def _insert(self, columns: str, rows: list[tuple[object, ...]]) -> None:
         if rows:
-            placeholders = f"({', '.join(['%s'] * len(rows[0]))})"
-            self._destination.query(
-                f"INSERT INTO loader.loads ({columns}) VALUES {', '.join([placeholders] * len(rows))}",  # noqa: S608
-                *(value for row in rows for value in row),
-            )
+            placeholders, parameters = values(rows)
+            self._destination.query(f"INSERT INTO loader.loads ({columns}) {placeholders}", *parameters)
 
     def close_killed(self) -> None:
         """Mark loads that were killed. Call it while this load has the lock: then no other one is running."""
@@ -243,28 +240,24 @@ class LoadLog:
 
     def finish(self, load: Load, rows: int, deletions: Deletions) -> Load:
         """The finished load, whose rows have been committed. `save` records it."""
-        finished = replace(load, rows=rows, deletions=deletions, finished_at=datetime.now(UTC))
+        finished_at, table = datetime.now(UTC), load.table
         # Not only those of this load: one that has failed since the last finished one may have written rows too.
-        self._unsaved.append((finished, self.counts(load.table).written))
-        self.finished[load.table] = finished
-        return finished
+        written = self.counts(table).written
+        self._unsaved.append((table.schema, table.name, _naive(load.started_at), _naive(finished_at), written))
+        self.finished[table] = replace(load, rows=rows, deletions=deletions, finished_at=finished_at)
+        return self.finished[table]
 
     def save(self) -> None:
         """Record the finished loads."""
-        rows = [
-            (load.table.schema, load.table.name, _naive(load.started_at), _naive(load.finished_at), written)
-            for load, written in self._unsaved
-            if load.finished_at
-        ]
-        if rows:
+        if self._unsaved:
+            placeholders, parameters = values(self._unsaved)
             self._destination.query(
                 "UPDATE loader.loads "  # noqa: S608 - placeholders
                 "SET finished_at = done.finished_at, row_count = done.row_count, status = 'finished' "
-                f"FROM (VALUES {', '.join(['(%s, %s, %s, %s, %s)'] * len(rows))}) "
-                "AS done (source, table_name, started_at, finished_at, row_count) "
+                f"FROM ({placeholders}) AS done (source, table_name, started_at, finished_at, row_count) "
                 "WHERE loads.source = done.source AND loads.table_name = done.table_name "
                 "AND loads.started_at = CAST(done.started_at AS TIMESTAMP)",
-                *(value for row in rows for value in row),
+                *parameters,
             )
         self._unsaved.clear()
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from meshflow.loading.contract import Table
-from meshflow.loading.destination import Destination
+from meshflow.loading.destination import Destination, values
 from meshflow.loading.reader import TableError
 from meshflow.loading.values import Unfit, fault, key_texts
 
@@ -87,10 +87,10 @@ class Rejections:
                 *(table, *keys),
             )
         for rows in _batches(list(self._reasons.items())):
+            placeholders, parameters = values([(table, key, reasons, time) for key, reasons in rows])
             self._destination.query(
-                "INSERT INTO loader.rejected_rows (source_table, row_key, reject_reasons, rejected_at) "  # noqa: S608
-                f"VALUES {', '.join(['(%s, %s, %s, %s)'] * len(rows))}",
-                *(value for key, reasons in rows for value in (table, key, reasons, time)),
+                f"INSERT INTO loader.rejected_rows (source_table, row_key, reject_reasons, rejected_at) {placeholders}",
+                *parameters,
             )
 
     def summary(self) -> str | None:
