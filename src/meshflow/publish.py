@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,8 +77,8 @@ SERVED = {
 }  # fmt: skip
 """Columns that dashboards read, by table: a snapshot has no others. Persons are numbers without names."""
 
-_LAYOUT_HASH = sha256(repr(SERVED).encode()).hexdigest()[:8]
-"""Part of a snapshot's name: a snapshot with other columns is outdated."""
+Layout = Mapping[str, Sequence[str]]
+"""Columns by table."""
 
 _ABANDONED_AFTER_SECONDS = 3600
 """Age from which an incomplete copy belongs to a killed process. It is as large as the warehouse."""
@@ -101,8 +102,8 @@ class Snapshot:
     """When the warehouse was last written before it was copied, UTC."""
 
 
-def publish(warehouse: Path, folder: Path) -> Snapshot:
-    """Write the served tables of `warehouse` to a snapshot in `folder`, unless the newest one there is up to date.
+def publish(warehouse: Path, folder: Path, layout: Layout = SERVED) -> Snapshot:
+    """Write the tables of `layout` in `warehouse` to a snapshot in `folder`, unless the newest one there is up to date.
 
     It is until the warehouse is written, and until the day is over in UTC: ages and statuses depend on the date.
     A snapshot gets a name of its own once it is complete; the previous one stays for its readers.
@@ -111,7 +112,7 @@ def publish(warehouse: Path, folder: Path) -> Snapshot:
     """
     try:
         with _publishing:
-            return _publish(warehouse, folder)
+            return _publish(warehouse, folder, layout)
     except FileNotFoundError:  # DuckDB removes its WAL when a process closes the database
         raise WarehouseBusyError from None
     except duckdb.Error as error:
@@ -120,10 +121,10 @@ def publish(warehouse: Path, folder: Path) -> Snapshot:
         raise click.ClickException(f"The warehouse {warehouse} can't be copied to {folder}: {error.strerror}") from None
 
 
-def _publish(warehouse: Path, folder: Path) -> Snapshot:
+def _publish(warehouse: Path, folder: Path, layout: Layout) -> Snapshot:
     state = _state(warehouse)
     written, today = max(written for written, _, _ in state), datetime.now(UTC).date()
-    target = folder / f"{warehouse.stem}.{written}-{today:%Y%m%d}-{_LAYOUT_HASH}.duckdb"
+    target = folder / f"{warehouse.stem}.{written}-{today:%Y%m%d}-{_hash(layout)}.duckdb"
     if not target.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for abandoned in folder.glob(".*"):
@@ -133,7 +134,7 @@ def _publish(warehouse: Path, folder: Path) -> Snapshot:
             copied = Path(temporary, "copied.duckdb")
             _copy(warehouse, copied, state)
             served = Path(temporary, "served.duckdb")
-            _extract(copied, served)
+            _extract(copied, served, layout)
             served.replace(target)
     target.touch()  # the newest snapshot, even if an older warehouse was restored
     for outdated in _snapshots(warehouse, folder)[:-2]:
@@ -143,8 +144,13 @@ def _publish(warehouse: Path, folder: Path) -> Snapshot:
 
 def latest(warehouse: Path, folder: Path) -> Snapshot | None:
     """The snapshot published last, of any age."""
-    files = [file for file in _snapshots(warehouse, folder) if file.stem.endswith(_LAYOUT_HASH)]
+    files = [file for file in _snapshots(warehouse, folder) if file.stem.endswith(_hash(SERVED))]
     return _snapshot(files[-1]) if files else None
+
+
+def _hash(layout: Layout) -> str:
+    """Part of a snapshot's name: a snapshot with other columns is outdated."""
+    return sha256(repr(layout).encode()).hexdigest()[:8]
 
 
 def _snapshots(warehouse: Path, folder: Path) -> list[Path]:
@@ -203,8 +209,8 @@ def _is_open(warehouse: Path) -> bool:
     return bool(found["type"] != fcntl.F_UNLCK)
 
 
-def _extract(copied: Path, served: Path) -> None:
-    """Write the served tables of every environment to the file `served`. DuckDB checks each block that it reads.
+def _extract(copied: Path, served: Path, layout: Layout) -> None:
+    """Write the tables of every environment to the file `served`. DuckDB checks each block that it reads.
 
     A view that fails is left out, because it fails for every reader. Its environment then lacks the table.
     """
@@ -215,7 +221,7 @@ def _extract(copied: Path, served: Path) -> None:
             "SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'ANALYTICS' AND NOT internal"
         ).fetchall()
         for schema, view in views:
-            columns = SERVED.get(f"{schema.partition('__')[0]}.{view}".lower())
+            columns = layout.get(f"{schema.partition('__')[0]}.{view}".lower())
             if not columns:
                 continue
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS served."{schema.lower()}"')

@@ -642,7 +642,11 @@ def test_a_model_shows_its_profile_its_exposures_and_links_to_its_lines(
         "prod",
         "live",
         AT.isoformat(),
-        {"retail.fct_sales": TableProfile(12345, {"quantity": ColumnProfile(1.5, 98, "1", "<b>&</b>")})},
+        {
+            "retail.fct_sales": TableProfile(
+                12345, {"quantity": ColumnProfile(1.5, 98, "1", "<b>&</b>"), "location_id": ColumnProfile(0.0, 7)}
+            )
+        },
     )
     catalog = replace(
         Reader(workspace.context(), AT).catalog(),
@@ -653,6 +657,9 @@ def test_a_model_shows_its_profile_its_exposures_and_links_to_its_lines(
     page.goto(f"{address}#/model/retail.fct_sales")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="quantity", exact=True))
     assert row.first.locator("td").all_inner_texts()[3:7] == ["1.5 %", "98", "1", "<b>&</b>"]
+    unbounded = page.get_by_role("row").filter(has=page.get_by_role("link", name="location_id", exact=True))
+    assert unbounded.first.locator("td").all_inner_texts()[3:7] == ["0 %", "7", "", ""]
+    expect(page.get_by_text("Text and rows of persons have no minimum and maximum")).to_be_visible()
     header = page.locator("dl").first
     expect(header).to_contain_text("12,345, in prod, gateway live, read 2026-11-21 12:00 UTC.")
     expect(header).to_contain_text("dashboards/retail.py (Retail: revenue, orders and customers over time")

@@ -34,7 +34,7 @@ from meshflow.catalog.command import _rebuild
 from meshflow.catalog.contents import Catalog, Model, Reader, display_name
 from meshflow.catalog.exposures import Exposure, exposures
 from meshflow.catalog.operations import read_operations
-from meshflow.catalog.profile import ColumnProfile, read_profile
+from meshflow.catalog.profile import ColumnProfile, Profile, profiled_columns, read_profile
 from meshflow.catalog.repository import files_address
 from meshflow.catalog.server import CatalogServer, ProjectFiles
 from meshflow.catalog.site import ASSETS, page, read, write
@@ -767,9 +767,16 @@ def test_runs_that_cannot_be_read_are_one_line(
         read_operations(gateway, environment, data, AT)
 
 
-def test_a_profile_has_the_figures_of_the_tables_that_dashboards_read(run_once: Workspace) -> None:
-    found = read_profile("local", "prod", run_once.data, AT)
-    assert {name: tuple(table.columns) for name, table in found.models.items()} == SERVED
+def profile_of(workspace: Workspace, **more: dict[str, bool]) -> Profile:
+    with closing(workspace.context()) as context:
+        tables = profiled_columns(context.models.values())
+    return read_profile("local", "prod", workspace.data, AT, tables | more)
+
+
+def test_a_profile_has_the_figures_of_marts_and_ops(run_once: Workspace) -> None:
+    found = profile_of(run_once)
+    assert found.models.keys() > SERVED.keys()
+    assert {name.partition(".")[0] for name in found.models} == {"edtech", "ops", "retail", "shared"}
     with closing(run_once.context()) as context:
 
         def one(query: str) -> Any:
@@ -779,12 +786,46 @@ def test_a_profile_has_the_figures_of_the_tables_that_dashboards_read(run_once: 
         assert sales.row_count == one("SELECT COUNT(*) FROM retail.fct_sales") > 0
         expected = one("SELECT MIN(order_date) || ' to ' || MAX(order_date) FROM retail.fct_sales")
         assert f"{sales.columns['order_date'].minimum} to {sales.columns['order_date'].maximum}" == expected
+        highest = one("SELECT MAX(net_revenue_amount)::VARCHAR FROM retail.rpt_net_revenue_by_city")
+        assert found.models["retail.rpt_net_revenue_by_city"].columns["net_revenue_amount"].maximum == highest
         products = one("SELECT COUNT(DISTINCT product_id) FROM retail.fct_sales")
         assert sales.columns["product_id"].distinct_count == pytest.approx(products, rel=0.1)
         missing = "100.0 * COUNT_IF(duration_seconds IS NULL) / COUNT(*) FROM ops.runs"
         assert found.models["ops.runs"].columns["duration_seconds"].null_percent == round(one(f"SELECT {missing}"), 2)
     empty = found.models["ops.loads"]
     assert (empty.row_count, set(empty.columns.values())) == (0, {ColumnProfile(0.0, 0, "", "")})
+
+
+def test_a_profile_has_no_personal_value(run_once: Workspace) -> None:
+    models = profile_of(run_once).models
+    student, course = models["edtech.dim_student"].columns, models["edtech.dim_course"].columns
+    assert "full_name" not in student, "a masked column"
+    assert {(student[name].minimum, student[name].maximum) for name in ("age_years", "gender")} == {("", "")}, (
+        "a person's"
+    )
+    assert student["age_years"].distinct_count > 1
+    assert student["enrollment_date"].minimum, "every dashboard shows it"
+    assert course["instructor_name"] == ColumnProfile(0.0, course["instructor_name"].distinct_count), "text"
+    assert course["course_name"].minimum, "every dashboard shows it"
+    with closing(run_once.context()) as context:
+        persons = context.engine_adapter.fetchall(
+            "SELECT full_name FROM edtech.dim_student UNION SELECT customer_name FROM retail.dim_customer "
+            "UNION SELECT instructor_name FROM edtech.dim_course"
+        )
+    bounds = {
+        bound for table in models.values() for one in table.columns.values() for bound in (one.minimum, one.maximum)
+    }
+    assert len(persons) > 10
+    assert not bounds & {name for (name,) in persons}
+
+
+def test_a_profile_of_a_table_that_the_environment_does_not_have_as_the_project_is_left_out(
+    run_once: Workspace,
+) -> None:
+    found = profile_of(run_once, **{"shared.ref_age_band": {"age_from": True, "a_new_one": True}, "retail.new": {}})
+    assert not {"shared.ref_age_band", "retail.new"} & found.models.keys()
+    assert "shared.ref_province" in found.models
+    assert not list((run_once.data / "dashboards").glob(".*")), "the copy is deleted"
 
 
 def test_exposures_are_the_files_of_dashboards_that_read_a_table(tmp_path: Path) -> None:

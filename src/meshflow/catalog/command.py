@@ -30,8 +30,8 @@ PROFILE = click.option(
     "--profile",
     "profiled",
     metavar="ENVIRONMENT",
-    help="Show rows, NULLs, distinct values, minimum and maximum, of what dashboards read. They are data: mind where "
-    "the catalog goes.",
+    help="Show rows, NULLs and distinct values of marts and ops, with minimum and maximum where they aren't personal. "
+    "They are data: mind where the catalog goes.",
 )
 
 
@@ -202,7 +202,7 @@ def _contents(
     from meshflow import settings
     from meshflow.catalog.contents import Reader
     from meshflow.catalog.operations import read_operations
-    from meshflow.catalog.profile import read_profile
+    from meshflow.catalog.profile import profiled_columns, read_profile
     from meshflow.project import open_project
 
     now = datetime.now(UTC)
@@ -213,5 +213,6 @@ def _contents(
         contents = replace(contents, operations=read_operations(reader.gateway, name, settings.data(), now))
     if profiled is not None:
         name = Environment.sanitize_name(profiled)
-        contents = replace(contents, profile=read_profile(reader.gateway, name, settings.data(), now))
+        tables = profiled_columns(reader.context.models.values())
+        contents = replace(contents, profile=read_profile(reader.gateway, name, settings.data(), now, tables))
     return contents

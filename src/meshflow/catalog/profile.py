@@ -1,23 +1,37 @@
-"""A profile of the tables that dashboards read: rows, and of each column NULLs, distinct values, minimum and maximum.
+"""A profile of the tables that analysts read: rows, and of each column NULLs, distinct values, minimum and maximum.
 
-It reads what dashboards may read, and nothing else: no personal data, whose columns they aren't served.
+It has no personal data: no masked column, and no minimum or maximum of rows of persons or of text. The columns that
+dashboards read are an exception, because all their readers see them.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import click
 import pandas as pd  # type: ignore[import-untyped]
+from sqlglot import exp
+from sqlmesh.core.model import Model
 
 from meshflow.catalog.operations import find_warehouse
-from meshflow.publish import SERVED
-from meshflow.serve import Query
+from meshflow.masking import PERSONAL, is_by_person, masked_columns, masked_names
+from meshflow.publish import SERVED, WarehouseBusyError, publish
+from meshflow.serve import SCHEMAS, Query, State, Warehouse
 
-MEASURES = ("COUNT({0})", "APPROX_COUNT_DISTINCT({0})", "MIN({0})::VARCHAR", "MAX({0})::VARCHAR")
+COUNTS = ("COUNT({0})", "APPROX_COUNT_DISTINCT({0})")
 """Of a column. An exact number of distinct values would need the memory of all of them."""
+BOUNDS = ("MIN({0})::VARCHAR", "MAX({0})::VARCHAR")
+ORDERED = (*exp.DataType.NUMERIC_TYPES, *exp.DataType.TEMPORAL_TYPES)
+"""Types whose minimum and maximum tell something. Snowflake has none of BOOLEAN."""
 LONGEST = 80
 """Characters of a minimum or maximum."""
+COLUMNS = Query("SELECT table_schema, table_name, column_name FROM information_schema.columns")
+
+Bounded = Mapping[str, bool]
+"""The columns of a table that are profiled, and whether their minimum and maximum are shown."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +39,8 @@ class ColumnProfile:
     null_percent: float
     distinct_count: int
     """About: both engines estimate it in one scan."""
-    minimum: str
-    maximum: str
+    minimum: str = ""
+    maximum: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,27 +59,79 @@ class Profile:
     models: dict[str, TableProfile]
 
 
-def read_profile(gateway: str, environment: str, data: Path, now: datetime) -> Profile:
-    """Read it with one query a table, as dashboards do, which keeps no plan or run waiting.
+def profiled_columns(models: Collection[Model]) -> dict[str, Bounded]:
+    """What is profiled of each of `models` in the schemas that dashboards read, but for those with the tag `pii`."""
+    personal = masked_names(models)
+    found: dict[str, Bounded] = {}
+    for model in models:
+        if model.schema_name.lower() not in SCHEMAS or PERSONAL in model.tags:
+            continue
+        served, masked, is_personal = SERVED.get(model.name, ()), masked_columns(model), is_by_person(model, models)
+        types = {column.lower(): type_ for column, type_ in (model.columns_to_types or {}).items()}
+        found[model.name] = {
+            name: not type_.is_type(exp.DType.BOOLEAN)
+            and (name in served or (type_.is_type(*ORDERED) and not is_personal and name not in personal))
+            for name, type_ in types.items()
+            if name not in masked
+        }
+    return found
 
-    Raises click.ClickException if the gateway has no warehouse or not the environment, or it lacks a served table.
+
+def read_profile(gateway: str, environment: str, data: Path, now: datetime, tables: Mapping[str, Bounded]) -> Profile:
+    """Profile `tables` with one query each, which keeps no plan or run waiting.
+
+    Tables that the environment lacks, or that lack a column there, are left out.
+    Raises click.ClickException if the gateway has no warehouse or not the environment, or if a plan is writing it.
     """
     warehouse, state = find_warehouse(gateway, environment, data)
+    if state.snapshot is None:
+        return Profile(environment, gateway, now.isoformat(), _read(warehouse, state, environment, tables))
+    # That snapshot has what dashboards read. This one has more, and is deleted.
+    snapshots = data / "dashboards"
+    with TemporaryDirectory(dir=snapshots, prefix=".") as folder:
+        layout = {table: tuple(columns) for table, columns in tables.items()}
+        try:
+            snapshot = publish(data / f"{gateway}_analytics.duckdb", Path(folder), layout)
+        except WarehouseBusyError:
+            raise click.ClickException("A plan or run is writing the warehouse: profile it afterwards") from None
+        read = _read(warehouse, State(str(snapshot.path), snapshot), environment, tables)
+    return Profile(environment, gateway, now.isoformat(), read)
+
+
+def _read(
+    warehouse: Warehouse, state: State, environment: str, tables: Mapping[str, Bounded]
+) -> dict[str, TableProfile]:
+    rows = warehouse.run(state, "prod", COLUMNS).itertuples(index=False)
+    existing = {(schema.lower(), table.lower(), column.lower()) for schema, table, column in rows}
     found = {}
-    for model, columns in SERVED.items():
-        measures = [measure.format(column) for column in columns for measure in MEASURES]
-        values = ", ".join(f"{measure} AS value_{number}" for number, measure in enumerate(measures))
-        query = Query(f"SELECT COUNT(*) AS row_count, {values} FROM {model}")  # noqa: S608 - names from SERVED
-        frame = warehouse.run(state, environment, query)
-        row_count, *figures = frame.astype(object).iloc[0]
-        found[model] = TableProfile(
-            int(row_count),
-            {
-                column: _column(int(row_count), *figures[4 * number : 4 * number + 4])
-                for number, column in enumerate(columns)
-            },
-        )
-    return Profile(environment, gateway, now.isoformat(), found)
+    for table, columns in tables.items():
+        schema, _, name = table.partition(".")
+        in_environment = schema if environment == "prod" else f"{schema}__{environment}"
+        if columns and all((in_environment, name, column) in existing for column in columns):
+            found[table] = _profile(warehouse.run(state, environment, _query(table, columns)), columns)
+    return found
+
+
+def _query(table: str, columns: Bounded) -> Query:
+    measures = [
+        measure.format(column)
+        for column, is_bounded in columns.items()
+        for measure in (*COUNTS, *(BOUNDS if is_bounded else ("NULL", "NULL")))
+    ]
+    values = ", ".join(f"{measure} AS value_{number}" for number, measure in enumerate(measures))
+    return Query(f"SELECT COUNT(*) AS row_count, {values} FROM {table}")  # noqa: S608 - names of models
+
+
+def _profile(frame: pd.DataFrame, columns: Bounded) -> TableProfile:
+    rows, *figures = frame.astype(object).iloc[0]
+    measures = len(COUNTS) + len(BOUNDS)
+    return TableProfile(
+        int(rows),
+        {
+            column: _column(int(rows), *figures[measures * number : measures * (number + 1)])
+            for number, column in enumerate(columns)
+        },
+    )
 
 
 def _column(rows: int, present: Any, distinct: Any, minimum: Any, maximum: Any) -> ColumnProfile:

@@ -79,6 +79,7 @@ function modelPage(name) {
           upstreamColumns(column),
         ]),
       ),
+      profiled ? element("p", { class: "quiet" }, PROFILE_NOTE) : "",
       element("h2", {}, "Lineage"),
       element("div", { class: "tools" }, element("label", { for: "steps" }, "Show"), steps),
       element("p", { class: "quiet" }, LEGEND),
@@ -115,14 +116,21 @@ function modelPage(name) {
 
 const exposuresOf = (name) => downstreamOfModel(name).filter((one) => exposures.has(one)).map((one) => exposures.get(one));
 
-const PROFILED = ["NULL", "Distinct, about", "Minimum", "Maximum"];
+const PROFILE_NOTE =
+  "Distinct values are estimated. Masked columns have no figures. Text and rows of persons have no minimum and " +
+  "maximum, unless dashboards show them.";
+const PROFILED = ["NULL", "Distinct", "Minimum", "Maximum"];
 const figures = (column) =>
   column
-    ? [`${column.null_percent} %`, column.distinct_count.toLocaleString("en"), code(column.minimum), code(column.maximum)]
+    ? [
+        `${column.null_percent} %`,
+        column.distinct_count.toLocaleString("en"),
+        ...[column.minimum, column.maximum].map((bound) => bound && code(bound)),
+      ]
     : PROFILED.map(() => "");
 const profileNote = () => {
   const { environment, gateway, read_at: readAt } = catalog.profile;
-  return `in ${environment}, gateway ${gateway}, read ${formatTimestamp(readAt)}. Profiled are columns that dashboards read.`;
+  return `in ${environment}, gateway ${gateway}, read ${formatTimestamp(readAt)}.`;
 };
 
 /** What runs have recorded of a model, if the catalog was built with them. */
