@@ -507,6 +507,32 @@ def test_entities_are_joined_by_the_references_that_models_declare(watched: Page
     expect(joins).not_to_contain_text("LEFT JOIN retail.rpt_net_revenue_by_city")
 
 
+def test_columns_that_can_not_be_traced_are_called_so_where_they_are_read(watched: Page, tmp_path: Path) -> None:
+    models = {
+        "first.sql": "MODEL (name shop.first, kind FULL); SELECT 1::INT AS id, 2::INT AS price",
+        "second.sql": """MODEL (name shop.second, kind FULL);
+            SELECT
+              id::INT AS id, OBJECT_CONSTRUCT(*)::TEXT AS everything, COALESCE(id, OBJECT_CONSTRUCT(*)) AS both
+            FROM shop.first ORDER BY OBJECT_CONSTRUCT(*)""",
+    }
+    address = build(project_of(tmp_path / "project", models), tmp_path / "site")
+    open_page(watched, f"{address}#/model/shop.second")
+    columns = watched.locator("h2:text('Columns') + table").get_by_role("row")
+    assert [row.locator("td").last.inner_text() for row in columns.all()[1:]] == [
+        "shop.first.id", "columns that can't be traced", "shop.first.id; and columns that can't be traced",
+    ]  # fmt: skip
+    expect(watched.locator("dt:text('Rows depend on') + dd")).to_have_text("columns that can't be traced")
+    open_page(watched, f"{address}#/column/shop.second/everything")
+    expect(
+        watched.get_by_text("Its lineage is unknown: its query doesn't show which columns it reads.")
+    ).to_be_visible()
+    open_page(watched, f"{address}#/column/shop.second/both")
+    expect(watched.get_by_text("It also depends on columns that can't be traced.")).to_be_visible()
+    open_page(watched, f"{address}#/column/shop.first/price")
+    expect(watched.get_by_text("Not every column that these models read can be traced: shop.second.")).to_be_visible()
+    expect(watched.get_by_text("No column or filter reads it.")).to_have_count(0)
+
+
 def test_an_unknown_address_shows_not_found(watched: Page, site: str) -> None:
     for address in (
         "#/constructor",

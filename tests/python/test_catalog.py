@@ -31,7 +31,7 @@ from sqlmesh.utils.errors import SQLMeshError
 from workspace import Workspace, plan
 
 from meshflow.catalog.command import _rebuild
-from meshflow.catalog.contents import Catalog, Model, Reader, display_name
+from meshflow.catalog.contents import Catalog, Model, Reader, Upstream, display_name
 from meshflow.catalog.exposures import Exposure, exposures
 from meshflow.catalog.operations import read_operations
 from meshflow.catalog.profile import ColumnProfile, Profile, profiled_columns, read_profile
@@ -315,6 +315,35 @@ def test_lineage_reaches_tables_outside_the_project(tmp_path: Path) -> None:
     found = catalog_of(tmp_path, "MODEL (name a.b, kind FULL); SELECT t.x::INT AS y FROM far.away AS t")
     assert found.models[0].upstream == ["memory.far.away"]
     assert upstream(found, "a.b", "y") == {("memory.far.away", "x")}
+
+
+def test_a_query_on_tables_outside_the_project_is_followed_as_far_as_it_names_them(tmp_path: Path) -> None:
+    """SQLMesh leaves such a query as it is written."""
+    columns = "F.X::INT AS one, two::INT, f.x + three AS both"
+    query = f"SELECT {columns} FROM far.away AS f JOIN far.other AS o ON f.id = o.id WHERE z"
+    found = catalog_of(tmp_path, f"MODEL (name a.b, kind FULL); {query}")
+    [one, two, both] = found.models[0].columns
+    assert (one.upstream, one.is_untraced) == ([Upstream("memory.far.away", "x", ["TRANSFORMATION"])], False)
+    assert (two.upstream, two.is_untraced) == ([], True)
+    assert (both.upstream, both.is_untraced) == ([Upstream("memory.far.away", "x", ["TRANSFORMATION"])], True)
+    joined = {(one.model, one.column) for one in found.models[0].rows_upstream}
+    assert joined == {("memory.far.away", "id"), ("memory.far.other", "id")}
+    assert found.models[0].has_untraced_rows
+
+
+def test_a_natural_join_compares_the_columns_of_its_models(tmp_path: Path) -> None:
+    found = catalog_of(
+        tmp_path,
+        "MODEL (name a.b, kind FULL); SELECT id::INT, note::TEXT FROM a.left_ NATURAL JOIN a.right_",
+        "MODEL (name a.left_, kind FULL); SELECT 1::INT AS id, 'x'::TEXT AS note",
+        "MODEL (name a.right_, kind FULL); SELECT 1::INT AS id, 'x'::TEXT AS other",
+    )
+    assert upstream(found, "a.b", "id") == {("a.left_", "id"), ("a.right_", "id")}
+    assert upstream(found, "a.b", "note") == {("a.left_", "note")}
+    rows = model(found, "a.b").rows_upstream
+    assert {(one.model, one.column, *one.transformations) for one in rows} == {
+        ("a.left_", "id", "JOIN"), ("a.right_", "id", "JOIN"),
+    }  # fmt: skip
 
 
 def test_columns_of_a_python_model_have_no_lineage(tmp_path: Path) -> None:

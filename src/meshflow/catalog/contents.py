@@ -11,6 +11,8 @@ from typing import Any
 import click
 from sqlglot import Dialect, TokenType, exp
 from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
+from sqlglot.optimizer.qualify import qualify
 from sqlmesh.core import constants as c
 from sqlmesh.core.context import Context
 from sqlmesh.core.dialect import normalize_model_name
@@ -19,7 +21,17 @@ from sqlmesh.core.model import SCDType2ByColumnKind, SCDType2ByTimeKind
 from sqlmesh.utils import yaml
 
 from meshflow.catalog.exposures import Exposure, exposures
-from meshflow.catalog.lineage import CONDITIONAL, DIRECT, TRANSFORMATION, WINDOW, Input, Inputs, Lineage, used_as
+from meshflow.catalog.lineage import (
+    CONDITIONAL,
+    DIRECT,
+    TRANSFORMATION,
+    UNKNOWN,
+    WINDOW,
+    Input,
+    Inputs,
+    Lineage,
+    used_as,
+)
 from meshflow.catalog.operations import Operations
 from meshflow.catalog.profile import Profile
 from meshflow.catalog.repository import files_address
@@ -59,6 +71,8 @@ class Column:
     """How SQLMesh sets a column that isn't in the query, of a history (SCD type 2)."""
     line: int = 0
     """Where the model's file has it, counted from 1; 0 if that isn't known."""
+    is_untraced: bool = False
+    """Whether its upstream columns are unknown, all or some. `Model.lineage_problem` is about all columns."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +128,10 @@ class Model:
     columns: list[Column]
     rows_upstream: list[Upstream]
     """What the query filters, joins, groups and sorts by. It decides about rows, so it affects every column."""
+    has_untraced_rows: bool
+    """Whether the query also filters, joins, groups or sorts by columns that are unknown."""
     lineage_problem: str
-    """Why the upstream columns are unknown; empty if they are known."""
+    """Why the upstream columns are unknown; empty if they are known, but for untraced ones."""
     audits: list[Audit]
     tests: list[UnitTest]
     definition: str
@@ -185,6 +201,8 @@ class Reader:
         self.gateways = self._gateways()
         """By dialect, the gateway that SQL is rendered for."""
         self.folder = context.path.resolve()
+        self.columns = {fqn: list(model.columns_to_types or {}) for fqn, model in context.models.items()}
+        """Names of columns by model."""
         self.contracts = dict(self._contracts())
         self.tests: dict[str, list[UnitTest]] = defaultdict(list)
         for test in context.select_tests():
@@ -214,6 +232,7 @@ class Reader:
         read = depends_on & tables if query else depends_on
         descriptions = model.column_descriptions or {}
         upstream, rows_upstream, lineage_problem = self._lineage(model, query)
+        untraced = {name for name, inputs in upstream.items() if inputs & UNKNOWN}
         history = _history_columns(model)
         file = model._path  # noqa: SLF001 - has no public name
         definition = _text(file) if file else ""
@@ -245,10 +264,12 @@ class Reader:
                     self._upstream(upstream.get(name, ())),
                     history.get(name, ""),
                     lines.get(name.lower(), 0),
+                    name in untraced,
                 )
                 for name, type_ in (model.columns_to_types or {}).items()
             ],
             rows_upstream=self._upstream(rows_upstream),
+            has_untraced_rows=bool(rows_upstream & UNKNOWN),
             lineage_problem=lineage_problem,
             audits=[
                 Audit(
@@ -309,16 +330,38 @@ class Reader:
         if not query:
             problem = "" if model.is_seed or model.kind.is_external else "A Python model: its columns can't be traced."
             return {}, nothing, problem
+        names = model.columns_to_types or {}
         try:
-            lineage = Lineage(query)
+            lineage = Lineage(self._qualified(model, query), self.columns)
+            columns = {name: self._column_inputs(model, lineage, name) for name in names}
         except (SqlglotError, ValueError, RecursionError) as error:  # hundreds of UNIONs
             return {}, nothing, f"SQLGlot can't trace the columns of this query: {error}"
-        return {**lineage.columns, **_history_inputs(model, lineage.columns)}, lineage.rows, ""
+        return {**columns, **_history_inputs(model, columns)}, lineage.rows, ""
+
+    def _qualified(self, model: SQLMeshModel, query: exp.Query) -> exp.Query:
+        """The query with tables for its columns, and its names as the engine has them.
+
+        SQLMesh leaves it as it is written if the columns of a table aren't known, or one is ambiguous.
+        """
+        if all(identifier.quoted for identifier in query.find_all(exp.Identifier)):
+            return query
+        return qualify(
+            query.copy(),
+            dialect=model.dialect,
+            catalog=self.context.default_catalog,
+            schema=model.mapping_schema,
+            validate_qualify_columns=False,
+        )
+
+    def _column_inputs(self, model: SQLMeshModel, lineage: Lineage, name: str) -> Inputs:
+        """By the name in the header of a model, or as the engine has it."""
+        engine_name = normalize_identifiers(exp.to_identifier(name), dialect=model.dialect).name
+        return lineage.column(name if name in lineage.columns else engine_name)
 
     def _upstream(self, inputs: Iterable[Input]) -> list[Upstream]:
         found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         for table, column, transformation in inputs:
-            if column != "*":  # of a table whose columns are unknown
+            if table and column != "*":  # COUNT(orders.*)
                 found[self._name(table), display_name(column)].add(transformation)
         return [Upstream(*column, sorted(transformations)) for column, transformations in sorted(found.items())]
 

@@ -34,8 +34,16 @@ def _model(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
             before, after = columns[name], new_columns[name]
             yield from _value(f"type of {name}", before["type"], after["type"])
             yield from _value(f"description of {name}", before["description"], after["description"])
-            yield from _items(f"upstream of {name}", _inputs(before["upstream"]), _inputs(after["upstream"]))
-    yield from _items("rows depend on", _inputs(old["rows_upstream"]), _inputs(new["rows_upstream"]))
+            yield from _items(
+                f"upstream of {name}",
+                _inputs(before["upstream"], is_untraced=before["is_untraced"]),
+                _inputs(after["upstream"], is_untraced=after["is_untraced"]),
+            )
+    yield from _items(
+        "rows depend on",
+        _inputs(old["rows_upstream"], is_untraced=old["has_untraced_rows"]),
+        _inputs(new["rows_upstream"], is_untraced=new["has_untraced_rows"]),
+    )
     yield from _items("audit", _audits(old), _audits(new))
     queries, new_queries = ({audit["name"]: audit["query"] for audit in model["audits"]} for model in (old, new))
     for name in sorted(queries.keys() & new_queries.keys()):
@@ -62,8 +70,9 @@ def _text(value: Any) -> str:
     return "".join(one if one.isprintable() else "�" for one in text) or "none"  # a terminal would obey the others
 
 
-def _inputs(upstream: list[dict[str, Any]]) -> set[str]:
-    return {f"{one['model']}.{one['column']} ({', '.join(one['transformations'])})" for one in upstream}
+def _inputs(upstream: list[dict[str, Any]], *, is_untraced: bool) -> set[str]:
+    columns = {f"{one['model']}.{one['column']} ({', '.join(one['transformations'])})" for one in upstream}
+    return columns | ({"columns that can't be traced"} if is_untraced else set())
 
 
 def _audits(model: dict[str, Any]) -> set[str]:

@@ -194,18 +194,23 @@ function renderingNote() {
 }
 
 /** What the query of a model does with columns that decide about its rows, 'filter: is_valid; join: customer_id'. */
-function rowsDependOn({ rows_upstream: rows }) {
+function rowsDependOn({ rows_upstream: rows, has_untraced_rows: hasUntraced }) {
   const columns = new Map();
   for (const { model, column, transformations } of rows)
     for (const one of transformations) add(columns, one, columnLink([model, column], `${model}.${column}`));
   return join(
-    [...columns].map(([transformation, links]) => [`${WORDS[transformation]} `, join(links)]),
+    [...[...columns].map(([transformation, links]) => [`${WORDS[transformation]} `, join(links)]), ...(hasUntraced ? [UNTRACED] : [])],
     "; ",
   );
 }
 
+const UNTRACED = "columns that can't be traced";
+/** Models that may read columns which their lineage doesn't show. */
+const isUntraced = ({ lineage_problem: problem, has_untraced_rows: rows, columns }) =>
+  problem || rows || columns.some((column) => column.is_untraced);
+
 /** The columns that a column has values of; after them those that only select values. */
-function upstreamColumns({ upstream, set_by_sqlmesh: setBySqlmesh }) {
+function upstreamColumns({ upstream, set_by_sqlmesh: setBySqlmesh, is_untraced: isUntraced }) {
   const links = (found) => join(found.map(({ model, column }) => columnLink([model, column], `${model}.${column}`)));
   const isDirect = ({ transformations }) => transformations.some((one) => DIRECT.has(one));
   const others = upstream.filter((one) => !isDirect(one));
@@ -213,6 +218,7 @@ function upstreamColumns({ upstream, set_by_sqlmesh: setBySqlmesh }) {
     setBySqlmesh ? `${setBySqlmesh} ` : "",
     links(upstream.filter(isDirect)),
     others.length ? element("span", { class: "quiet" }, " by condition or window: ", links(others)) : "",
+    isUntraced ? element("span", { class: "quiet" }, upstream.length ? `; and ${UNTRACED}` : UNTRACED) : "",
   ];
 }
 
@@ -271,8 +277,10 @@ function columnPage(model, name, shown = VALUES) {
       upstream.length + downstream.length ? drawing(`Lineage of column ${name} of ${model}`, graph) : "",
       element("h2", {}, "Upstream"),
       listed.length ? rows(listed, "Is read as") : element("p", {}, noUpstream(model, column)),
+      listed.length && column.is_untraced ? element("p", {}, `It also depends on ${UNTRACED}.`) : "",
       element("h2", {}, "Downstream"),
-      downstream.length ? rows(downstream, "Is used as") : element("p", {}, "No column or filter reads it."),
+      downstream.length ? rows(downstream, "Is used as") : "",
+      noteOnDownstream(model, downstream.length),
     ],
   ];
 }
@@ -283,9 +291,17 @@ function usage(transformations, isValue) {
   return (isValue ? "value: " : "") + [...words(true), ...words(false)].join(", ");
 }
 
-function noUpstream(name, { upstream }) {
+/** What reads a column of `name` without a trace, or that nothing does. */
+function noteOnDownstream(name, isRead) {
+  const others = downstreamOfModel(name).filter((one) => models.has(one) && isUntraced(models.get(one)));
+  if (others.length) return element("p", {}, "Not every column that these models read can be traced: ", linkList(others), ".");
+  return isRead ? "" : element("p", {}, "No column or filter reads it.");
+}
+
+function noUpstream(name, { upstream, is_untraced: isUntraced }) {
   const { lineage_problem: problem, contract, kind } = models.get(name);
   if (problem) return problem;
+  if (isUntraced) return "Its lineage is unknown: its query doesn't show which columns it reads.";
   if (contract || kind === "EXTERNAL") return "Source column (filled by the loader).";
   if (kind === "SEED") return "Column of a seed.";
   return upstream.length
