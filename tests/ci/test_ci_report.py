@@ -56,6 +56,7 @@ STUDENT = "models/pii/student.sql"
 COMMIT = "abc1234" * 6
 INVITATION = "comment `/deploy`"
 SUCCESS = Jobs("success", "success")
+CATALOG = "The catalogs are equal\n"
 
 
 @pytest.fixture
@@ -67,10 +68,12 @@ def built_environment(change: Workspace) -> BuildResult:
     return evaluate(change.path, "local", "pr_7", over_budget=False)
 
 
-def comment(build: BuildResult | None, test: TestResult | None = None, jobs: Jobs = SUCCESS) -> str:
+def comment(
+    build: BuildResult | None, test: TestResult | None = None, jobs: Jobs = SUCCESS, catalog: str = CATALOG
+) -> str:
     """The comment for a result, by default with successful unit tests."""
-    results = Results(test or TestResult(3), build)
-    return describe(results, jobs, environment="pr_7", sha=COMMIT, links=Links("https://run", "https://catalog"))[1]
+    results, links = Results(test or TestResult(3), build), Links("https://run", "https://catalog")
+    return describe(results, jobs, environment="pr_7", sha=COMMIT, links=links, catalog=catalog)[1]
 
 
 def counts(context: Context, before: str, after: str) -> tuple[int, ...]:
@@ -479,6 +482,7 @@ def test_no_text_of_a_result_breaks_out_of_the_comment(text: str, step: Any) -> 
     markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
     for shown in (
         comment(build, jobs=Jobs("success", "failure" if step else "success")),
+        comment(build, catalog=f"{text}\n"),
         comment(build, failed, Jobs("failure", "skipped")),
         comment(None, TestResult(failure=text), Jobs("failure", "skipped")),
     ):
@@ -551,7 +555,7 @@ def test_numbers_have_the_right_plural() -> None:
     ids=["nothing", "no build", "a build that failed afterwards", "cancelled", "a forged job", "a failed comparison"],
 )
 def test_only_complete_and_successful_results_are_deployable(results: Results, jobs: Jobs) -> None:
-    succeeded, text = describe(results, jobs, environment="pr_7", sha=COMMIT, links=Links("https://run"))
+    succeeded, text = describe(results, jobs, environment="pr_7", sha=COMMIT, links=Links("https://run"), catalog="")
     assert not succeeded
     assert "not deployable" in text
     assert INVITATION not in text
@@ -570,6 +574,30 @@ def test_a_comment_above_githubs_maximum_is_cut_between_lines_and_counts_what_is
     assert MAX_REPORT_CHARACTERS - 10_000 < len(text) < 65_000
     assert text.splitlines()[-1].startswith("The comment has reached GitHub's maximum length")
     assert text.count("<details") == text.count("</details>") > 3
+
+
+def test_what_differs_from_mains_catalog_is_in_the_comment() -> None:
+    differences = "retail.fct_sales\n  type of quantity: INT → DECIMAL(18, 2)\n\n1 of the models differ\n"
+    text = comment(BuildResult("pr_7"), catalog=differences)
+    summary = "<details open><summary>Differences from main's catalog, 4 lines</summary>"
+    assert f"**Catalog**\n\n{summary}\n\n```\n{differences}```" in text
+
+
+def test_the_first_lines_of_many_differences_are_in_the_comment_and_the_rest_is_counted() -> None:
+    lines = [f"  description of column_{index}: none → {'x' * 1_000}" for index in range(250)]
+    text = comment(BuildResult("pr_7"), catalog="retail.fct_sales\n" + "\n".join(lines) + "\n")
+    assert "<details><summary>Differences from main's catalog, 251 lines</summary>" in text
+    assert "column_98: none → xxx" in text
+    assert "column_99" not in text
+    assert "151 more lines: see the log of the job Lint and test in the [run](https://run)." in text
+    assert len(text) < MAX_REPORT_CHARACTERS / 1.5
+
+
+def test_a_catalog_that_could_not_be_compared_is_said_if_lint_and_tests_succeeded() -> None:
+    sentence = "It could not be compared with main's"
+    assert sentence in comment(BuildResult("pr_7"), catalog="")
+    failed = TestResult(3, [FailedTest("a", "b")])
+    assert "**Catalog**" not in comment(None, failed, Jobs("failure", "skipped"), catalog="")
 
 
 def stub_github(monkeypatch: pytest.MonkeyPatch, **pull: Any) -> list[tuple[Any, ...]]:
@@ -593,10 +621,12 @@ def test_comment_and_check_are_written_for_the_evaluated_commit(
     written = stub_github(monkeypatch)
     write(TestResult(3), tmp_path / "test.json")
     write(BuildResult("pr_7", exists=True), tmp_path / "build.json")
+    (tmp_path / "catalog.txt").write_text("retail.fct_sales\n  column note added: TEXT\n")
     report(7, COMMIT, "main-sha", tmp_path, SUCCESS, documents_only=False)
     (comment_, check) = written
     assert comment_[:2] == (7, "report")
     assert "[Catalog, an artifact of CI](https://catalog#artifacts)" in comment_[2]
+    assert "  column note added: TEXT\n" in comment_[2]
     assert check == (COMMIT, "main-sha", "success", comment_[2])
     assert (tmp_path / "summary.md").read_text().strip() == comment_[2]
 

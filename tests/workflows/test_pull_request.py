@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from act import Run
 from changes import (
+    ENROLLMENTS,
     Files,
     missing_province,
     renamed_courses,
@@ -203,6 +204,7 @@ def test_the_comment_shows_the_plan_and_the_data_diff_without_data(
     number = faulty.unit_test.pull.number
     assert f"SELECT * FROM ANALYTICS.EDTECH__PR_{number}.RPT_STUDENT_ENROLLMENTS LIMIT 100;" in text
     assert "actions/runs/1#artifacts)" in text, "the catalog"
+    assert f"\n```\nedtech.rpt_student_enrollments\n  text of {ENROLLMENTS} changed\n" in text, "main's catalog"
     assert INVITATION in text
     comments = [one.split("\n", 1)[0] for one in github.comments_on(faulty.unit_test.pull)]
     assert sorted(comments) == ["<!-- meshflow admit -->", "<!-- meshflow report -->"], "also none of SQLMesh's bot"
@@ -229,6 +231,9 @@ def test_the_label_allows_a_plan_over_budget_and_the_comment_is_updated(
     assert pull.head_sha[:7] not in before
     assert pull.head_sha[:7] in after
     assert code("retail.rpt_net_revenue_by_city") in after
+    lineage = "rows depend on: retail.fct_sales.location_id (FILTER, GROUP_BY, JOIN) added"
+    assert "\nretail.rpt_net_revenue_by_city\n" in after
+    assert f"\n  {lineage}\n" in after, "what differs from main's catalog"
     assert f"RETAIL__PR_{pull.number}.RPT_NET_REVENUE_BY_CITY" in warehouse.snowflake.definitions(
         f"RETAIL__PR_{pull.number}"
     )

@@ -17,6 +17,7 @@ from meshflow.ci import github
 from meshflow.ci.gate import create_build_check
 from meshflow.ci.github import code, count, fenced, plain
 from meshflow.ci.result import (
+    MAX_BYTES,
     BuildResult,
     Comparison,
     Definition,
@@ -39,6 +40,12 @@ MAX_REPORT_CHARACTERS = 60_000
 
 MAX_DIFF_LINES = 150
 """Lines of a model's diff. Longer ones are in the pull request's files."""
+
+MAX_CATALOG_LINES = 100
+"""Lines of the differences between the catalogs, half a comment at most. The others are in the job's log."""
+
+MAX_LINE_CHARACTERS = 300
+"""Of such a line: a description before and after."""
 
 MAX_OPEN_LINES = 25
 """Lines of a diff that is shown without a click."""
@@ -102,7 +109,10 @@ def report(number: int, sha: str, main: str, folder: Path, jobs: Jobs, *, docume
         succeeded, text = True, describe_documents(sha)
     else:
         links = Links(github.run_url(), _catalog_url(repository, sha))
-        succeeded, text = describe(read(folder), jobs, environment=environment_name(number), sha=sha, links=links)
+        catalog = _read_catalog(folder / "catalog.txt")
+        succeeded, text = describe(
+            read(folder), jobs, environment=environment_name(number), sha=sha, links=links, catalog=catalog
+        )
     github.write_summary(text)
     github.sticky_comment(repository, number, MARKER, text)
     create_build_check(repository, sha, main, "success" if succeeded else "failure", text)
@@ -119,8 +129,16 @@ def describe_documents(sha: str) -> str:
     return f"Commit {code(sha[:7])} changes documents only: there is nothing to build. To deploy it, comment `/deploy`."
 
 
-def describe(results: Results, jobs: Jobs, *, environment: str, sha: str, links: Links) -> tuple[bool, str]:
-    """Whether the commit may be deployed, and the comment, Markdown."""
+def _read_catalog(file: Path) -> str:
+    """What `meshflow catalog diff` has printed; empty if there is none, or more than a comment is about."""
+    is_readable = file.is_file() and file.stat().st_size <= MAX_BYTES
+    return file.read_text(encoding="utf-8", errors="replace") if is_readable else ""
+
+
+def describe(  # noqa: PLR0913
+    results: Results, jobs: Jobs, *, environment: str, sha: str, links: Links, catalog: str
+) -> tuple[bool, str]:
+    """Whether the commit may be deployed, and the comment, Markdown. `catalog` is what differs from main's catalog."""
     problems = [*_test_problems(results.test, jobs.test), *_build_problems(results.build, jobs)]
     build = results.build or BuildResult(environment)
     lines = [f"### {code(environment)}: {_title(results.test, build, problems)}", ""]
@@ -136,7 +154,10 @@ def describe(results: Results, jobs: Jobs, *, environment: str, sha: str, links:
         lines += ["**Query**", "", fenced(build.query, "sql"), ""]
     if not problems:
         lines += ["To deploy it, have it approved and comment `/deploy`.", ""]
-    return not problems, _fit(lines, [*_failed_tests(results.test), *_definitions(build.definitions)])
+    blocks = [*_failed_tests(results.test), *_definitions(build.definitions)]
+    if jobs.test == "success":
+        blocks = [_catalog(catalog, links.run), *blocks]
+    return not problems, _fit(lines, blocks)
 
 
 def _title(test: TestResult | None, build: BuildResult, problems: Sequence[str]) -> str:
@@ -338,6 +359,19 @@ def _number_rows(differences: Iterable[Difference]) -> Iterator[Sequence[str]]:
                 for values, rows in zip(found.values, (one.prod_rows, one.environment_rows), strict=True)
             ]
             yield (code(one.model), code(found.column), *map(plain, found.sums), *rates)
+
+
+def _catalog(text: str, run: str) -> str:
+    """What differs between the catalogs of main and of the change, behind a click if it is long."""
+    log = f"the log of the job Lint and test in the [run]({run})"
+    lines = text.split("\n")[:-1]
+    if not lines:
+        return f"**Catalog**\n\nIt could not be compared with main's, or differs by over 1 MB. See {log}.\n"
+    shown = [line if len(line) <= MAX_LINE_CHARACTERS else f"{line[:MAX_LINE_CHARACTERS]}…" for line in lines]
+    block = _folded(fenced("\n".join(shown[:MAX_CATALOG_LINES])), "Differences from main's catalog", len(lines))
+    more = len(lines) - MAX_CATALOG_LINES
+    omitted = f"\n{count(more, 'more line')}: see {log}.\n" if more > 0 else ""
+    return f"**Catalog**\n\n{block}{omitted}"
 
 
 def _definitions(definitions: Sequence[Definition]) -> list[str]:
