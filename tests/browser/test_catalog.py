@@ -322,6 +322,7 @@ def test_a_model_page_shows_metadata_audits_tests_and_sql(watched: Page, site: s
         "Revenue less discount in USD, without shipping",
         "DECIMAL(18, 2)",
         "relationships (column := customer_id, parent := retail.dim_customer, parent_column := customer_id)",
+        "parent_column := customer_id), reads retail.dim_customer",
         "test_cancelled_and_rejected_lines_are_not_sales_and_free_ones_are",
     ):
         expect(content).to_contain_text(text)
@@ -343,6 +344,24 @@ def test_sql_is_coloured_and_copied_as_it_is_written(watched: Page, site: str, p
     tests = watched.locator("details", has_text="tests/models/retail").first
     tests.locator("summary").click()
     expect(tests.locator(".number").first).to_be_visible()
+
+
+def test_sql_of_more_than_50_000_characters_is_shown_without_colours(watched: Page, tmp_path: Path) -> None:
+    """Prism blocks the page while it reads a text."""
+    numbers = ", ".join(map(str, range(100_000, 107_000)))
+    text = f"MODEL (name shop.long, kind FULL);\nSELECT one::INT AS one FROM shop.short WHERE one IN ({numbers})"
+    models = {"long.sql": text, "short.sql": "MODEL (name shop.short, kind FULL); SELECT 1::INT AS one"}
+    address = build(project_of(tmp_path / "project", models), tmp_path / "site")
+    open_page(watched, f"{address}#/model/shop.short")
+    expect(watched.locator("pre .keyword").first).to_be_visible()
+    open_page(watched, f"{address}#/model/shop.long")
+    expect(watched.get_by_text("As written")).to_be_visible()
+    written = watched.locator("details:has-text('As written') pre")
+    assert written.text_content() == text
+    assert len(text) > 50_000
+    watched.get_by_text("Rendered for DuckDB").click()
+    expect(watched.locator("details:has-text('Rendered for DuckDB') pre")).to_be_visible()
+    expect(watched.locator("pre span")).to_have_count(0)
 
 
 def test_the_lineage_of_the_project_shows_every_model_and_exposure(watched: Page, site: str, project: Path) -> None:

@@ -198,7 +198,35 @@ def test_a_row_count_has_no_upstream_column(catalog: Catalog) -> None:
 def test_models_read_by_the_query_and_by_audits_only_are_listed_separately(catalog: Catalog) -> None:
     sales = model(catalog, "retail.fct_sales")
     assert sales.upstream == ["intermediate.int_retail__sales_validated"]
-    assert sales.audit_dependencies == ["retail.dim_customer"]
+    [relationships] = [audit for audit in sales.audits if audit.upstream]
+    assert (relationships.name, relationships.upstream) == ("relationships", ["retail.dim_customer"])
+    assert sales.declared_dependencies == []
+
+
+def test_what_an_audit_reads_is_told_from_what_only_the_header_names(tmp_path: Path) -> None:
+    other = "MODEL (name a.{}, kind FULL); SELECT 1::INT AS x"
+    found = catalog_of(
+        tmp_path,
+        """MODEL (name a.b, kind FULL, audits (known(column := x)), depends_on (a.audited, a.earlier));
+        SELECT x::INT AS x FROM a.read;
+        AUDIT (name known); SELECT * FROM @this_model WHERE NOT @column IN (SELECT x FROM a.audited)""",
+        *(other.format(name) for name in ("read", "audited", "earlier")),
+    )
+    [audit] = model(found, "a.b").audits
+    assert audit.upstream == ["a.audited"]
+    assert model(found, "a.b").upstream == ["a.read"]
+    assert model(found, "a.b").declared_dependencies == ["a.earlier"]
+
+
+def test_contracts_may_be_in_a_folder_of_a_folder_and_files_may_be_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "external_models"
+    (folder / "shop").mkdir(parents=True)
+    (folder / "shop" / "orders.yaml").write_text("- name: shop.orders\n  columns: {id: int}\n")
+    (folder / "later.yaml").write_text("# None yet.\n")
+    (folder / "empty.yaml").touch()
+    (tmp_path / "external_models.yaml").touch()
+    found = catalog_of(tmp_path, "MODEL (name a.b, kind FULL); SELECT id::INT AS id FROM shop.orders")
+    assert model(found, "shop.orders").contract.file == "external_models/shop/orders.yaml"
 
 
 def test_a_model_has_the_properties_of_its_header(catalog: Catalog) -> None:
@@ -358,7 +386,7 @@ def run(context, **_):
     found = catalog_of(tmp_path, "MODEL (name a.b, kind FULL); SELECT 1::INT AS x", python_model=python)
     assert "Python" in model(found, "a.python").lineage_problem
     assert model(found, "a.python").upstream == ["a.b"]
-    assert model(found, "a.python").audit_dependencies == []
+    assert model(found, "a.python").declared_dependencies == []
     assert model(found, "a.python").definition == python
 
 

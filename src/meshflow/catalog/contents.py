@@ -14,11 +14,13 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 from sqlglot.optimizer.qualify import qualify
 from sqlmesh.core import constants as c
+from sqlmesh.core.audit import Audit as SQLMeshAudit
 from sqlmesh.core.context import Context
-from sqlmesh.core.dialect import normalize_model_name
+from sqlmesh.core.dialect import find_tables, normalize_model_name
 from sqlmesh.core.model import Model as SQLMeshModel
 from sqlmesh.core.model import SCDType2ByColumnKind, SCDType2ByTimeKind
 from sqlmesh.utils import yaml
+from sqlmesh.utils.errors import SQLMeshError
 
 from meshflow.catalog.exposures import Exposure, exposures
 from meshflow.catalog.lineage import (
@@ -82,6 +84,8 @@ class Audit:
     blocking: bool
     query: str
     """As in the file of the audit, without arguments."""
+    upstream: list[str]
+    """Tables that it reads, but for the model itself."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,8 @@ class Model:
     """Relative to the project's folder."""
     upstream: list[str]
     """Models that its query, or its Python, reads."""
-    audit_dependencies: list[str]
-    """Models that only its audits read; SQLMesh processes them before it too."""
+    declared_dependencies: list[str]
+    """Models that its header names and neither the query nor an audit reads; SQLMesh processes them before it too."""
     columns: list[Column]
     rows_upstream: list[Upstream]
     """What the query filters, joins, groups and sorts by. It decides about rows, so it affects every column."""
@@ -230,6 +234,10 @@ class Reader:
         tables = {exp.table_name(table, identify=True) for table in query.find_all(exp.Table)} if query else set()
         depends_on = model.depends_on or set()
         read = depends_on & tables if query else depends_on
+        audits = [
+            (audit, arguments, self._audited(model, audit, arguments)) for audit, arguments in model.audits_with_args
+        ]
+        audited = set[str]().union(*(found for _, _, found in audits))
         descriptions = model.column_descriptions or {}
         upstream, rows_upstream, lineage_problem = self._lineage(model, query)
         untraced = {name for name, inputs in upstream.items() if inputs & UNKNOWN}
@@ -255,7 +263,7 @@ class Reader:
             tags=model.tags,
             file=self._relative(file) if file else "",
             upstream=sorted(self._name(fqn) for fqn in read),
-            audit_dependencies=sorted(self._name(fqn) for fqn in depends_on - read),
+            declared_dependencies=sorted(self._name(fqn) for fqn in depends_on - read - audited),
             columns=[
                 Column(
                     display_name(name),
@@ -277,8 +285,9 @@ class Reader:
                     {name: to_sql(value) for name, value in arguments.items() if name != "blocking"},
                     arguments["blocking"] == exp.true() if "blocking" in arguments else audit.blocking,
                     audit.query.sql(dialect=audit.dialect, pretty=True),
+                    sorted(self._name(fqn) for fqn in found),
                 )
-                for audit, arguments in model.audits_with_args
+                for audit, arguments, found in audits
             ],
             tests=self.tests[model.fqn],
             definition=definition,
@@ -287,6 +296,15 @@ class Reader:
             else {},
             contract=self.contracts.get(model.fqn),
         )
+
+    def _audited(self, model: SQLMeshModel, audit: SQLMeshAudit, arguments: dict[str, Any]) -> set[str]:
+        """The tables that an audit reads; none if it can't be rendered without an engine."""
+        try:
+            query = model.render_audit_query(audit, execution_time=self.execution_time, **arguments)
+        except SQLMeshError:
+            return set()
+        tables = find_tables(query, default_catalog=self.context.default_catalog, dialect=model.dialect)
+        return tables - {model.fqn}
 
     def _query(self, model: SQLMeshModel, **variables: Any) -> exp.Query | None:
         """The query as the engine executes it, except for table names; None for models without a SQL query."""
@@ -369,8 +387,13 @@ class Reader:
         """External models by name, from the files that SQLMesh reads, for every gateway."""
         gateways: dict[str, list[str]] = defaultdict(list)
         contracts = {}
-        for file in [self.folder / c.EXTERNAL_MODELS_YAML, *sorted((self.folder / c.EXTERNAL_MODELS).glob("*.yaml"))]:
-            for entry in yaml.load(file) if file.exists() else []:
+        single = [self.folder / name for name in (c.EXTERNAL_MODELS_YAML, c.EXTERNAL_MODELS_DEPRECATED_YAML)]
+        files = [
+            *[file for file in single if file.exists()][:1],
+            *sorted((self.folder / c.EXTERNAL_MODELS).rglob("*.yaml")),
+        ]
+        for file in files:
+            for entry in yaml.load(file, raise_if_empty=False, render_jinja=False):
                 fqn = self._fqn(entry["name"])
                 gateways[fqn] += [entry["gateway"]] if "gateway" in entry else []
                 contracts[fqn] = (self._relative(file), str(entry.get("grain", "")), dict(entry.get("columns", {})))

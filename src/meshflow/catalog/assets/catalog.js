@@ -3,8 +3,8 @@
 const MAX_MODELS = 40; // in the lineage of a model: if there are more, it shows one step
 const MAX_DRAWN = 150; // in the lineage of all models: if there are more, it shows layers
 const LEGEND =
-  "Data flow from left to right. Raw tables have a thick border. A dashed arrow is a dependency of audits only: " +
-  "the query doesn't read the table.";
+  "Data flow from left to right. Raw tables have a thick border. A dashed arrow is a table that an audit reads, or " +
+  "the model's header names: the query doesn't read it.";
 
 function homePage() {
   const schemas = new Map();
@@ -61,7 +61,7 @@ function modelPage(name) {
         ["File", model.file && source(model.file)],
         ["Rows", profiled && `${profiled.row_count.toLocaleString("en")}, ${profileNote()}`],
         ["Upstream", linkList(model.upstream)],
-        ["Audit dependencies", linkList(model.audit_dependencies)],
+        ["Depends on", linkList(model.declared_dependencies)],
         ["Downstream", linkList(downstreamOfModel(name).filter((one) => models.has(one)))],
         ["Shown in", join(exposuresOf(name).map(({ name: file, title }) => [source(file), title && ` (${title})`]))],
         ["Rows depend on", rowsDependOn(model)],
@@ -167,7 +167,7 @@ const lateness = ({ late_at: lateAt, laggard }) => {
 };
 
 /** The call of an audit, as in a MODEL header, and its last result. */
-function auditCall({ name, arguments: parameters, blocking }, model) {
+function auditCall({ name, arguments: parameters, blocking, upstream }, model) {
   const values = Object.entries(parameters).map(([key, value]) => `${key} := ${value}`);
   const results = catalog.operations?.models[model]?.audits ?? [];
   const result = results.find(({ audit, arguments: given }) => audit === name && given === values.join("; "));
@@ -176,6 +176,7 @@ function auditCall({ name, arguments: parameters, blocking }, model) {
     code(name),
     ` (${values.join(", ")})`,
     blocking ? "" : ", non-blocking",
+    upstream.length ? [", reads ", linkList(upstream)] : "",
     result ? `: ${result.status} ${formatTimestamp(result.at)}${found}` : "",
   ];
 }

@@ -85,10 +85,12 @@ function collapsible(summary, text, language, open = false) {
   const pre = element("pre", {}, text);
   const colour = () => pre.replaceChildren(...highlighted(text, language));
   const details = element("details", { open }, element("summary", {}, summary), copyButton(text), pre);
-  details.addEventListener("toggle", colour, { once: true }); // an open one is toggled when it enters the page
+  // An open one is toggled when it enters the page.
+  if (text.length <= MAX_COLOURED) details.addEventListener("toggle", colour, { once: true });
   return details;
 }
 
+const MAX_COLOURED = 50_000; // characters: Prism blocks the page for a quarter of a second, and for one at 500,000
 const COLOURED = new Set(["boolean", "comment", "function", "keyword", "number", "string"]);
 
 /** The text as nodes. Prism's tokens have text only: nothing in it becomes markup. */

@@ -166,17 +166,16 @@ function standalone(svg) {
 
 const numbered = (names) => new Map([...names].map((name, index) => [name, String(index)]));
 
-/** Tables and their upstream tables; dashed arrows for dependencies of audits only. */
+/** Tables and their upstream tables; dashed arrows if the query doesn't read them. */
 function tableGraph(names, current) {
   const numbers = numbered(names);
   const links = [];
-  for (const name of names)
-    for (const [kind, style] of [
-      ["upstream", "solid"],
-      ["audit_dependencies", "dashed"],
-    ])
-      for (const parent of (models.get(name) ?? exposures.get(name))?.[kind] ?? [])
-        if (numbers.has(parent)) links.push(tableLink(numbers.get(parent), numbers.get(name), { style }));
+  for (const name of names) {
+    const read = new Set((models.get(name) ?? exposures.get(name))?.upstream);
+    for (const parent of upstreamOfModel(name))
+      if (numbers.has(parent))
+        links.push(tableLink(numbers.get(parent), numbers.get(name), { style: read.has(parent) ? "solid" : "dashed" }));
+  }
   return {
     nodes: [...numbers].map(([name, number]) => ({
       name: number,

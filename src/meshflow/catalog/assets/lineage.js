@@ -44,8 +44,12 @@ function rowsDependOnColumns(name) {
   }
   return rowsDepend.get(name);
 }
-for (const { name, upstream, audit_dependencies: audits, columns, rows_upstream: rows } of catalog.models) {
-  for (const parent of [...upstream, ...audits]) add(downstreamModels, parent, name);
+/** What the query of a model doesn't read: tables that its audits do, and those that only its header names. */
+const unreadUpstream = ({ upstream, audits, declared_dependencies: declared }) =>
+  [...new Set([...audits.flatMap((audit) => audit.upstream), ...declared])].filter((one) => !upstream.includes(one));
+for (const model of catalog.models) {
+  const { name, upstream, columns, rows_upstream: rows } = model;
+  for (const parent of [...upstream, ...unreadUpstream(model)]) add(downstreamModels, parent, name);
   for (const column of columns)
     for (const one of column.upstream) addEdge([one.model, one.column], [name, column.name], one.transformations);
   for (const one of rows) addEdge([one.model, one.column], [name, ROWS], one.transformations);
@@ -55,7 +59,7 @@ for (const { name, upstream } of catalog.exposures) for (const parent of upstrea
 
 const upstreamOfModel = (name) =>
   models.has(name)
-    ? [...models.get(name).upstream, ...models.get(name).audit_dependencies]
+    ? [...models.get(name).upstream, ...unreadUpstream(models.get(name))]
     : (exposures.get(name)?.upstream ?? []);
 const downstreamOfModel = (name) => downstreamModels.get(name) ?? [];
 
