@@ -10,7 +10,7 @@ import data_quality
 import edtech
 import retail
 import runs
-import saved_queries
+import sql
 import streamlit as st
 from panel import View, caption
 
@@ -22,7 +22,7 @@ PAGES = {
     "EdTech": edtech.page,
     "Data quality": data_quality.page,
     "Runs": runs.page,
-    "Queries": saved_queries.page,
+    "Queries": sql.page,
 }
 NO_WAREHOUSE = """
 **No warehouse found.** Build or configure one, and reload this page:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from numbers import Number
@@ -40,7 +41,7 @@ class View:
     """One, or two to compare."""
 
     def run(self, environment: str, query: Query) -> pd.DataFrame:
-        return _run(self.warehouse, self.state, self.state.version, environment, query.sql, query.parameters)
+        return _run(self.warehouse, self.state, self.state.version, environment, query)
 
     def options(self, query: Query) -> pd.DataFrame:
         """Values for filters: the distinct rows of all selected environments."""
@@ -53,10 +54,9 @@ def _run(
     _state: State,
     version: str,  # noqa: ARG001 - part of the cache key
     environment: str,
-    sql: str,
-    parameters: tuple[Any, ...],
+    query: Query,
 ) -> pd.DataFrame:
-    return _warehouse.run(_state, environment, Query(sql, parameters))
+    return _warehouse.run(_state, environment, query)
 
 
 def show_panel(  # noqa: PLR0913 - what a panel shows
@@ -85,7 +85,8 @@ def show_panel(  # noqa: PLR0913 - what a panel shows
     st.header(title)
     if note:
         caption(note)
-    results = {environment: run_or_error(view, environment, query) for environment in view.environments}
+    with reading(query):
+        results = {environment: run_or_error(view, environment, query) for environment in view.environments}
     filled = {}
     for environment, result in results.items():
         name = f"{environment}: " if len(results) > 1 else ""
@@ -103,6 +104,11 @@ def show_panel(  # noqa: PLR0913 - what a panel shows
     for environment, result in results.items():
         if isinstance(result, pd.DataFrame):
             caption(describe_origin(view, environment, query, last_load))
+
+
+def reading(query: Query) -> AbstractContextManager[None]:
+    """Say what is read while the block runs, if it takes longer than a tenth of a second."""
+    return st.spinner(f"Reading {', '.join(query.tables)} …")
 
 
 def _first_rows(filled: Mapping[str, pd.DataFrame], limit: int) -> dict[str, pd.DataFrame]:
@@ -205,7 +211,8 @@ def show_totals(  # noqa: PLR0913, PLR0917 - what it shows
     """
     # One element of the page, as in show_status.
     box = st.container()
-    totals = {environment: view.run(environment, query).iloc[0] for environment in view.environments}
+    with box, reading(query):
+        totals = {environment: view.run(environment, query).iloc[0] for environment in view.environments}
     first = view.environments[0]
     for environment, new in totals.items():
         old = view.run(environment, previous).iloc[0] if previous else None

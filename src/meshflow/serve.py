@@ -16,26 +16,21 @@ import duckdb
 import pandas as pd  # type: ignore[import-untyped]
 from sqlglot import exp, parse_one
 
+from meshflow import isolated
+from meshflow.isolated import TIME_LIMIT_SECONDS
+from meshflow.own_sql import LOCKED, Translation, quote, translate
 from meshflow.publish import SERVED, Snapshot, WarehouseBusyError, latest, publish
 from meshflow.snowflake import arguments, login
 
 SCHEMAS = tuple(sorted({table.partition(".")[0] for table in SERVED}))
 CACHE_TTL_SECONDS = 600
 """How long a result from Snowflake is cached."""
-TIME_LIMIT_SECONDS = 60
-"""A query that runs longer is stopped."""
-LOCKED: dict[str, str | bool | int | float | list[str]] = {
-    "enable_external_access": "false",
-    "autoload_known_extensions": "false",
-    "autoinstall_known_extensions": "false",
-    "allow_community_extensions": "false",
-    "python_enable_replacements": "false",
-    "memory_limit": "2GB",
-    "lock_configuration": "true",
-}
-"""Settings of DuckDB: queries reach the snapshot alone. No file, no network, no variable of this process."""
+ROW_LIMIT = 10_000
+"""Rows of a person's own query. One more is read, to know that there are others."""
 OBJECT_NOT_FOUND = {904, 2003, 2043}
 """Snowflake's error numbers for a column, table or schema that doesn't exist or isn't authorized."""
+QUERY_FAILED = range(1, 200_000)
+"""Those of a statement. The connector's own begin at 250,000, those of a session at 390,000."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +39,8 @@ class Query:
 
     sql: str
     parameters: tuple[Any, ...] = ()
+    is_own: bool = False
+    """Whether a person has written it. It is then translated and run in processes of its own, and has limits."""
 
     def only(self, column: str, values: Sequence[Any]) -> "Query":
         """Keep rows whose `column`, such as `locations.country`, is one of `values`; all rows if `values` is empty.
@@ -53,7 +50,7 @@ class Query:
         if not values:
             return self
         condition = exp.to_column(column).isin(*[exp.Placeholder() for _ in values])
-        tree, name = self._tree(), column.partition(".")[0]
+        tree, name = parse_one(self.sql, dialect="snowflake"), column.partition(".")[0]
         [table] = [one for one in tree.find_all(exp.Table) if one.alias_or_name == name]
         select = table.find_ancestor(exp.Select)
         assert select, "a table is read by a SELECT"  # noqa: S101 - for the type checker
@@ -63,19 +60,19 @@ class Query:
     @cached_property
     def tables(self) -> list[str]:
         """The tables that it reads, such as `retail.fct_sales`, sorted."""
-        return sorted({f"{table.db}.{table.name}".lower() for table in self._tree().find_all(exp.Table) if table.db})
+        return self._translate("prod", "snowflake").tables
 
     def to_sql(self, environment: str, dialect: str) -> str:
-        """SQL in the `dialect` of an engine that reads the views of `environment`."""
-        tree = self._tree()
-        if environment != "prod":
-            for table in tree.find_all(exp.Table):
-                if table.db:  # others are CTEs
-                    table.set("db", exp.to_identifier(f"{table.db}__{environment}"))
-        return tree.sql(dialect=dialect)
+        """SQL in the `dialect` of an engine that reads the views of `environment`.
 
-    def _tree(self) -> exp.Expr:
-        return parse_one(self.sql, dialect="snowflake")
+        Raises click.ClickException if a person's own query isn't one SELECT.
+        """
+        return self._translate(environment, dialect).sql
+
+    def _translate(self, environment: str, dialect: str) -> Translation:
+        if self.is_own:
+            return isolated.translate(self.sql, environment, dialect, ROW_LIMIT + 1)
+        return translate(self.sql, environment, dialect)
 
 
 ENVIRONMENTS = Query("SELECT DISTINCT table_schema FROM information_schema.tables")
@@ -145,21 +142,24 @@ class SnapshotWarehouse(Warehouse):
 
     def run(self, state: State, environment: str, query: Query) -> pd.DataFrame:
         assert state.snapshot, "a state of this warehouse has one"  # noqa: S101 - for the type checker
+        if query.is_own:
+            columns, rows = isolated.run(state.snapshot.path, query.to_sql(environment, "duckdb"))
+            return _to_frame(columns, rows)
         try:
             with (
                 closing(duckdb.connect(str(state.snapshot.path), read_only=True, config=LOCKED)) as connection,
                 _interrupted_after(TIME_LIMIT_SECONDS, connection),
             ):
                 cursor = connection.execute(query.to_sql(environment, "duckdb"), list(query.parameters))
-                return _to_frame(cursor.description, cursor.fetchall())
+                return _to_frame([column[0] for column in cursor.description], cursor.fetchall())
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise _not_found(environment, query, error) from None
         except duckdb.InterruptException:
             raise click.ClickException(f"The query was stopped after {TIME_LIMIT_SECONDS} s.") from None
         except duckdb.IOException as error:
-            raise click.ClickException(f"The warehouse's snapshot can't be read: {_first_line(error)}") from None
+            raise click.ClickException(f"The warehouse's snapshot can't be read: {quote(error)}") from None
         except duckdb.Error as error:
-            raise click.ClickException(f"The query failed: {_first_line(error)}") from None
+            raise click.ClickException(f"The query failed: {quote(error)}") from None
 
 
 class Snowflake(Warehouse):
@@ -189,10 +189,12 @@ class Snowflake(Warehouse):
             with connection.cursor() as cursor:
                 sql = query.to_sql(environment, "snowflake")
                 cursor.execute(sql, query.parameters or None, timeout=TIME_LIMIT_SECONDS)
-                return _to_frame(cursor.description, cursor.fetchall())
+                return _to_frame([column[0] for column in cursor.description], cursor.fetchall())
         except connector.errors.Error as error:
             if error.errno in OBJECT_NOT_FOUND:
                 raise _not_found(environment, query, error) from None
+            if error.errno in QUERY_FAILED:
+                raise click.ClickException(f"The query failed: {quote(error)}.") from None
             self._connection = None  # the next query logs in again: sessions expire after hours
             raise _unavailable(error) from None
 
@@ -232,23 +234,19 @@ def _interrupted_after(seconds: float, connection: duckdb.DuckDBPyConnection) ->
         timer.cancel()
 
 
-def _to_frame(description: Sequence[Any], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    return pd.DataFrame.from_records(rows, columns=[column[0].lower() for column in description])
+def _to_frame(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    return pd.DataFrame.from_records(rows, columns=[column.lower() for column in columns])
 
 
 def _unavailable(error: Exception) -> click.ClickException:
-    return click.ClickException(f"Snowflake can't be queried: {_first_line(error)}")
+    return click.ClickException(f"Snowflake can't be queried: {quote(error)}")
 
 
 def _not_found(environment: str, query: Query, error: Exception) -> click.ClickException:
     return click.ClickException(
         f"{environment} doesn't have every table and column that this needs, or they may not be read: "
-        f"{', '.join(query.tables)}. Update the environment with `sqlmesh plan {environment}`. ({_first_line(error)})"
+        f"{', '.join(query.tables)}. Update the environment with `sqlmesh plan {environment}`. ({quote(error)})"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 def _connector() -> Any:

@@ -553,6 +553,99 @@ def test_the_page_of_queries_shows_their_sql_and_describes_the_tables(page: Page
     expect(page.get_by_text("One row per order line sold.")).to_be_visible()
 
 
+def write_sql(page: Page, sql: str) -> None:
+    with rerun(page):
+        page.get_by_role("textbox", name="SQL").fill(sql)
+        page.get_by_role("textbox", name="SQL").press("Control+Enter")
+
+
+def press_run(page: Page) -> None:
+    with rerun(page):
+        page.get_by_role("button", name="Run", exact=True).click()
+
+
+def test_own_sql_is_answered_and_a_link_shows_it_to_a_colleague_who_decides_whether_it_runs(
+    page: Page, address: str, workspace: Workspace, browser: Browser
+) -> None:
+    open_page(page, address, "Queries", path="/queries")
+    choose(page, "Query", "Your own SQL")
+    sql = (
+        "SELECT country, SUM(net_revenue_amount) AS net_revenue_usd FROM retail.fct_sales "
+        "JOIN shared.dim_location USING (location_id) GROUP BY country ORDER BY country"
+    )
+    write_sql(page, sql)
+    press_run(page)
+    expected = {str(country): Decimal(str(amount)) for country, amount in rows(workspace, sql)}
+    _, [header, *lines] = downloaded(page, 0)
+    assert header == ["country", "net_revenue_usd"]
+    assert {country: Decimal(amount) for country, amount in lines} == expected
+    choose(page, "Show as", "bars")
+    picture(page, "own_sql")
+    with closing(browser.new_context()) as context:
+        colleague = context.new_page()
+        open_page(colleague, page.url, "Queries", path="")
+        assert colleague.get_by_role("textbox", name="SQL").input_value() == sql
+        assert colleague.get_by_role("button", name="Download as CSV").count() == 0
+        press_run(colleague)
+        becomes(colleague, lambda: figures(colleague, "Result, prod", "x", "net_revenue_usd, USD"), expected)
+
+
+def test_the_page_says_what_it_reads_while_it_does(page: Page, address: str) -> None:
+    open_page(page, address, "Queries", path="/queries")
+    choose(page, "Query", "Your own SQL")
+    numbers = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t WHERE n < 20000)"
+    write_sql(page, f"{numbers} SELECT MAX(n) AS n FROM t, retail.fct_sales")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_text("Reading retail.fct_sales …")).to_be_visible()
+    expect(page.get_by_role("heading", name="Result")).to_be_visible()
+    settle(page)
+    expect(page.get_by_text("Reading retail.fct_sales …")).to_have_count(0)
+
+
+def test_a_saved_query_can_be_changed(page: Page, address: str) -> None:
+    open_page(page, address, "Queries", path="/queries")
+    choose(page, "Query", "Slowest models of all recorded runs")
+    page.get_by_text("SQL", exact=True).click()
+    with rerun(page):
+        page.get_by_role("button", name="Change").click()
+    text = page.get_by_role("textbox", name="SQL").input_value()
+    assert "FROM ops.model_runs" in text
+    _, [header, *_] = downloaded(page, 0)
+    write_sql(page, f"SELECT COUNT(*) AS models FROM ({text})")
+    expect(page.get_by_role("button", name="Download as CSV")).to_have_count(0)
+    press_run(page)
+    assert downloaded(page, 0)[1][0] == ["models"]
+    assert header != ["models"]
+
+
+def test_own_sql_reads_nothing_else_and_hostile_text_stays_text(page: Page, address: str) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    open_page(page, address, "Queries", path="/queries")
+    choose(page, "Query", "Your own SQL")
+    hostile, identifier = HOSTILE.replace("'", "''"), HOSTILE.replace('"', '""')
+    for sql, message in (
+        ("SELECT * FROM pii.student", "pii"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "file system operations are disabled"),
+        ("DROP TABLE retail.fct_sales", "Write a single SELECT."),
+        ("SELECT email FROM edtech.dim_student", "email"),
+        (f"SELECT '{hostile}'::INT AS x", "Could not convert"),
+        ("SELECT 1 AS x, 2 AS x", "Two columns have the same name."),
+    ):
+        write_sql(page, sql)
+        press_run(page)
+        expect(page.get_by_test_id("stAlert").filter(has_text=message)).to_be_visible()
+        expect(page.get_by_role("button", name="Download as CSV")).to_have_count(0)
+    write_sql(page, f"""SELECT '{hostile}' AS "{identifier}", 1 AS "<b>y</b>" """)
+    press_run(page)
+    choose(page, "Show as", "bars")
+    expect(chart(page, "Result, prod").locator("svg [aria-roledescription=bar]")).to_have_count(1)
+    assert page.locator("img[src=x]").count() == 0
+    assert "hacked" not in page.title()
+    assert not [url for url in requests if not url.startswith((address, "data:", "blob:"))]
+    assert page.get_by_test_id("stException").count() == 0
+
+
 ENROLLED = "enrollment_date BETWEEN '2025-10-31' AND '2026-10-30'"
 
 

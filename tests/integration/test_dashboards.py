@@ -8,7 +8,7 @@ import click
 import pytest
 from emulated import Keys, Snowflake
 
-from meshflow.serve import ENVIRONMENTS, Query, environments
+from meshflow.serve import ENVIRONMENTS, ROW_LIMIT, Query, environments
 from meshflow.serve import Snowflake as Production
 
 REVENUE = Query(
@@ -88,3 +88,42 @@ def test_an_expired_session_is_reported_in_one_line_and_replaced(production: Pro
         rows_of(production, "prod", REVENUE)
     assert rows_of(production, "prod", REVENUE)
     assert len(snowflake.logins("DASHBOARDS")) == logins + 1
+
+
+def own(sql: str) -> Query:
+    return Query(sql, is_own=True)
+
+
+def test_a_persons_own_query_is_run_as_the_role_of_the_dashboards(production: Production, snowflake: Snowflake) -> None:
+    count = own("SELECT country, COUNT(*) AS line_count FROM retail.fct_sales GROUP BY country ORDER BY country")
+    assert rows_of(production, "prod", count) == [("Canada", 1), ("Spain", 2)]
+    assert rows_of(production, "pr_12", count) == [("Canada", 1), ("Spain", 2)]
+    [*_, last] = snowflake.statements("DASHBOARDS")
+    assert last.endswith(f"LIMIT {ROW_LIMIT + 1}")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "PUT file:///etc/passwd @~", "GET @~ file:///tmp", "USE ROLE ACCOUNTADMIN", "DROP TABLE retail.fct_sales",
+        "SELECT 1; DROP TABLE retail.fct_sales", "CREATE TABLE retail.x AS SELECT 1", "ALTER SESSION SET A = 1",
+    ],
+)  # fmt: skip
+def test_anything_but_a_select_is_not_sent(production: Production, snowflake: Snowflake, sql: str) -> None:
+    with (
+        snowflake.sent() as statements,
+        pytest.raises(click.ClickException, match=r"^(Write a single SELECT|The SQL can't be parsed)"),
+    ):
+        rows_of(production, "prod", own(sql))
+    assert statements == []
+
+
+def test_a_query_with_an_error_doesnt_log_the_others_out(production: Production, snowflake: Snowflake) -> None:
+    assert rows_of(production, "prod", REVENUE)
+    logins = len(snowflake.logins("DASHBOARDS"))
+    with pytest.raises(click.ClickException, match=r"^The query failed: `.*`\.$"):
+        rows_of(production, "prod", own("SELECT 'x'::INT AS number FROM retail.fct_sales"))
+    with pytest.raises(click.ClickException, match="doesn't have every table"):
+        rows_of(production, "prod", own("SELECT * FROM pii.student"))
+    assert rows_of(production, "prod", REVENUE)
+    assert len(snowflake.logins("DASHBOARDS")) == logins

@@ -1,4 +1,4 @@
-"""Queries: what files in the folder `queries` answer, and which tables dashboards read."""
+"""Queries: what files in the folder `queries` answer, a person's own SQL, and which tables dashboards read."""
 
 from dataclasses import dataclass, replace
 from datetime import date
@@ -6,17 +6,22 @@ from pathlib import Path
 
 import altair as alt
 import charts
+import click
 import pandas as pd
 import streamlit as st
 from charts import Measure
-from panel import Draw, View, caption, is_number, show_panel
+from panel import Draw, View, caption, is_number, reading, show_panel
 from sqlmesh.core.dialect import parse
 from status import show_status
 
 from meshflow.publish import SERVED
-from meshflow.serve import Query
+from meshflow.serve import ROW_LIMIT, TIME_LIMIT_SECONDS, Query
 
 QUERIES, MODELS = Path(__file__).parent / "queries", Path(__file__).parents[1] / "models"
+OWN = "own"
+"""Instead of the name of a saved query."""
+LONGEST = 4000
+"""Characters of SQL: it is part of the URL."""
 BARS = 50
 """Bars in a chart."""
 
@@ -38,27 +43,55 @@ class SavedQuery:
 
 def page(view: View) -> None:
     saved = {file.stem: SavedQuery.of(file) for file in sorted(QUERIES.glob("*.sql"))}
-    name = st.selectbox(
-        "Query", list(saved), format_func=lambda name: saved[name].title, key="query", bind="query-params"
-    )
-    query = Query(saved[name].sql)
-    show_status(view, query.tables)
-    if saved[name].note:
-        caption(saved[name].note)
-    _show_results(view, query)
-    with st.expander("SQL"):
-        st.code(saved[name].sql, language="sql")
+    titles = {name: one.title for name, one in saved.items()} | {OWN: "Your own SQL"}
+    name = st.selectbox("Query", list(titles), format_func=titles.__getitem__, key="query", bind="query-params")
+    query = _own_query() if name == OWN else Query(saved[name].sql)
+    if query:
+        try:
+            _show_results(view, query, "" if name == OWN else saved[name].note)
+        except click.ClickException as error:
+            st.warning(error.message)
+    if name != OWN:
+        with st.expander("SQL"):
+            st.code(saved[name].sql, language="sql")
+            st.button("Change", on_click=_change, args=(saved[name].sql,))
     _show_tables()
 
 
-def _show_results(view: View, query: Query) -> None:
-    draw = _choose_chart(view.run(view.environments[0], query))
+def _own_query() -> Query | None:
+    """The person's own query once it was run. A link only shows it: whoever wrote it, its reader decides."""
+    sql = st.text_area("SQL", key="sql", bind="query-params", height=220, max_chars=LONGEST)
+    if st.button("Run", type="primary"):
+        st.session_state["ran"] = sql
+    caption(
+        f"One SELECT in Snowflake's dialect on the tables below, of at most {ROW_LIMIT:,} rows and "
+        f"{TIME_LIMIT_SECONDS} s. The address of the page contains it. A file in `dashboards/queries` saves it for all."
+    )
+    return Query(sql, is_own=True) if sql.strip() and st.session_state.get("ran") == sql else None
+
+
+def _change(sql: str) -> None:
+    st.session_state["query"], st.session_state["sql"], st.session_state["ran"] = OWN, sql, sql
+
+
+def _show_results(view: View, query: Query, note: str) -> None:
+    show_status(view, query.tables)
+    if note:
+        caption(note)
+    with reading(query):
+        first = view.run(view.environments[0], query)
+    if first.columns.has_duplicates:
+        raise click.ClickException("Two columns have the same name. Give them others with AS.")
+    draw = _choose_chart(first)
     for environment in view.environments:
+        rows = view.run(environment, query)
         show_panel(
             replace(view, environments=(environment,)),
             "Result" if len(view.environments) == 1 else f"Result in {environment}",
             query,
             draw,
+            prepare=lambda found: found.head(ROW_LIMIT),
+            note=f"The first {ROW_LIMIT:,} rows. There are more." if len(rows) > ROW_LIMIT else "",
             empty="The query returned no rows.",
         )
 
