@@ -118,7 +118,6 @@ def test_the_weekly_workflow_audits_reconciles_cleans_up_and_exports_the_state_e
 def test_closing_a_pull_request_deletes_its_environment(
     actions: Actions, github: FakeGitHub, warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    warehouse.sqlmesh("run", "prod")  # as every hour: CI can't process what the weekly workflow has recorded
     github.push("closing", added_column(github, "closing_count"))
     pull = github.open_pull("closing")
     warehouse.build(github, pull, tmp_path)

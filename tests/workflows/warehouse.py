@@ -74,16 +74,17 @@ class Warehouse:
         return self.command("sqlmesh", "--gateway", "snowflake", *arguments)
 
     def build(self, github: FakeGitHub, pull: PullRequest, folder: Path) -> str:
-        """Build the environment of a pull request in a checkout in `folder`, without its checks; the built tree."""
+        """Build the environment of a pull request in a checkout in `folder`, as its workflow does; the built tree."""
         git("clone", "--quiet", github.git_dir, folder, at=self.main)
         change = Checkout.merge(folder, pull.base_sha, pull.head_sha)
         login = {
+            "SQLMESH__DEFAULT_GATEWAY": "snowflake",
             "MESHFLOW_SNOWFLAKE_USER": "CI",
             "MESHFLOW_SNOWFLAKE_ROLE": "CI__U_ROLE",
             "MESHFLOW_SNOWFLAKE_PRIVATE_KEY": self.snowflake.keys.private("CI"),
         }
-        plan = ("plan", f"pr_{pull.number}", "--auto-apply", "--skip-tests")
-        self.command("sqlmesh", "--paths", str(folder), "--gateway", "snowflake", *plan, **login, **self.ci_state)
+        options = ("--path", str(folder), "--number", str(pull.number), "--over-budget", "true")
+        self.command("meshflow", "ci", "build", *options, "--output", os.devnull, **login, **self.ci_state)
         return change.tree
 
     def command(self, name: str, *arguments: str, **variables: str) -> str:

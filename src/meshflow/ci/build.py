@@ -202,9 +202,15 @@ class Evaluation:
             self.result.environment, include_unmodified=False, skip_tests=True, skip_linter=True
         )
         try:
-            self.plan = builder.build()
+            plan = builder.build()
         except NoChangesPlanError:  # SQLMesh makes no environment that equals prod
             return
+        # SQLMesh would also build models before the changed ones that prod has not processed yet, such as those of a
+        # new source. Prod's next run fills its own tables, and CI may not write them.
+        prod = self.context.state_reader.get_environment("prod")
+        deployed = {one.snapshot_id for one in prod.snapshots} if prod else set()
+        models = {one.name for one in plan.snapshots.values() if one.snapshot_id not in deployed}
+        self.plan = plan.model_copy(update={"models_to_backfill": models})
         self._complete(backfills=plan_backfills(self.plan))
 
     def _check_budget(self) -> None:
