@@ -247,6 +247,15 @@ HOSTILE = [
     ("audit-like-a-function", MODEL_FILE, described("audits (round(x = @EACH([1], x -> x), y = @cadence))"), "which is no audit or signal"),
     ("assignment-in-function", MODEL_FILE, audited("HASH(runtime_stage := 'testing') = 1"), "which is no argument of a macro"),
     ("test-csv-line-feed", TEST_FILE, TEST.replace("rows: []", "{format: csv, rows: \"\\n\\\"a'b\\\"\\n1\"}"), "where SQLMesh expects a name"),
+    # Sixth review: texts that SQLMesh prints unquoted into the statements of a build.
+    ("table-format", MODEL_FILE, described("table_format 'or replace table analytics.sqlmesh_retail.t as select 1 --'"), "sets table_format"),
+    ("table-format-name", MODEL_FILE, described("table_format iceberg"), "sets table_format"),
+    ("storage-format", MODEL_FILE, described("storage_format 'parquet, x'"), "sets storage_format"),
+    ("time-format", MODEL_FILE, MODEL.replace("kind FULL", "kind INCREMENTAL_BY_TIME_RANGE (time_column (product_id, '0 or exists (select 1) --'))"), "has the time format"),
+    ("physical-property-name", MODEL_FILE, MODEL.replace("(creatable", "('max_data_extension_time_in_days = 1 clone raw.edtech.students --' = 1, creatable"), "sets physical_properties"),
+    ("physical-property-quoted", MODEL_FILE, MODEL.replace("(creatable", '("target_lag " = 1, creatable'), "passes the text target_lag"),
+    ("creatable-type", MODEL_FILE, MODEL.replace("@IF(@gateway = 'snowflake', TRANSIENT, NULL)", "'DYNAMIC'"), "sets physical_properties"),
+    ("materialized-view", MODEL_FILE, MODEL.replace("kind FULL", "kind VIEW (materialized TRUE)"), "sets materialized"),
     ("template-of-second-item", MODEL_FILE, selected("@EACH((a, b), 'x, (SELECT 1) AS y', z -> c AS f_@z)"), "passes the identifier"),
 ]  # fmt: skip
 FUNCTIONS = [
@@ -313,6 +322,7 @@ EVERYDAY = [
     ("measures", MODEL_FILE, described("audits (totals_reconcile(measures := IFF(a, 1, 0), against := edtech.fct_enrollment, by := (a, b)))")),
     ("signals", MODEL_FILE, described("signals (source_loaded(source := 'retail', gateway := @gateway), parents_processed())")),
     ("incremental", MODEL_FILE, MODEL.replace("kind FULL", "kind INCREMENTAL_BY_TIME_RANGE (time_column (at, '%Y-%m-%d'), lookback 2, batch_size 30)")),
+    ("time-format", MODEL_FILE, MODEL.replace("kind FULL", "kind INCREMENTAL_BY_TIME_RANGE (time_column (at, 'YYYYMMDD'))")),
     ("unique-key", MODEL_FILE, MODEL.replace("kind FULL", "kind INCREMENTAL_BY_UNIQUE_KEY (unique_key (a, b))")),
     ("history", MODEL_FILE, MODEL.replace("kind FULL", "kind SCD_TYPE_2_BY_TIME (unique_key a, invalidate_hard_deletes TRUE)")),
     ("key", MODEL_FILE, TABLE.replace("key = product_id", "key = price, row_exists = price > 0")),

@@ -13,12 +13,16 @@ from sqlglot import exp
 from sqlmesh.core import dialect
 from sqlmesh.core.audit.builtin import BUILT_IN_AUDITS
 from sqlmesh.core.macros import MacroEvaluator
+from sqlmesh.core.model import Model, load_sql_based_model
+from sqlmesh.core.model.kind import MODEL_KIND_NAME_TO_TYPE
+from sqlmesh.core.model.meta import ModelMeta
 from sqlmesh.core.renderer import QueryRenderer
+from statements import foreign_statements, is_raw, statements_of
 
 from meshflow.ci import declarative, declarative_sql
 from meshflow.ci.checkout import changes_besides_documents
 from meshflow.ci.declarative import Change, _names, find_code_changes, time_limit
-from meshflow.ci.declarative_sql import HeldError, require_sql
+from meshflow.ci.declarative_sql import HeldError, Names, require_sql
 
 PROJECT = Path(__file__).parents[2]
 
@@ -134,6 +138,95 @@ def test_a_call_that_the_walk_through_the_tree_misses_is_found_among_the_tokens(
     ):
         with pytest.raises(HeldError, match="calls @"):
             require_sql(text, _names(checkout, "HEAD"), is_audit=False)
+
+
+TEXT = "zzone zztwo"
+PROPERTY = ("'{}'", "('{}' = 1)", "(a, '{}')", "(a = '{}')")
+"""Where a property has a text."""
+REQUIRED = {
+    "INCREMENTAL_BY_TIME_RANGE": "time_column at",
+    "INCREMENTAL_BY_UNIQUE_KEY": "unique_key a",
+    "SCD_TYPE_2": "unique_key a, updated_at_name at",
+    "SCD_TYPE_2_BY_TIME": "unique_key a, updated_at_name at",
+    "SCD_TYPE_2_BY_COLUMN": "unique_key a, columns (b)",
+}
+"""What a kind lacks without its required properties."""
+
+
+def headers_with_a_text() -> Iterator[tuple[str, str]]:
+    """Each property that SQLMesh has, and the properties of a model in which it has a text."""
+    for field in ModelMeta.all_fields():
+        yield from ((field.rstrip("_"), f"kind FULL, {field.rstrip('_')} {form.format(TEXT)}") for form in PROPERTY)
+    for kind, fields in MODEL_KIND_NAME_TO_TYPE.items():
+        for field in (one.rstrip("_") for one in fields.all_fields() - {"name"}):
+            required = [one for one in REQUIRED.get(kind.value, "").split(", ") if one and not one.startswith(field)]
+            for form in PROPERTY:
+                properties = ", ".join([*required, f"{field} {form.format(TEXT)}"])
+                yield f"{kind.value}.{field}", f"kind {kind.value} ({properties})"
+
+
+RAW = {"table_format", "physical_properties", "grants", "INCREMENTAL_BY_TIME_RANGE.time_column"}
+"""The properties that have a text which SQLMesh 0.236 prints unquoted into a statement for Snowflake.
+
+The others are printed as strings or quoted names, such as `description`, or not at all, such as `storage_format`.
+"""
+
+
+def test_a_header_with_a_text_that_sqlmesh_prints_unquoted_is_held() -> None:
+    found = {}
+    for name, properties in headers_with_a_text():
+        text = f"MODEL (name retail.x, {properties});\nSELECT 1::INT AS a, 2::INT AS b, '2026-11-01'::TIMESTAMP AS at\n"
+        with suppress(Exception):  # SQLMesh doesn't accept each form
+            model = load_model(text)
+            if any(is_raw(TEXT, sql) for sql in statements_of(model)[0]):
+                found[name] = text
+    assert found.keys() == RAW
+    for text in found.values():
+        with pytest.raises(HeldError, match=r"^(has the time format|sets) "):
+            require_sql(text, Names(), is_audit=False)
+
+
+def load_model(text: str) -> Model:
+    return load_sql_based_model(
+        dialect.parse(text, default_dialect="snowflake"),
+        dialect="snowflake",
+        default_catalog="ANALYTICS",
+        variables={"gateway": "snowflake", "cadence": "@hourly"},
+    )
+
+
+FOREIGN = {
+    "create": ("table_format 'or replace table raw.edtech.students as select 1 --'", "TABLE RAW.EDTECH.STUDENTS"),
+    "clone": ("physical_properties ('a = 1 clone raw.edtech.students b' = 1)", "CLONE RAW.EDTECH.STUDENTS"),
+    "comment": ("physical_properties ('a = 1 --' = 1)", "A = 1 --"),
+}
+
+
+@pytest.mark.parametrize("how", FOREIGN)
+def test_the_oracle_sees_a_statement_for_another_table(how: str) -> None:
+    header, expected = FOREIGN[how]
+    found = foreign_statements(load_model(f"MODEL (name retail.x, kind FULL, {header});\nSELECT 1::INT AS a\n"))
+    assert any(expected in sql for sql in found)
+
+
+BUILT = [
+    *("kind FULL", "kind INCREMENTAL_UNMANAGED", "kind INCREMENTAL_BY_PARTITION, partitioned_by (a)"),
+    *(f"kind {kind} ({required})" for kind, required in REQUIRED.items()),
+]
+
+
+@pytest.mark.parametrize("kind", BUILT)
+def test_a_build_sends_only_queries_and_statements_for_the_models_own_table(kind: str) -> None:
+    text = (
+        f"MODEL (name retail.x, {kind}, clustered_by (a, b), description 'It''s -- a text', "
+        "physical_properties (creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL)));\n"
+        "SELECT 1::INT AS a, /* why */ 2::INT AS b, '2026-11-01'::TIMESTAMP AS at -- the end\n"
+    )
+    require_sql(text, Names(), is_audit=False)
+    model = load_model(text)
+    sent, _ = statements_of(model)
+    assert len(sent) > 5  # it isn't only created and promoted
+    assert foreign_statements(model) == []
 
 
 def test_a_symbolic_link_named_like_sql_is_held(checkout: Path) -> None:

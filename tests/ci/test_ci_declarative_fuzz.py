@@ -1,4 +1,4 @@
-"""No admitted text makes SQLMesh evaluate anything but values and main's own macros.
+"""No admitted text makes SQLMesh evaluate anything but values and main's own macros, or write other tables.
 
 MESHFLOW_ADMISSIONS is the number of texts to try, 120 by default and the same ones each time.
 """
@@ -23,6 +23,7 @@ from sqlmesh.core.console import NoopConsole, get_console, set_console
 from sqlmesh.core.context import Context
 from sqlmesh.core.macros import get_supported_types, macro
 from sqlmesh.core.model import SqlModel
+from statements import foreign_statements
 
 from meshflow.ci import declarative, declarative_sql, declarative_yaml
 from meshflow.ci.declarative import Change, _names
@@ -48,8 +49,9 @@ INJECTED = [
     *(f"x' + str({CODE}) + '", f"""x" + str({CODE}) + \"""", f"\\' + str({CODE}) #", CODE, f"'+{CODE}+'"),
     *(f"[\"x' + str({CODE}) + '\"]", f"[0] + {CODE}", f"{{{{ {CODE} }}}}", f"{{% set x = {CODE} %}}"),
     *("@EVAL(\"a' + str(" + CODE + ") + '\")", f"')+{CODE}+('", f"x')\n{CODE}#", f"*/ @EVAL('1') /* {CODE}"),
+    *("or replace table raw.edtech.__import__ as select 1 --", "a = 1 clone raw.edtech.__import__ b"),
 ]
-"""What ends a string, an identifier or a path in SQL or in Python, with code after it."""
+"""What ends a string, an identifier or a path in SQL or in Python, with code after it, or a statement unquoted."""
 MARKS = [
     "@SQL('1')",
     "@{x}",
@@ -229,12 +231,14 @@ PROPERTIES = st.sampled_from(
 CALLS = st.sampled_from([f"""@EVAL("a' + str({CODE}) + '")""", f"""@IF("a' + str({CODE}) + '", 1, 2)"""])
 headers = model(header=filled(HEADERS, values))
 headers |= model(header=filled(CALLED, CALLS | identifiers))
+formats = model(header=filled(["table_format {0}"], strings))
+names = model(header=filled(["physical_properties ({0} = 1)", "physical_properties (creatable_type = {0})"], strings))
 headers |= model(header=filled([f"enabled {one}" for one in WRITING], PROPERTIES))
 kinds = model(kind=filled(KINDS, values)) | model(kind=filled(CALLED_KINDS, CALLS | identifiers))
 audited = model(header=calls("audits"))
 queried = model(query=filled(QUERIES, values))
 models = st.one_of(
-    *(kinds, headers, headers, model(end=filled(ENDS, values))),
+    *(kinds, headers, headers, formats, names, model(end=filled(ENDS, values))),
     model(before=filled(PRE_STATEMENTS, values)),
     *(audited, audited, queried, queried),
 )
@@ -329,7 +333,8 @@ class Fuzzed:
     def observe(self, file: str = "", text: str = "") -> set[str]:
         """What Python executes while SQLMesh loads, lints, renders, tests and, sometimes, plans the project.
 
-        A gateway or a dialect of a model counts as well: no admitted header sets them.
+        A gateway or a dialect of a model counts as well: no admitted header sets them. So does a statement for
+        another table than the model's.
         """
         files = {MODEL_FILE: MODEL, AUDIT_FILE: AUDIT, file: text}
         for name, content in files.items():
@@ -351,6 +356,8 @@ class Fuzzed:
             for model in context.models.values():
                 if isinstance(model, SqlModel) and (model.gateway, model.dialect) != (None, "snowflake"):
                     recorder.executed.append(f"gateway {model.gateway}, dialect {model.dialect}")
+                if isinstance(model, SqlModel) and model.name == "retail.fuzzed":
+                    recorder.executed += foreign_statements(model)
                 # The state stores models as JSON.
                 for one in (model, type(model).parse_raw(model.json())):
                     with suppress(Exception):
@@ -484,6 +491,13 @@ WEAKENINGS = {
         MODEL_FILE,
         headers | kinds,
     ),
+    "formats of tables are values": (
+        declarative_sql,
+        {"MODEL_PROPERTIES": declarative_sql.MODEL_PROPERTIES | {"table_format"}},
+        MODEL_FILE,
+        formats,
+    ),
+    "names of physical properties are values": (declarative_sql, {"FIXED": {}}, MODEL_FILE, names),
     "queries aren't checked": (declarative_sql, {"require_query": _forgotten}, MODEL_FILE, queried),
     "values of YAML aren't checked": (declarative_yaml, {"require_argument": _forgotten}, EXTERNAL_FILE, external),
     "Jinja isn't found": (declarative, {"JINJA": re.compile("(?!)")}, TEST_FILE, unit_tests),

@@ -24,6 +24,8 @@ STRING = re.compile(r"[\w .,:/+%&()<>=!?*|^\[\]$#-]*")
 TEXT = re.compile(r"[^\\\x00-\x08\x0b-\x1f]*")
 """A string that describes. SQLMesh escapes it when it renders the header."""
 IDENTIFIER_TEMPLATE = re.compile(r"(\w*@(\w+|\{\w+\}))+\w*", re.ASCII)
+TIME_FORMAT = re.compile(r"((%[YmdHMSf]|YYYY|MM|DD|HH24|MI|SS)[ T:./-]?)+")
+"""Of a time column. If the column is a number, SQLMesh prints the formatted time into the query unquoted."""
 SEED_PATH = re.compile(r"\$root/(seeds/(?:\w[\w.-]*/)*\w[\w.-]*\.csv)", re.ASCII)
 
 STANDARD_VARIABLES = frozenset(date_dict(0, 0, 0)) | {
@@ -98,19 +100,21 @@ DESCRIBING = {"title", "description", "owner", "tags", "stamp", "column_descript
 SCHEDULING = {"cron", "cron_tz", "start", "end", "interval_unit"}
 VALUES = {
     *("name", "grain", "grains", "references", "depends_on", "enabled", "allow_partials"),
-    *("clustered_by", "partitioned_by", "physical_properties", "table_format", "storage_format"),
-    *("optimize_query", "formatting"),
+    *("clustered_by", "partitioned_by", "optimize_query", "formatting"),
 }
+FIXED = {"physical_properties": {"(creatable_type = @IF(@gateway = 'snowflake', TRANSIENT, NULL))"}}
+"""Properties that may have these values only: SQLMesh prints the names of physical properties unquoted into CREATE."""
 CALLING = {"audits", "signals"}
-MODEL_PROPERTIES = DESCRIBING | SCHEDULING | VALUES | CALLING | {"kind", "dialect"}
+MODEL_PROPERTIES = DESCRIBING | SCHEDULING | VALUES | FIXED.keys() | CALLING | {"kind", "dialect"}
 """Not `gateway`: on gateway local, DuckDB would run the query in the process that has our keys, and DuckDB reads files.
+Not `table_format`, which SQLMesh prints unquoted before the name of the table: CREATE may be any such statement.
 Not `blueprints`, `ignored_rules`, nor statements that run before or after the query."""
 AUDIT_PROPERTIES = {"name", "title", "description", "owner", "blocking", "skip", "defaults", "dialect"}
 
 KINDS = {kind.value for kind in ModelKindName} - {"EXTERNAL", "MANAGED", "DBT_CUSTOM", "CUSTOM", "SEED"}
 KIND_PROPERTIES = {
     *("time_column", "unique_key", "batch_size", "batch_concurrency", "lookback", "forward_only"),
-    *("disable_restatement", "insert_overwrite", "partition_by_time_column", "materialized", "merge_filter"),
+    *("disable_restatement", "insert_overwrite", "partition_by_time_column", "merge_filter"),
     *("on_destructive_change", "on_additive_change", "auto_restatement_cron", "auto_restatement_intervals"),
     *("valid_from_name", "valid_to_name", "updated_at_name", "updated_at_as_valid_from", "columns", "time_data_type"),
     *("execution_time_as_valid_from", "invalidate_hard_deletes", "materialization_properties"),
@@ -229,6 +233,10 @@ def _require_kind(kind: exp.Expr, names: Names) -> bool:
         materialization = _name(values["materialization"])
         if materialization.lower() not in names.materializations:
             raise HeldError(f"uses the materialization {_excerpt(materialization)}, which no model on main uses")
+    if "time_column" in values:
+        for literal in values["time_column"].find_all(exp.Literal):
+            if literal.is_string and not TIME_FORMAT.fullmatch(literal.name):
+                raise HeldError(f"has the time format {_excerpt(literal.name)}")
     if "path" in values:
         found = SEED_PATH.fullmatch(_name(values["path"]))
         if not found or found[1] not in names.seeds:
@@ -265,6 +273,8 @@ def _require_plain(key: str, value: exp.Expr, names: Names) -> None:
     # A macro parses its strings.
     is_text = key in DESCRIBING | SCHEDULING and not value.find(dialect.MacroFunc)
     require_value(value, names, TEXT if is_text else STRING)
+    if key in FIXED and value.sql(DIALECT) not in FIXED[key]:
+        raise HeldError(f"sets {key} to {_excerpt(value.sql(DIALECT))}")
     for node in value.find_all(dialect.MacroFunc, dialect.StagedFilePath, exp.Lambda):
         if not _is_macro(node) or node.name.lower() != "if":
             raise HeldError(f"passes {type(node).__name__} {_excerpt(node.sql(DIALECT))} in its header")
