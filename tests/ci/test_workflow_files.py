@@ -331,6 +331,20 @@ def test_no_job_that_loads_a_pull_request_has_a_token_that_may_write(project: Pa
     assert not [value for value in written if "secrets." in value or value == "change"]
 
 
+def test_no_line_that_a_change_wrote_is_a_command_of_the_workflow(project: Path, tmp_path: Path) -> None:
+    """The runner obeys `::add-mask::` and others that a step prints, until a text that the change can't know."""
+    file = project / ".github/workflows/pr-environment.yml"
+    steps = YAML(typ="safe").load(file.read_text(encoding="utf-8"))["jobs"]["test"]["steps"]
+    [script] = [step["run"] for step in steps if "cat catalog.txt" in step.get("run", "")]
+    (tmp_path / "catalog.txt").write_text("::add-mask::success\n")
+    printing = script[script.index("token=") :]
+    command = ["bash", "-e", "-c", printing]
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+    token = output[0].removeprefix("::stop-commands::")
+    assert output == [f"::stop-commands::{token}", "::add-mask::success", f"::{token}::"]
+    assert len(token) > 30
+
+
 def check(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.prefix, "bin", name)), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
