@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 from sqlmesh.core import constants as c
 from sqlmesh.core.context import Context
 from sqlmesh.core.environment import EnvironmentStatements
@@ -28,12 +29,16 @@ from sqlmesh.core.state_sync import EngineAdapterStateSync, StateSync
 from sqlmesh.core.state_sync.base import DelegatingStateSync
 from sqlmesh.core.state_sync.common import ExpiredSnapshotBatch
 from sqlmesh.core.state_sync.db.utils import snapshot_id_filter
+from sqlmesh.utils.errors import SQLMeshError
 
 from meshflow.names import table_name
 
 logger = logging.getLogger(__name__)
 
 RUNBOOK = "docs/runbooks/state.md"
+
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, SqlglotError, SQLMeshError)
+"""What reading a row raises that SQLMesh hasn't written. None is an error of the database."""
 
 
 class Project(Context):
@@ -109,8 +114,8 @@ class _State(DelegatingStateSync):
         """The next batch to drop, without tables that an environment shows, and without those that aren't SQLMesh's.
 
         The state's row of a model says what its table is called and how it is dropped, and the role of pull requests
-        may insert rows. Those that can't be read, or whose materialization the checkout doesn't have, have no table to
-        drop either. SQLMesh deletes these rows: with an error, the janitor would fail until somebody else does.
+        may insert rows. Nothing is dropped for one that can't be read, contradicts itself, or has a materialization
+        that the checkout lacks. SQLMesh deletes these rows: with an error, the janitor would fail until somebody does.
         """
         self._project._load_materializations()  # noqa: SLF001 - without models, nothing has loaded them
         batch: ExpiredSnapshotBatch | None = self._state.get_expired_snapshots(**options)
@@ -125,17 +130,36 @@ class _State(DelegatingStateSync):
             for name in _tables(one, {True} if environment.name == c.PROD else {True, False})
         }
         catalog = str(self._project.default_catalog).upper()
+        versions = self._versions(task.snapshot.snapshot_id for task in batch.cleanup_tasks)
 
         def may_drop(task: SnapshotTableCleanupTask) -> bool:
-            dropped = _tables(task.snapshot, {False, not task.dev_table_only})
-            parts = [exp.to_table(name) for name in dropped]
-            are_own = all(one.catalog.upper() == catalog and one.db.upper().startswith("SQLMESH_") for one in parts)
+            own = task.snapshot.version, task.snapshot.dev_version
+            # SQLMesh looks for other models with the table by the columns of the row, and drops what its JSON names.
+            if own != versions[task.snapshot.snapshot_id] or not all(re.fullmatch("[0-9]+", one) for one in own):
+                return False
             kind = task.snapshot.custom_materialization
             if kind is not None and get_custom_materialization_type(kind, raise_errors=False) is None:
                 return False  # SQLMesh fails for a materialization that it doesn't know
+            try:
+                dropped = _tables(task.snapshot, {False, not task.dev_table_only})
+            except UNREADABLE:
+                return False
+            are_own = all(parts[0] == catalog and parts[-2].startswith("SQLMESH_") for parts in dropped)
             return are_own and shown.isdisjoint(dropped)
 
         return batch.copy(update={"cleanup_tasks": list(filter(may_drop, batch.cleanup_tasks))})
+
+    def _versions(self, ids: Iterable[SnapshotId]) -> dict[SnapshotId, tuple[str, str]]:
+        """The columns `version` and `dev_version` of rows."""
+        table = self._state.snapshot_state
+        columns = exp.select("name", "identifier", "version", "dev_version").from_(table.snapshots_table)
+        return {
+            SnapshotId(name=name, identifier=identifier): (version, dev_version)
+            for where in snapshot_id_filter(table.engine_adapter, ids, table.SNAPSHOT_BATCH_SIZE)
+            for name, identifier, version, dev_version in table.engine_adapter.fetchall(
+                columns.where(where), quote_identifiers=True
+            )
+        }
 
     def get_environment_statements(self, environment: str) -> list[EnvironmentStatements]:
         """The checkout's, or a statement that does nothing if the state has others: then a plan replaces them."""
@@ -172,13 +196,17 @@ def _readable(
     snapshot_ids: set[SnapshotId], loader: Callable[[set[SnapshotId]], Collection[Snapshot]]
 ) -> Iterator[Snapshot]:
     try:
-        yield from loader(snapshot_ids)
-    except ValueError as error:  # JSON's errors and pydantic's are
+        snapshots = loader(snapshot_ids)
+        for snapshot in snapshots:
+            _ = snapshot.table_info  # which one without a version doesn't have
+    except UNREADABLE as error:
         if len(snapshot_ids) > 1:
             for one in sorted(snapshot_ids):
                 yield from _readable({one}, loader)
         else:
             logger.warning("The state's row of %s can't be read", next(iter(snapshot_ids)), exc_info=error)
+        return
+    yield from snapshots
 
 
 def _checked(snapshots: Iterable[Snapshot], nodes: dict[str, Node]) -> Iterable[Snapshot]:
@@ -292,7 +320,7 @@ def _stored(context: Context, own: Collection[Snapshot]) -> Iterator[Snapshot]:
             for name, text in table.engine_adapter.fetchall(query, quote_identifiers=True):
                 try:
                     snapshot = _never_render(Snapshot(**json.loads(text), updated_ts=0))
-                except ValueError:
+                except UNREADABLE:
                     _raise_if([name])
                     raise
                 parents.update(snapshot.parents)
@@ -300,9 +328,14 @@ def _stored(context: Context, own: Collection[Snapshot]) -> Iterator[Snapshot]:
         missing = parents - known
 
 
-def _tables(snapshot: SnapshotTableInfo, deployable: set[bool]) -> set[str]:
-    """Its tables, of prod if True is `deployable`, of development if False is. In capitals: engines ignore the case."""
-    return {snapshot.table_name(is_deployable).upper() for is_deployable in deployable}
+def _tables(snapshot: SnapshotTableInfo, deployable: set[bool]) -> set[tuple[str, ...]]:
+    """Its tables, of prod if True is `deployable`, of development if False is: catalog, schema and name of each.
+
+    They are read as whatever drops them does, because a name has several spellings. In capitals: engines ignore the
+    case.
+    """
+    tables = (exp.to_table(snapshot.table_name(is_deployable)) for is_deployable in deployable)
+    return {tuple(part.name.upper() for part in table.parts) for table in tables}
 
 
 def _nodes(context: Context) -> dict[str, Node]:

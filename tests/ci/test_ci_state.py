@@ -409,6 +409,34 @@ def test_the_janitor_drops_tables_of_development_whose_model_prod_shows(
     assert [one.dev_table_only for one in found.cleanup_tasks] == [True]
 
 
+SPELLINGS: dict[str, Json] = {
+    "with a line feed": {"version": "{}\n"},
+    "with spaces": {"version": " {} "},
+    "of development with a line feed": {"dev_version": "{}\n"},
+    "under the name of development": {"dev_version": "{}", "dev_table_suffix": ""},
+    "quoted": {"version": '"{}"'},
+}
+
+
+@pytest.mark.parametrize("columns", ["as planted", "other"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_no_spelling_of_its_name_makes_the_janitor_drop_a_table_of_prod(
+    spelling: str, columns: str, restored: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLMesh reads a name again before it drops the table, without blanks around it."""
+    [info] = [one.table_info for one in restored.prod().values() if one.name.endswith('"RETAIL"."DIM_PRODUCT"')]
+    planted = {key: text.format(info.version) for key, text in SPELLINGS[spelling].items()}
+    row = {key: planted[key] if columns == "as planted" else "1" for key in planted if key != "dev_table_suffix"}
+    insert(
+        restored, "RETAIL.DIM_PRODUCT", lambda snapshot: snapshot.update(planted), row | {"updated_ts": 0, "ttl_ms": 1}
+    )
+    monkeypatch.chdir(restored.path)
+    drop_expired("local")
+    assert restored.engine_adapter.table_exists(info.table_name())
+    left = "SELECT COUNT(*) FROM sqlmesh._snapshots WHERE updated_ts = 0"
+    assert restored.engine_adapter.fetchone(left) == (0,), "the row is gone, and stops no later janitor"
+
+
 @pytest.mark.parametrize("planted", ["table of prod", "view of prod", "raw table"])
 def test_a_planted_model_makes_the_janitor_drop_nothing_of_others(
     restored: Project, planted: str, monkeypatch: pytest.MonkeyPatch
@@ -451,16 +479,33 @@ def of_unknown_materialization(snapshot: Json) -> None:
     snapshot["node"]["kind"] = {"name": "CUSTOM", "materialization": "unknown"}
 
 
-@pytest.mark.parametrize("row", ["unreadable", "of an unknown materialization"])
+def harmless(**changed: object) -> Callable[[Json], None]:
+    return lambda snapshot: snapshot.update({"name": HARMLESS, "parents": []} | changed)
+
+
+ROWS: dict[str, tuple[Callable[[Json], None], Json]] = {
+    "unreadable": (harmless(), {"snapshot": "{}"}),
+    "no JSON": (harmless(), {"snapshot": "["}),
+    "a list": (harmless(), {"snapshot": "[]"}),
+    "of an unknown materialization": (of_unknown_materialization, {}),
+    "without a version": (harmless(version=None, change_category=None), {}),
+    "with a name that is none": (harmless(name='HARMLESS."X'), {"name": 'HARMLESS."X'}),
+    "with another name": (harmless(name='"ANALYTICS"."OTHER"."X"'), {}),
+    "with a schema that is none": (harmless(physical_schema='SQLMESH_"X'), {}),
+    "of an external model": (harmless(name="ANALYTICS", kind_name="EXTERNAL"), {"name": "ANALYTICS"}),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
 def test_a_planted_row_stops_neither_the_janitor_nor_the_export(
     row: str, restored: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(restored.path)
-    text = {"snapshot": "{}"} if row == "unreadable" else {}
-    insert(restored, MART, of_unknown_materialization, EXPIRED | text)
+    change, columns = ROWS[row]
+    insert(restored, MART, change, EXPIRED | columns)
     export_state(tmp_path / "state.json", "local")
     drop_expired("local")
-    left = "SELECT COUNT(*) FROM sqlmesh._snapshots WHERE name LIKE '%HARMLESS%'"
+    left = "SELECT COUNT(*) FROM sqlmesh._snapshots WHERE updated_ts = 0"
     assert restored.engine_adapter.fetchone(left) == (0,)
 
 
