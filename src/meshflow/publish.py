@@ -14,8 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -77,8 +77,8 @@ SERVED = {
 }  # fmt: skip
 """Columns that dashboards read, by table: a snapshot has no others. Persons are numbers without names."""
 
-Layout = Mapping[str, Sequence[str]]
-"""Columns by table."""
+_LAYOUT_HASH = sha256(repr(SERVED).encode()).hexdigest()[:8]
+"""Part of a snapshot's name: a snapshot with other columns is outdated."""
 
 _ABANDONED_AFTER_SECONDS = 3600
 """Age from which an incomplete copy belongs to a killed process. It is as large as the warehouse."""
@@ -102,17 +102,30 @@ class Snapshot:
     """When the warehouse was last written before it was copied, UTC."""
 
 
-def publish(warehouse: Path, folder: Path, layout: Layout = SERVED) -> Snapshot:
-    """Write the tables of `layout` in `warehouse` to a snapshot in `folder`, unless the newest one there is up to date.
+def publish(warehouse: Path, folder: Path) -> Snapshot:
+    """Write the served tables of `warehouse` to a snapshot in `folder`, unless the newest one there is up to date.
 
     It is until the warehouse is written, and until the day is over in UTC: ages and statuses depend on the date.
     A snapshot gets a name of its own once it is complete; the previous one stays for its readers.
     Raises WarehouseBusyError if a process has the warehouse open for writing, click.ClickException if it can't be read
     or copied. Don't call it in a process that has the warehouse open: closing a file drops the process's locks on it.
     """
+    with _clear_errors(warehouse, folder), _publishing:
+        return _publish(warehouse, folder)
+
+
+def copy(warehouse: Path, folder: Path) -> Path:
+    """Copy the warehouse's file to `folder`, and return its path. Raises what publish() raises, which see."""
+    with _clear_errors(warehouse, folder):
+        copied = folder / "copied.duckdb"
+        _copy(warehouse, copied, _state(warehouse))
+        return copied
+
+
+@contextmanager
+def _clear_errors(warehouse: Path, folder: Path) -> Iterator[None]:
     try:
-        with _publishing:
-            return _publish(warehouse, folder, layout)
+        yield
     except FileNotFoundError:  # DuckDB removes its WAL when a process closes the database
         raise WarehouseBusyError from None
     except duckdb.Error as error:
@@ -121,10 +134,10 @@ def publish(warehouse: Path, folder: Path, layout: Layout = SERVED) -> Snapshot:
         raise click.ClickException(f"The warehouse {warehouse} can't be copied to {folder}: {error.strerror}") from None
 
 
-def _publish(warehouse: Path, folder: Path, layout: Layout) -> Snapshot:
+def _publish(warehouse: Path, folder: Path) -> Snapshot:
     state = _state(warehouse)
     written, today = max(written for written, _, _ in state), datetime.now(UTC).date()
-    target = folder / f"{warehouse.stem}.{written}-{today:%Y%m%d}-{_hash(layout)}.duckdb"
+    target = folder / f"{warehouse.stem}.{written}-{today:%Y%m%d}-{_LAYOUT_HASH}.duckdb"
     if not target.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for abandoned in folder.glob(".*"):
@@ -134,7 +147,7 @@ def _publish(warehouse: Path, folder: Path, layout: Layout) -> Snapshot:
             copied = Path(temporary, "copied.duckdb")
             _copy(warehouse, copied, state)
             served = Path(temporary, "served.duckdb")
-            _extract(copied, served, layout)
+            _extract(copied, served)
             served.replace(target)
     target.touch()  # the newest snapshot, even if an older warehouse was restored
     for outdated in _snapshots(warehouse, folder)[:-2]:
@@ -144,13 +157,8 @@ def _publish(warehouse: Path, folder: Path, layout: Layout) -> Snapshot:
 
 def latest(warehouse: Path, folder: Path) -> Snapshot | None:
     """The snapshot published last, of any age."""
-    files = [file for file in _snapshots(warehouse, folder) if file.stem.endswith(_hash(SERVED))]
+    files = [file for file in _snapshots(warehouse, folder) if file.stem.endswith(_LAYOUT_HASH)]
     return _snapshot(files[-1]) if files else None
-
-
-def _hash(layout: Layout) -> str:
-    """Part of a snapshot's name: a snapshot with other columns is outdated."""
-    return sha256(repr(layout).encode()).hexdigest()[:8]
 
 
 def _snapshots(warehouse: Path, folder: Path) -> list[Path]:
@@ -209,8 +217,8 @@ def _is_open(warehouse: Path) -> bool:
     return bool(found["type"] != fcntl.F_UNLCK)
 
 
-def _extract(copied: Path, served: Path, layout: Layout) -> None:
-    """Write the tables of every environment to the file `served`. DuckDB checks each block that it reads.
+def _extract(copied: Path, served: Path) -> None:
+    """Write the served tables of every environment to the file `served`. DuckDB checks each block that it reads.
 
     A view that fails is left out, because it fails for every reader. Its environment then lacks the table.
     """
@@ -221,7 +229,7 @@ def _extract(copied: Path, served: Path, layout: Layout) -> None:
             "SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'ANALYTICS' AND NOT internal"
         ).fetchall()
         for schema, view in views:
-            columns = layout.get(f"{schema.partition('__')[0]}.{view}".lower())
+            columns = SERVED.get(f"{schema.partition('__')[0]}.{view}".lower())
             if not columns:
                 continue
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS served."{schema.lower()}"')

@@ -41,6 +41,7 @@ from meshflow.catalog.site import ASSETS, page, read, write
 from meshflow.cli import main
 from meshflow.publish import SERVED
 from meshflow.runs import RecordedContext
+from meshflow.serve import SnapshotWarehouse
 
 AT = datetime(2026, 11, 21, 13, 30, tzinfo=UTC)
 """Later than the as_of_date of gateway `local`, 2026-11-01."""
@@ -874,6 +875,19 @@ def test_a_profile_has_no_personal_value(run_once: Workspace) -> None:
     }
     assert len(persons) > 10
     assert not bounds & {name for (name,) in persons}
+
+
+def test_a_warehouse_that_a_plan_is_writing_is_not_profiled(run_once: Workspace, tmp_path: Path) -> None:
+    data = run_once.clone(tmp_path).data
+    SnapshotWarehouse("local", data).now()  # what dashboards show meanwhile
+    file = str(data / "local_analytics.duckdb")
+    code = f"import duckdb; held = duckdb.connect({file!r}); print('open', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as plan:
+        assert plan.stdout.readline()
+        with pytest.raises(click.ClickException, match="A plan or run is writing the warehouse: profile it afterwards"):
+            read_profile("local", "prod", data, AT, {"retail.fct_sales": {"quantity": True}})
+        plan.communicate(b"\n")
+    assert not list((data / "dashboards").glob(".*"))
 
 
 def test_a_profile_of_a_table_that_the_environment_does_not_have_as_the_project_is_left_out(

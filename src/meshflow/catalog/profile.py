@@ -4,22 +4,25 @@ It has no personal data: no masked column, and no minimum or maximum of rows of 
 dashboards read are an exception, because all their readers see them.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+import duckdb
 import pandas as pd  # type: ignore[import-untyped]
 from sqlglot import exp
 from sqlmesh.core.model import Model
 
 from meshflow.catalog.operations import find_warehouse
 from meshflow.masking import PERSONAL, is_by_person, masked_columns, masked_names
-from meshflow.publish import SERVED, WarehouseBusyError, publish
-from meshflow.serve import SCHEMAS, Query, State, Warehouse
+from meshflow.publish import SERVED, WarehouseBusyError, copy
+from meshflow.serve import SCHEMAS, Query
 
 COUNTS = ("COUNT({0})", "APPROX_COUNT_DISTINCT({0})")
 """Of a column. An exact number of distinct values would need the memory of all of them."""
@@ -32,6 +35,8 @@ COLUMNS = Query("SELECT table_schema, table_name, column_name FROM information_s
 
 Bounded = Mapping[str, bool]
 """The columns of a table that are profiled, and whether their minimum and maximum are shown."""
+Run = Callable[[str, Query], pd.DataFrame]
+"""Runs a query on the tables of an environment."""
 
 
 @dataclass(frozen=True)
@@ -85,30 +90,38 @@ def read_profile(gateway: str, environment: str, data: Path, now: datetime, tabl
     """
     warehouse, state = find_warehouse(gateway, environment, data)
     if state.snapshot is None:
-        return Profile(environment, gateway, now.isoformat(), _read(warehouse, state, environment, tables))
-    # That snapshot has what dashboards read. This one has more, and is deleted.
-    snapshots = data / "dashboards"
-    with TemporaryDirectory(dir=snapshots, prefix=".") as folder:
-        layout = {table: tuple(columns) for table, columns in tables.items()}
+        found = _read(partial(warehouse.run, state), environment, tables)
+    else:  # that has the columns of dashboards only
+        with _copied(data / f"{gateway}_analytics.duckdb", data / "dashboards") as run:
+            found = _read(run, environment, tables)
+    return Profile(environment, gateway, now.isoformat(), found)
+
+
+@contextmanager
+def _copied(warehouse: Path, folder: Path) -> Iterator[Run]:
+    """Runs queries on a copy of a DuckDB warehouse in `folder`, which is deleted."""
+    with TemporaryDirectory(dir=folder, prefix=".") as temporary, closing(duckdb.connect()) as connection:
         try:
-            snapshot = publish(data / f"{gateway}_analytics.duckdb", Path(folder), layout)
+            copied = copy(warehouse, Path(temporary))
         except WarehouseBusyError:
             raise click.ClickException("A plan or run is writing the warehouse: profile it afterwards") from None
-        read = _read(warehouse, State(str(snapshot.path), snapshot), environment, tables)
-    return Profile(environment, gateway, now.isoformat(), read)
+        connection.execute(f"ATTACH {exp.Literal.string(str(copied)).sql(dialect='duckdb')} AS ANALYTICS")
+        connection.execute("USE ANALYTICS")
+        try:
+            yield lambda environment, query: connection.execute(query.to_sql(environment, "duckdb")).df()
+        except duckdb.Error as error:
+            raise click.ClickException(f"{warehouse} can't be profiled: {str(error).splitlines()[0]}") from None
 
 
-def _read(
-    warehouse: Warehouse, state: State, environment: str, tables: Mapping[str, Bounded]
-) -> dict[str, TableProfile]:
-    rows = warehouse.run(state, "prod", COLUMNS).itertuples(index=False)
+def _read(run: Run, environment: str, tables: Mapping[str, Bounded]) -> dict[str, TableProfile]:
+    rows = run("prod", COLUMNS).itertuples(index=False)
     existing = {(schema.lower(), table.lower(), column.lower()) for schema, table, column in rows}
     found = {}
     for table, columns in tables.items():
         schema, _, name = table.partition(".")
         in_environment = schema if environment == "prod" else f"{schema}__{environment}"
         if columns and all((in_environment, name, column) in existing for column in columns):
-            found[table] = _profile(warehouse.run(state, environment, _query(table, columns)), columns)
+            found[table] = _profile(run(environment, _query(table, columns)), columns)
     return found
 
 

@@ -176,7 +176,7 @@ function auditCall({ name, arguments: parameters, blocking, upstream }, model) {
     code(name),
     ` (${values.join(", ")})`,
     blocking ? "" : ", non-blocking",
-    upstream.length ? [", reads ", linkList(upstream)] : "",
+    upstream.length ? `, reads ${upstream.join(", ")}` : "", // no links: it is the summary that opens the query
     result ? `: ${result.status} ${formatTimestamp(result.at)}${found}` : "",
   ];
 }
