@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlmesh.core import constants as c
 from sqlmesh.core.context import Context
-from sqlmesh.core.environment import EnvironmentStatements
+from sqlmesh.core.environment import Environment, EnvironmentStatements, EnvironmentSummary
 from sqlmesh.core.model import SqlModel
 from sqlmesh.core.model.common import ParsableSql
 from sqlmesh.core.node import _Node as Node
@@ -28,6 +29,7 @@ from sqlmesh.core.snapshot.evaluator import get_custom_materialization_type
 from sqlmesh.core.state_sync import EngineAdapterStateSync, StateSync
 from sqlmesh.core.state_sync.base import DelegatingStateSync
 from sqlmesh.core.state_sync.common import ExpiredSnapshotBatch
+from sqlmesh.core.state_sync.db.environment import EnvironmentState
 from sqlmesh.core.state_sync.db.utils import snapshot_id_filter
 from sqlmesh.utils.errors import SQLMeshError
 
@@ -54,6 +56,7 @@ class Project(Context):
         state = super()._new_state_sync()
         assert isinstance(state, EngineAdapterStateSync)  # noqa: S101 - the only kind, and nothing else is checked
         state.snapshot_state._snapshot_cache = _Snapshots(self)  # noqa: SLF001 - SQLMesh renders what it caches
+        state.environment_state = _Environments(state.engine_adapter, state.schema)
         return _State(state, self)  # type: ignore[abstract]  # SQLMesh adds the methods when it is imported
 
     def plan_builder(self, *arguments: Any, **options: Any) -> PlanBuilder:
@@ -168,6 +171,53 @@ class _State(DelegatingStateSync):
         if not self._project.nodes:
             return stored
         return own if stored == own else [EnvironmentStatements(before_all=[], after_all=[], python_env={})]
+
+
+class _Environments(EnvironmentState):
+    """Leaves out environments of pull requests that can't be read, as if missing. Their role writes these rows."""
+
+    def get_environments(self) -> list[Environment]:
+        return [found for found in super().get_environments() if found]
+
+    def _fetch_environment_summaries(self, where: str | exp.Expr | None = None) -> list[EnvironmentSummary]:
+        return [found for found in super()._fetch_environment_summaries(where) if found]
+
+    def _environment_from_row(self, row: tuple[Any, ...]) -> Any:
+        """None if it can't be read, which get_environment() returns too."""
+        with _reading(_name(row, Environment)):
+            environment: Environment = super()._environment_from_row(row)
+            # SQLMesh reads these when it uses them.
+            _ = environment.promoted_snapshot_ids
+            for one in (*environment.snapshots, *(environment.previous_finalized_snapshots or ())):
+                if one.is_model and not one.is_symbolic:
+                    _ = _tables(one, {True, False}), one.qualified_view_name.for_environment(environment.naming_info)
+            return environment
+        return None
+
+    def _environment_summmary_from_row(self, row: tuple[Any, ...]) -> Any:
+        with _reading(_name(row, EnvironmentSummary)):
+            return super()._environment_summmary_from_row(row)
+        return None
+
+    def get_environment_statements(self, environment: str) -> list[EnvironmentStatements]:
+        with _reading(environment):
+            return list(super().get_environment_statements(environment))
+        return []
+
+
+def _name(row: tuple[Any, ...], kind: type[EnvironmentSummary]) -> str:
+    return str(row[sorted(kind.all_fields()).index("name")])
+
+
+@contextmanager
+def _reading(environment: str) -> Iterator[None]:
+    """Warn if the row of an environment can't be read. Raises what the block raises if it is prod's."""
+    try:
+        yield
+    except UNREADABLE as error:
+        if environment == c.PROD:
+            raise
+        logger.warning("The state's row of environment %s can't be read", environment, exc_info=error)
 
 
 class _Snapshots(SnapshotCache):

@@ -6,7 +6,7 @@ Each test first shows that SQLMesh itself executes what is planted.
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import chdir, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def insert(project: Context, name: str, change: Callable[[Json], object], column
 @pytest.fixture
 def restored(prod: Project) -> Iterator[Project]:
     """`prod`, whose state is as before after the test."""
-    tables = ("_snapshots", "_environment_statements", "_intervals", "_versions")
+    tables = ("_snapshots", "_environments", "_environment_statements", "_intervals", "_versions")
     kept = [(f"sqlmesh.{table}", f"main.kept{table}") for table in tables]
     for table, copy in kept:
         prod.engine_adapter.execute(f"CREATE TABLE {copy} AS SELECT * FROM {table}")
@@ -507,6 +507,65 @@ def test_a_planted_row_stops_neither_the_janitor_nor_the_export(
     drop_expired("local")
     left = "SELECT COUNT(*) FROM sqlmesh._snapshots WHERE updated_ts = 0"
     assert restored.engine_adapter.fetchone(left) == (0,)
+
+
+ENVIRONMENTS: dict[str, Json] = {
+    "without models": {"snapshots": "[{}]"},
+    "of a number": {"snapshots": "5"},
+    "of no JSON": {"snapshots": "["},
+    "of models that are none": {"snapshots": '[{"name": 1}]'},
+    "of other models before": {"previous_finalized_snapshots": "[{}]"},
+    "of promoted models without a name": {"promoted_snapshot_ids": "[{}]"},
+    "with another kind of suffix": {"suffix_target": "x"},
+    "without a plan": {"plan_id": None},
+    "with a table that is none": {"snapshots": "PHYSICAL"},
+}
+
+
+@pytest.mark.parametrize("expired", [True, False])
+@pytest.mark.parametrize("row", ENVIRONMENTS)
+def test_a_planted_environment_stops_neither_the_janitor_nor_the_export_nor_a_plan(
+    row: str, *, expired: bool, restored: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = {"name": "pr_1", "expiration_ts": 1 if expired else None} | ENVIRONMENTS[row]
+    if columns.get("snapshots") == "PHYSICAL":
+        [(text,)] = restored.engine_adapter.fetchall("SELECT snapshots FROM sqlmesh._environments WHERE name = 'prod'")
+        columns["snapshots"] = json.dumps([one | {"name": 'A."B'} for one in json.loads(text)])
+    replaced = ", ".join(f"{exp.convert(value).sql('duckdb')} AS {column}" for column, value in columns.items())
+    restored.engine_adapter.execute(
+        f"INSERT INTO sqlmesh._environments BY NAME SELECT * REPLACE ({replaced}) FROM sqlmesh._environments"
+    )
+    with chdir(restored.path):
+        export_state(tmp_path / "state.json", "local")
+        drop_expired("local")
+    assert list(json.loads((tmp_path / "state.json").read_text())["environments"]) == ["prod"]
+    forget(restored)
+    assert restored.state_reader.get_environment("pr_1") is None
+    assert "The state's row of environment pr_1 can't be read" in caplog.text
+    restored.plan_builder("prod", skip_tests=True, skip_linter=True).build()
+    left = restored.engine_adapter.fetchone("SELECT COUNT(*) FROM sqlmesh._environments WHERE name = 'pr_1'")
+    assert left == (0 if expired else 1,)
+
+
+@pytest.mark.parametrize("statements", ["[", "5", "[{}]"])
+def test_planted_statements_of_an_environment_do_not_stop_the_export(
+    statements: str, restored: Project, tmp_path: Path
+) -> None:
+    restored.engine_adapter.execute(
+        "INSERT INTO sqlmesh._environments BY NAME SELECT * REPLACE ('pr_1' AS name) FROM sqlmesh._environments"
+    )
+    restored.engine_adapter.execute(f"INSERT INTO sqlmesh._environment_statements VALUES ('pr_1', 'x', '{statements}')")
+    with chdir(restored.path):
+        export_state(tmp_path / "state.json", "local")
+    assert json.loads((tmp_path / "state.json").read_text())["environments"]["pr_1"]["statements"] == []
+
+
+def test_an_unreadable_row_of_prods_environment_is_not_left_out(restored: Project) -> None:
+    """Its tables would count as unused."""
+    restored.engine_adapter.execute("UPDATE sqlmesh._environments SET snapshots = '[{}]'")
+    forget(restored)
+    with pytest.raises(ValueError, match="SnapshotTableInfo"):
+        restored.state_reader.get_environments()
 
 
 def test_a_janitor_that_fails_fails_no_run_and_is_reported(
