@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from sqlglot import exp, parse_one
 from sqlmesh.core.context import Context
 from sqlmesh.core.dialect import MacroFunc
-from sqlmesh.core.model import Model, SqlModel
+from sqlmesh.core.model import Model, SqlModel, ViewKind
 from sqlmesh.core.snapshot import Snapshot
 
 PERSONAL = "pii"
@@ -23,6 +23,11 @@ def masked_columns(model: Model) -> set[str]:
     """The columns that are nothing but `@mask` of a value, in each SELECT of a UNION. In lower case."""
     query = _query(model)
     return _columns_that(_is_mask, query) if query else set()
+
+
+def columns_masked_for_readers(model: Model) -> set[str]:
+    """Those of `masked_columns` if the model is a view: a stored table has what the pipeline sees, for all readers."""
+    return masked_columns(model) if _is_plain_view(model) else set()
 
 
 def masked_names(models: Iterable[Model]) -> set[str]:
@@ -45,16 +50,21 @@ def unmasked_columns(model: Model, names: Collection[str]) -> dict[str, str]:
     if not query:
         return {}
     personal = set(names)
+
+    def is_unmasked(projection: exp.Expr) -> bool:
+        return not (_is_mask(projection) and _is_plain_view(model))
+
+    def reads(projection: exp.Expr) -> bool:
+        return is_unmasked(projection) and any(one.name.lower() in personal for one in projection.find_all(exp.Column))
+
     projections = [one for select in query.find_all(exp.Select) for one in select.selects]
-    unmasked = [one for one in projections if not _is_mask(one)]
-    while derived := {one.alias_or_name.lower() for one in unmasked if _reads(one, personal)} - personal:
+    while derived := {one.alias_or_name.lower() for one in projections if reads(one)} - personal:
         personal |= derived
-    final = {
-        one.alias_or_name.lower() for select in _branches(query) for one in select.selects if _reads(one, personal)
-    }
+    final = {one.alias_or_name.lower() for select in _branches(query) for one in select.selects if reads(one)}
+    unmasked = list(filter(is_unmasked, projections))
     return {
         name: "; ".join(sorted({one.sql() for one in unmasked if one.alias_or_name.lower() == name}))
-        for name in final - masked_columns(model)
+        for name in final - columns_masked_for_readers(model)
     }
 
 
@@ -65,6 +75,10 @@ def is_by_person(model: Model, models: Iterable[Model]) -> bool:
     """
     keys = {_grain(one) for one in models if masked_columns(one) and len(_grain(one)) == 1}
     return PERSONAL in model.tags or bool(masked_columns(model)) or any(key <= _grain(model) for key in keys)
+
+
+def _is_plain_view(model: Model) -> bool:
+    return isinstance(model.kind, ViewKind) and not model.kind.materialized
 
 
 def _grain(model: Model) -> frozenset[str]:
@@ -108,10 +122,6 @@ def _is_mask(projection: exp.Expr) -> bool:
         return False
     _, *placeholder = value.this.expressions or [None]
     return all(map(_is_constant, placeholder))
-
-
-def _reads(projection: exp.Expr, names: Collection[str]) -> bool:
-    return not _is_mask(projection) and any(one.name.lower() in names for one in projection.find_all(exp.Column))
 
 
 def find_unmasked(context: Context, snapshots: Iterable[Snapshot]) -> dict[str, Snapshot]:

@@ -253,6 +253,24 @@ def test_a_weakened_mask_is_none(change: Workspace, weakened: str) -> None:
     assert built_environment(change).masks == [MaskChange("pii.student", "email", exists=True)]
 
 
+def test_a_mask_of_a_stored_table_is_none(change: Workspace) -> None:
+    """The table has what the pipeline sees, whoever reads it. Lint doesn't accept it either."""
+    change.edit(STUDENT, "kind VIEW", "kind FULL")
+    columns = ("date_of_birth", "email", "first_name", "last_name")
+    assert built_environment(change).masks == [MaskChange("pii.student", column, exists=True) for column in columns]
+
+
+def test_a_new_stored_table_with_a_mask_derives_columns_without_one(change: Workspace) -> None:
+    model = "MODEL (name edtech.dim_contact, kind FULL, grain student_id);\n\n"
+    query = "SELECT student_id::BIGINT AS student_id, @mask(email)::VARCHAR AS email\n"
+    (change.path / "models/edtech/dim_contact.sql").write_text(
+        f"{model}{query}FROM intermediate.int_edtech__students_validated\n"
+    )
+    assert built_environment(change).masks == [
+        MaskChange("edtech.dim_contact", "email", exists=True, is_derived=True),
+    ]
+
+
 def test_a_mask_in_one_branch_of_a_union_is_none(change: Workspace) -> None:
     query = (change.path / STUDENT).read_text().split(");\n\n", 1)[1]
     change.edit(STUDENT, query, f"{query.rstrip()}\nUNION ALL\n{query.replace('@mask(email)', 'email')}")

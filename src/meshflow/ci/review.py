@@ -16,7 +16,12 @@ from sqlmesh.core.snapshot import Snapshot
 
 from meshflow.ci.diff import CONSUMER_SCHEMAS
 from meshflow.ci.result import Change, Definition, MaskChange, Page
-from meshflow.masking import PERSONAL, masked_columns, masked_names, unmasked_columns
+from meshflow.masking import (
+    PERSONAL,
+    columns_masked_for_readers,
+    masked_names,
+    unmasked_columns,
+)
 from meshflow.names import table_name
 
 READ_TABLE = re.compile(r"\b(?:FROM|JOIN)\s+(\w+\.\w+)", re.IGNORECASE)
@@ -94,7 +99,7 @@ def masks(plan: Plan) -> list[MaskChange]:
     found = [
         MaskChange(table_name(before.name), column, column in _columns(after))
         for before, after in modified
-        for column in masked_columns(before) - masked_columns(after)
+        for column in columns_masked_for_readers(before) - columns_masked_for_readers(after)
     ]
     known = {(one.model, one.column) for one in found}
     found += [
