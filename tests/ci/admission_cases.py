@@ -295,6 +295,7 @@ CODE_FILES = [
     *("src/meshflow/{}.py", "requirements/base.lock", "pyproject.toml", "Makefile", "seeds/{}.py", "sqlmesh.py"),
     *(".github/workflows/{}.yml", ".github/actions/setup/action.yml", ".gitattributes", "tests/{}.yaml", "jinja.py"),
     *("external_models.yaml", "infra/snowflake/bootstrap.sql", ".pre-commit-config.yaml", "tests/models/test_x.yml"),
+    *("docs/.gitattributes", "docs/{}/.gitattributes", "dashboards/.gitattributes", "benchmarks/.gitattributes"),
 ]
 EVERYDAY = [
     ("cast", MODEL_FILE, MODEL.replace("::INT", "::BIGINT")),

@@ -20,7 +20,7 @@ from sqlmesh.core.renderer import QueryRenderer
 from statements import foreign_statements, is_raw, statements_of
 
 from meshflow.ci import declarative, declarative_sql
-from meshflow.ci.checkout import changes_besides_documents
+from meshflow.ci.checkout import Checkout, changes_besides_documents, git
 from meshflow.ci.declarative import Change, _names, find_code_changes, time_limit
 from meshflow.ci.declarative_sql import HeldError, Names, require_sql
 
@@ -249,6 +249,30 @@ def test_no_seed_and_no_document_has_a_path_that_is_not_utf_8(checkout: Path) ->
     commit(checkout, "a document")
     assert changes_besides_documents(checkout, "HEAD^1") == [document]
     _git(checkout, "reset", "--quiet", "--hard", "HEAD^1")
+
+
+def test_git_runs_no_filter_of_this_machine_for_a_change_and_gets_no_token(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub's runners may have a filter for LFS, and attributes of a change name it."""
+    clone, marker, settings = tmp_path / "clone", tmp_path / "ran", tmp_path / "gitconfig"
+    _git(checkout, "clone", "--quiet", str(checkout), str(clone))
+    main = git(clone, "rev-parse", "HEAD")
+    write(clone, "docs/.gitattributes", "* filter=lfs\n")
+    write(clone, "docs/x.md", "text\n")
+    commit(clone, "attributes")
+    head = git(clone, "rev-parse", "HEAD")
+    settings.write_text(f'[filter "lfs"]\n\tsmudge = touch {marker}; cat\n\tclean = cat\n')
+    for variable in ("GIT_CONFIG_SYSTEM", "GIT_CONFIG_GLOBAL"):
+        monkeypatch.setenv(variable, str(settings))
+    monkeypatch.setenv("GITHUB_TOKEN", "secret")
+    Checkout.merge(clone, main, head)
+    assert (clone / "docs/x.md").exists()
+    assert not marker.exists()
+    assert "secret" not in git(clone, "-c", "alias.environment=!env", "environment")
+    _git(clone, "checkout", "--quiet", main)
+    _git(clone, "checkout", "--quiet", head)
+    assert marker.exists(), "git itself runs the filter"
 
 
 def test_removing_code_is_held_and_removing_a_model_is_not(checkout: Path) -> None:

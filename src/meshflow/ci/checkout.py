@@ -4,6 +4,7 @@ Pull requests are merged with main here. GitHub updates refs/pull/N/merge after 
 after a push to main (since February 2026). A pull request that conflicts or is closed has no such ref.
 """
 
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -68,11 +69,22 @@ def git(path: Path, *arguments: str) -> str:
 
     Bytes that aren't UTF-8 become surrogates, as in Python's paths: no two paths become the same text.
     """
-    command = ["git", "-C", str(path), *arguments]
-    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - commands of this file
+    done = run_git(path, *arguments)
     if done.returncode:
         raise click.ClickException(f"{path}: git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout.decode(errors="surrogateescape").rstrip("\n")
+
+
+def run_git(path: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run git in `path`. It gets no token, and no program of this machine's configuration.
+
+    The `.gitattributes` of a change names filters, which git runs when it checks out a file. GitHub's runners may have
+    one: that of LFS sends requests to the address in the change's `.lfsconfig`.
+    """
+    command = ["git", "-C", str(path), *arguments]
+    environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "GIT_LFS_SKIP_SMUDGE": "1"}
+    environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - see the callers
 
 
 def is_utf8(path: str) -> bool:

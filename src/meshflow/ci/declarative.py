@@ -15,7 +15,6 @@ import ast
 import os
 import re
 import signal
-import subprocess
 import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from meshflow.ci.checkout import git, is_utf8
+from meshflow.ci.checkout import git, is_utf8, run_git
 from meshflow.ci.declarative_sql import HeldError, Names, require_sql
 from meshflow.ci.declarative_yaml import require_external_models, require_unit_tests
 
@@ -92,7 +91,9 @@ class Change:
     def _require_declarative(self, path: str, mode: str) -> None:
         if not is_utf8(path):
             raise HeldError("has a name that isn't UTF-8")
-        if not _matches(path, UNEXECUTED + SEEDS + SQL + UNIT_TESTS + EXTERNAL_MODELS):
+        is_listed = _matches(path, UNEXECUTED + SEEDS + SQL + UNIT_TESTS + EXTERNAL_MODELS)
+        # git would write other bytes to files of the folder than those that are read here, or run a filter.
+        if not is_listed or path.endswith(".gitattributes"):
             raise HeldError("is code or configuration")
         if mode == NO_FILE:
             return
@@ -111,8 +112,7 @@ class Change:
     def _bytes(self, path: str) -> bytes:
         if int(git(self.checkout, "cat-file", "-s", f"HEAD:{path}")) > MAX_BYTES:
             raise HeldError(f"is larger than {MAX_BYTES // 1000} kB")
-        command = ["git", "-C", str(self.checkout), "show", f"HEAD:{path}"]
-        return subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603
+        return run_git(self.checkout, "show", f"HEAD:{path}").stdout
 
     def _read(self, path: str) -> str:
         """The file as SQLMesh reads it. Raises HeldError if it is too large or isn't plain text."""
@@ -190,8 +190,7 @@ def _found(checkout: Path, commit: str, pattern: str, *folders: str) -> set[str]
     """The last word of each match of `pattern` in SQL on `commit`, in lower case."""
     paths = [f":(glob){folder}/**/*.sql" for folder in folders]
     # git grep fails if it finds nothing.
-    command = ["git", "-C", str(checkout), "grep", "-hoE", pattern, commit, "--", *paths]
-    lines = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False).stdout  # noqa: S603
+    lines = run_git(checkout, "grep", "-hoE", pattern, commit, "--", *paths).stdout.decode(errors="replace")
     return {re.findall(r"\w+", line)[-1].lower() for line in lines.splitlines()}
 
 
