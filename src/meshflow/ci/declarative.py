@@ -112,7 +112,9 @@ class Change:
     def _bytes(self, path: str) -> bytes:
         if int(git(self.checkout, "cat-file", "-s", f"HEAD:{path}")) > MAX_BYTES:
             raise HeldError(f"is larger than {MAX_BYTES // 1000} kB")
-        return run_git(self.checkout, "show", f"HEAD:{path}").stdout
+        shown = run_git(self.checkout, "show", f"HEAD:{path}")
+        shown.check_returncode()  # its output would pass for an empty file
+        return shown.stdout
 
     def _read(self, path: str) -> str:
         """The file as SQLMesh reads it. Raises HeldError if it is too large or isn't plain text."""
