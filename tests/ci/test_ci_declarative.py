@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from admission_cases import CODE_FILES, EVAL, EVERYDAY, HOSTILE, MODEL, QUOTED, SEED, TABLE, described, selected
-from evaluation import recorded
+from evaluation import is_value, recorded
 from sqlglot import exp
 from sqlmesh.core import dialect
 from sqlmesh.core.audit.builtin import BUILT_IN_AUDITS
@@ -227,6 +227,26 @@ def test_a_build_sends_only_queries_and_statements_for_the_models_own_table(kind
     sent, _ = statements_of(model)
     assert len(sent) > 5  # it isn't only created and promoted
     assert foreign_statements(model) == []
+
+
+@pytest.mark.parametrize("text", ["it''s", "'' + str(eval(chr(49))) + ''", "'')) OR (1 = 1", "a'',''b"])
+@pytest.mark.parametrize("audit", ["accepted_values", "not_accepted_values"])
+def test_an_apostrophe_among_accepted_values_is_evaluated_nowhere(audit: str, text: str) -> None:
+    """SQLMesh writes the value as a literal: into the header, into the state and into the query of the audit."""
+    header = f"name retail.x, kind FULL, audits ({audit}(column := a, is_in := ('{text}', 'x')))"
+    definition = f"MODEL ({header});\nSELECT 'a'::VARCHAR AS a\n"
+    require_sql(definition, Names(), is_audit=False)
+    load_model(definition)  # imports
+    with recorded() as recorder:
+        model = load_model(definition)
+        stored = type(model).parse_raw(model.json())
+        assert stored.audits == model.audits
+        for one in (model, stored):
+            [(found, arguments)] = one.audits_with_args
+            query = one.render_audit_query(found, **arguments)
+            read = dialect.parse_one(query.sql("snowflake"), dialect="snowflake")
+            assert [one.name for one in read.find(exp.In).expressions] == [text.replace("''", "'"), "x"]
+    assert all(is_value(source, frozenset()) for source in recorder.executed)
 
 
 def test_a_symbolic_link_named_like_sql_is_held(checkout: Path) -> None:

@@ -154,6 +154,7 @@ AUDITS = [
     *("accepted_range(column := a, min_v := 0, inclusive := NOT {0})", "accepted_range(column := a, max_v := {0})"),
     *("accepted_range(column := a, min_v := {0}, inclusive := {1})", "accepted_range(column := {0}, min_v := 0)"),
     *("forall(criteria := ({0}, {1}))", "not_null(columns := ({0}, b), condition := {1})", "number_of_rows(threshold := {0})"),
+    *("accepted_values(column := a, is_in := ({0}, {1}))", "not_accepted_values(column := b, is_in := ({0}))"),
     *("accepted_values(column := {0}, is_in := ({1}, 1))", "unique_values(columns := {0}, condition := {1})"),
     *("totals_reconcile(measures := {0}, against := retail.base, by := {1})", "fuzzed(x := {0}, y := {1})", "{0}", "{0}({1})"),
     *("at_least_one(column := {0})", "string_length_between(column := b, min_v := {0}, max_v := {1})", "max_deletion_rate(max_rate := {0})"),
@@ -164,7 +165,7 @@ AUDITS = [
 HEADERS = [
     *("description {0}", "title {0}", "owner {0}", "cron {0}", "start {0}", "tags ({0}, {1})", "interval_unit {0}"),
     *("grain {0}", "references ({0}, {1})", "depends_on ({0})", "enabled {0}", "partitioned_by ({0})", "stamp {0}"),
-    *("clustered_by {0}", "physical_properties (x = {0}, y = {1})", "columns (a {0})", "columns (a INT COMMENT {0})"),
+    *("clustered_by {0}", "physical_properties (x = {0}, y = {1})", "columns (a {0})", "columns (a INT COMMENT {0})", "columns (a {0} NOT NULL, b INT NOT NULL COMMENT {1})"),
     *("column_descriptions (a = {0})", "signals (parents_processed())", "signals (source_loaded(source := {0}, gateway := {1}))"),
     *("allow_partials {0}", "dialect {0}", "gateway {0}", "blueprints ((x := {0}))", "{0}", "{0} {1}", "@EVAL({0})", "-- {0}\n"),
     *("/* {0} */ owner x", "session_properties (x = {0})", "ignored_rules {0}", "storage_format {0}", "cron_tz {0}"),

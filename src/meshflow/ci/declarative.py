@@ -34,6 +34,9 @@ UNEXECUTED = (
     "benchmarks/*",
     "tests/*.py",
     ".github/ISSUE_TEMPLATE/*",
+    ".gitignore",
+    ".env.example",
+    ".vscode/*",
 )
 """No job with keys loads these files."""
 

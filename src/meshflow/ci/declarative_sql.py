@@ -11,6 +11,7 @@ from unicodedata import normalize
 
 from sqlglot import Dialect, TokenType, exp
 from sqlmesh.core import constants, dialect
+from sqlmesh.core.audit.builtin import BUILT_IN_AUDITS
 from sqlmesh.core.macros import macro
 from sqlmesh.core.model.kind import ModelKindName
 from sqlmesh.utils.date import date_dict
@@ -21,6 +22,8 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NUMBER = re.compile(r"[0-9]{1,38}(\.[0-9]{0,38})?([eE][+-]?[0-9]{1,3})?")
 STRING = re.compile(r"[\w .,:/+%&()<>=!?*|^\[\]$#-]*")
 """A string that is evaluated as Python, or parsed again. No quote, backslash, line feed, @ or brace."""
+LISTED = re.compile(rf"(?:{STRING.pattern[:-1]}|')*")
+"""A string that SQLMesh only writes into a query, as a literal: with apostrophes."""
 TEXT = re.compile(r"[^\\\x00-\x08\x0b-\x1f]*")
 """A string that describes. SQLMesh escapes it when it renders the header."""
 IDENTIFIER_TEMPLATE = re.compile(r"(\w*@(\w+|\{\w+\}))+\w*", re.ASCII)
@@ -87,7 +90,9 @@ CONDITION = {
 }
 """What the condition of @IF consists of. SQLMesh writes Python from it, a column as a text: `exp.to_column('a.@b')`.
 The value of a variable there ends the text."""
-COLUMN_DEFINITIONS = {exp.Schema, exp.ColumnDef, exp.ColumnConstraint, exp.CommentColumnConstraint}
+COLUMN_DEFINITIONS = {
+    *(exp.Schema, exp.ColumnDef, exp.ColumnConstraint, exp.CommentColumnConstraint, exp.NotNullColumnConstraint),
+}
 
 UNITS = {"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"}
 WORDS = UNITS | {f"{unit}S" for unit in UNITS}
@@ -116,6 +121,8 @@ MODEL_PROPERTIES = DESCRIBING | SCHEDULING | VALUES | FIXED.keys() | CALLING | {
 """Not `gateway`: on gateway local, DuckDB would run the query in the process that has our keys, and DuckDB reads files.
 Not `table_format`, which SQLMesh prints unquoted before the name of the table: CREATE may be any such statement.
 Not `blueprints`, `ignored_rules`, nor statements that run before or after the query."""
+LISTING_AUDITS = {"accepted_values", "not_accepted_values"}
+"""Of SQLMesh. Their `is_in` is in no macro that evaluates and in no lambda."""
 AUDIT_PROPERTIES = {"name", "title", "description", "owner", "blocking", "skip", "defaults", "dialect"}
 
 KINDS = {kind.value for kind in ModelKindName} - {"EXTERNAL", "MANAGED", "DBT_CUSTOM", "CUSTOM", "SEED"}
@@ -222,6 +229,8 @@ def _require_header(header: exp.Expr, names: Names) -> bool:
     values = _require_properties(header, allowed, "header", names)
     if "dialect" in values and _name(values["dialect"]).lower() != DIALECT:
         raise HeldError("sets dialect in its header")
+    if isinstance(header, dialect.Audit) and any(one.name.lower() in BUILT_IN_AUDITS for one in header.walk()):
+        raise HeldError("has the name of an audit of SQLMesh")
     if "defaults" in values:
         _require_arguments(_items(values["defaults"]), "defaults", names)
     return "kind" in values and _require_kind(values["kind"], names)
@@ -309,19 +318,21 @@ def _require_arguments(arguments: list[exp.Expr], of: str, names: Names) -> None
     for argument in arguments:
         if type(argument) not in {exp.PropertyEQ, exp.EQ}:
             raise HeldError(f"calls {of} with an argument that has no name")
-        require_value(argument, names)
         name, passed = argument.this.name, argument.expression
+        is_list = all(type(one) in {exp.Tuple, exp.Paren, exp.Literal} for one in passed.walk())
+        string = LISTED if of.lower() in LISTING_AUDITS and name == "is_in" and is_list else STRING
+        require_value(argument, names, string)
         if type(passed) is not dialect.MacroVar or passed.name != name:  # `gateway := @gateway` changes nothing
             require_argument_name(name)
-        require_argument(passed, names)
+        require_argument(passed, names, string)
 
 
-def require_argument(argument: exp.Expr, names: Names) -> None:
+def require_argument(argument: exp.Expr, names: Names, string: re.Pattern[str] = STRING) -> None:
     """Raise HeldError if an argument of an audit or a signal is more than a value, or calls a macro.
 
     Variables within it are SQLMesh's own: any other may be an argument of the same call, whose text would become code.
     """
-    require_value(argument, names)
+    require_value(argument, names, string)
     if type(argument) is dialect.MacroVar:
         return  # it is the other value, which is required to be one
     for node in argument.find_all(dialect.MacroFunc, dialect.MacroVar):
