@@ -46,8 +46,9 @@ test: .venv/dev.installed ## Run the tests that need nothing but Python
 chaos-test: .venv/dev.installed ## Kill traffic, loads and runs at random, and compare the result with the sources
 	@$(PYTEST) tests/chaos
 
-chaos-long: .venv/dev.installed ## A thousand histories of loads, an hour of histories of runs, an hour of kills in real time
+chaos-long: .venv/dev.installed ## A thousand histories of loads, three days of runs, an hour of histories of runs, an hour of kills in real time
 	@MESHFLOW_LOAD_HISTORIES=1000 $(PYTEST) -rP tests/chaos/test_load_histories.py
+	@MESHFLOW_DAYS=3 $(PYTEST) tests/python/test_freshness.py -k days_of_hourly_runs
 	@MESHFLOW_CHAOS_SECONDS=3600 $(PYTEST) tests/chaos/test_histories.py
 	@MESHFLOW_CLOCK=real $(PYTEST) tests/chaos/test_kills.py
 
