@@ -16,12 +16,7 @@ from sqlmesh.core.snapshot import Snapshot
 
 from meshflow.ci.diff import CONSUMER_SCHEMAS
 from meshflow.ci.result import Change, Definition, MaskChange, Page
-from meshflow.masking import (
-    PERSONAL,
-    columns_masked_for_readers,
-    masked_names,
-    unmasked_columns,
-)
+from meshflow.masking import PERSONAL, columns_masked_for_readers, masked_names, unmasked_columns
 from meshflow.names import table_name
 
 READ_TABLE = re.compile(r"\b(?:FROM|JOIN)\s+(\w+\.\w+)", re.IGNORECASE)
