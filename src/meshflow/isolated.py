@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pyarrow as pa
 
 from meshflow import own_sql
 from meshflow.own_sql import REJECTED, Translation
@@ -32,6 +31,8 @@ def translate(sql: str, environment: str, dialect: str, limit: int) -> Translati
 
 def run(file: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Names of columns and rows of a SELECT on a DuckDB file. Raises click.ClickException."""
+    import pyarrow as pa  # noqa: PLC0415 - only the dashboards need it
+
     table = pa.ipc.open_stream(_call("run", str(file), sql)).read_all()
     columns = [[_plain(value) for value in column.to_pylist()] for column in table.columns]
     return table.column_names, list(zip(*columns, strict=True))

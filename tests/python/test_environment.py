@@ -284,3 +284,19 @@ def test_a_command_on_live_names_what_creates_its_state(
     assert result.exit_code == 1
     error = "Error: Gateway live isn't set up yet: run `meshflow source up`, or set MESHFLOW_STATE_HOST\n"
     assert result.output == error
+
+
+def test_a_catalog_is_built_with_the_packages_of_make_dev(project: Path, built: Workspace, tmp_path: Path) -> None:
+    """Jobs of workflows install no more, nor does a person who has only seen the sample."""
+    workspace = built.clone(tmp_path / "workspace")
+    command = ("catalog", "build", "--output", str(tmp_path / "catalog"))
+    done = subprocess.run(
+        [sys.executable, "-c", base_only(project, "meshflow.cli.main", *command)],
+        cwd=workspace.path,
+        env=os.environ | workspace.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "catalog/index.html").is_file()

@@ -199,10 +199,10 @@ def _contents(
 
     from sqlmesh.core.environment import Environment
 
-    from meshflow import settings
     from meshflow.catalog.contents import Reader
     from meshflow.catalog.operations import read_operations
     from meshflow.catalog.profile import profiled_columns, read_profile
+    from meshflow.environment import data_folder
     from meshflow.project import open_project
 
     now = datetime.now(UTC)
@@ -210,9 +210,9 @@ def _contents(
     contents = reader.catalog()
     if environment is not None:
         name = Environment.sanitize_name(environment)
-        contents = replace(contents, operations=read_operations(reader.gateway, name, settings.data(), now))
+        contents = replace(contents, operations=read_operations(reader.gateway, name, data_folder().resolve(), now))
     if profiled is not None:
         name = Environment.sanitize_name(profiled)
         tables = profiled_columns(reader.context.models.values())
-        contents = replace(contents, profile=read_profile(reader.gateway, name, settings.data(), now, tables))
+        contents = replace(contents, profile=read_profile(reader.gateway, name, data_folder().resolve(), now, tables))
     return contents
