@@ -295,6 +295,16 @@ def test_git_runs_no_filter_of_this_machine_for_a_change_and_gets_no_token(
     assert marker.exists(), "git itself runs the filter"
 
 
+def test_a_file_that_git_cannot_show_does_not_pass_for_an_empty_one(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = Change(checkout, _names(checkout, "HEAD"))
+    failed = subprocess.CompletedProcess(["git", "show"], 128, b"", b"fatal: unable to read tree")
+    monkeypatch.setattr(declarative, "run_git", lambda *_: failed)
+    for file in ("models/main.sql", "external_models/new.yaml"):
+        assert change.reason(file, "100644") == "can't be parsed"
+
+
 def test_removing_code_is_held_and_removing_a_model_is_not(checkout: Path) -> None:
     for file in ("models/main.sql", "config.yaml"):
         (checkout / file).unlink()
